@@ -1,0 +1,143 @@
+//! Commands that load a model: `generate`, `logprobs`, `eval`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::RowArgs;
+
+/// Which model, and where it computes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Hugging Face folder of the checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Number type of the weights in memory.
+    #[arg(long, default_value = "fp32")]
+    pub(crate) dtype: DtypeArg,
+    /// Where to compute.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: DeviceArg,
+    /// CPU threads; 0 takes all cores.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) threads: usize,
+}
+
+/// Number types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DtypeArg {
+    /// 32-bit floats.
+    Fp32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    Fp16,
+}
+
+/// Devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceArg {
+    /// The first CUDA GPU when there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA GPU.
+    Cuda,
+}
+
+/// How completions are drawn.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SamplingArgs {
+    /// Completions per prompt.
+    #[arg(long, default_value_t = 1, value_name = "G")]
+    pub(crate) samples: usize,
+    /// Softmax temperature; 0 takes the most likely token.
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub(crate) temperature: f32,
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub(crate) top_p: f32,
+    /// Keep the K most likely tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub(crate) top_k: usize,
+    /// Longest completion in tokens.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub(crate) max_new_tokens: usize,
+    /// Seed of the sampling; the same seed, model and row give the same completions.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft generate --model fixtures/pico-vlm --input chats.jsonl --output answers.jsonl
+  reft generate --model DIR --input chats.jsonl --output answers.parquet --samples 8 --temperature 1.0
+
+A row: {\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"image\":\"cat.png\"},
+        {\"type\":\"text\",\"text\":\"...\"}]}]}; image paths are relative to the file.
+The output has each row with \"completions\":[{\"text\",\"token_ids\",\"logprobs\",\"finish_reason\"}].")]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Chats: `.jsonl` or `.parquet`.
+    #[arg(long, value_name = "CHATS")]
+    pub(crate) input: PathBuf,
+    /// Where to write; the format follows the ending, `.jsonl` or `.parquet`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Prompts answered together; more is faster and takes more memory.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub(crate) batch: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft logprobs --model fixtures/pico-vlm --input chats.jsonl --output logprobs.jsonl
+
+A row is a chat with a \"completion\".
+The output has each row with \"prompt_tokens\", \"token_ids\" and \"logprobs\" (natural logarithm, of the
+completion's tokens as tokenized; no end token is appended).")]
+pub(crate) struct LogprobsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Chats with completions: `.jsonl` or `.parquet`.
+    #[arg(long, value_name = "CHATS")]
+    pub(crate) input: PathBuf,
+    /// Where to write; the format follows the ending, `.jsonl` or `.parquet`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft eval --model runs/demo/final --benchmark easy-vqa --data fixtures/easy_vqa/test.parquet --task vqa --output eval
+  reft eval --model DIR --benchmark detection --data test.jsonl --output eval --samples 8 --temperature 1.0
+  reft eval --model runs/demo/final --benchmark mine --data test.jsonl --output eval --prompts configs/demo.toml")]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The benchmark: its name decides how answers are graded.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) benchmark: String,
+    /// Its questions: `.parquet`, `.arrow` or `.jsonl`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+    /// Folder for `report.json` and `predictions.parquet`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Take the prompt templates of this recipe, so that questions are put as in training.
+    #[arg(long, value_name = "RECIPE.toml")]
+    pub(crate) prompts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Prompts answered together; more is faster and takes more memory.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) batch: usize,
+}

@@ -1,0 +1,74 @@
+//! Commands about runs: `train`, `inspect`, `report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// A recipe as files and overrides.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RecipeArgs {
+    /// Recipe files (TOML); later ones override earlier ones.
+    #[arg(required_unless_present = "resume", value_name = "RECIPE.toml")]
+    pub(crate) recipes: Vec<PathBuf>,
+    /// Change a setting: `run.seed=3`, `grpo.lr=1e-6` (all phases of that kind), `phase.NAME.steps=5` (one phase).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft train configs/demo.toml
+  reft train configs/demo.toml my-changes.toml --name second --set run.seed=7
+  reft train configs/demo.toml --set phase.binary.steps=5 --dry-run
+  reft train --resume runs/second
+
+Ctrl-C stops after the current step and keeps it; a second Ctrl-C stops at once.
+Either way, and after a crash, `--resume` continues with the same numbers as an uninterrupted run.")]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    /// Name of the run's folder; overrides `run.name` of the recipe.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Folder that holds run directories.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    pub(crate) runs: PathBuf,
+    /// Continue this run with the recipe it was started with.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipes", "set", "name"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Check the recipe and its files, print it with every default written out, and stop.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft inspect runs/demo
+  reft inspect runs/demo --json")]
+pub(crate) struct InspectArgs {
+    /// The run directory.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft report runs/demo
+  reft report runs/demo --output demo.html --completions 5")]
+pub(crate) struct ReportArgs {
+    /// The run directory.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// The file to write; `report.html` in the run directory by default.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the curves as SVG files into this folder, too.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) curves: Option<PathBuf>,
+    /// Completions to show from the first and from the last step of each phase.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) completions: usize,
+}

@@ -1,0 +1,99 @@
+//! `reft data forms|inspect|scenes`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use curr_reft::{
+    config::{DataConfig, FileData, PromptConfig, SceneData, SceneDomain},
+    core::{Form, Seed},
+    data::{
+        Dataset, Report,
+        forms::{self, FormSettings},
+        write,
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    args::{DataCommand, Domain, FormsArgs, ScenesArgs, TargetForm},
+    output::Output,
+};
+
+pub(super) fn run(command: DataCommand, output: Output) -> Result<()> {
+    match command {
+        DataCommand::Forms(args) => forms(&args, output),
+        DataCommand::Inspect { file, rows } => {
+            let report = load(rows.of(&file))?.report();
+            output.print(&report, || table(&report))
+        }
+        DataCommand::Scenes(args) => scenes(&args, output),
+    }
+}
+
+fn forms(args: &FormsArgs, output: Output) -> Result<()> {
+    let form = match args.form {
+        TargetForm::Binary => Form::Binary,
+        TargetForm::Choice => Form::Choice,
+    };
+    let settings = FormSettings { options: usize::from(args.options), seed: Seed::new(args.seed) };
+    let open = load(args.rows.of(&args.input))?.samples;
+    let converted = forms::convert(&open, form, &PromptConfig::default(), &settings)?;
+    write::samples(&args.output, &converted)?;
+    written(converted.len(), &args.output, output)
+}
+
+fn scenes(args: &ScenesArgs, output: Output) -> Result<()> {
+    let config = DataConfig::Scenes(SceneData {
+        domain: match args.domain {
+            Domain::Id => SceneDomain::Id,
+            Domain::Ood => SceneDomain::Ood,
+        },
+        seed: args.seed,
+        ..SceneData::new(&args.glyphs, &args.split, args.count)
+    });
+    let samples = Dataset::load(&config, &PromptConfig::default(), &[Form::Open], Seed::new(0))?.samples;
+    write::samples(&args.output, &samples)?;
+    written(samples.len(), &args.output, output)
+}
+
+/// The open samples of a file; its row format is detected.
+fn load(file: FileData) -> Result<Dataset> {
+    let config = DataConfig::File(file);
+    Ok(Dataset::load(&config, &PromptConfig::default(), &[Form::Open], Seed::new(0))?)
+}
+
+/// How many rows went where.
+#[derive(Serialize)]
+struct Written<'a> {
+    rows: usize,
+    output: &'a Path,
+}
+
+fn written(rows: usize, path: &Path, output: Output) -> Result<()> {
+    output.print(&Written { rows, output: path }, || format!("{rows} rows written to {}", path.display()))
+}
+
+/// Image sizes to list by themselves.
+const MOST_SIZES: usize = 8;
+
+fn table(report: &Report) -> String {
+    let mut lines = vec![format!("samples          {}", report.samples)];
+    let mut section = |name: &str, counts: Vec<(String, usize)>| {
+        lines.push(format!("{name}:"));
+        lines.extend(counts.into_iter().map(|(key, count)| format!("  {key:<14} {count}")));
+    };
+    section("by task", report.tasks.iter().map(|(task, n)| (task.to_string(), *n)).collect());
+    section("by form", report.forms.iter().map(|(form, n)| (form.to_string(), *n)).collect());
+    let mut sizes: Vec<_> = report.image_sizes.iter().map(|(size, n)| (size.clone(), *n)).collect();
+    sizes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let others: usize = sizes.iter().skip(MOST_SIZES).map(|(_, n)| n).sum();
+    sizes.truncate(MOST_SIZES);
+    if others > 0 {
+        sizes.push(("other sizes".to_owned(), others));
+    }
+    section("by image size", sizes);
+    lines.push(format!("distinct images  {}", report.distinct_images));
+    lines.push(format!("without image    {}", report.text_only));
+    lines.push(format!("duplicates       {}", report.duplicates));
+    lines.join("\n")
+}

@@ -1,0 +1,33 @@
+//! One function per command: arguments in, one call of the facade, results out.
+
+mod config;
+mod data;
+mod model;
+mod run;
+mod stored;
+
+use anyhow::Result;
+
+use crate::{
+    args::{Command, GlobalArgs},
+    output::Output,
+};
+
+/// Runs a command.
+pub(crate) fn run(command: Command, global: GlobalArgs) -> Result<()> {
+    let output = Output::new(global.json);
+    match command {
+        Command::Train(args) => run::train(args, global, output),
+        Command::Inspect(args) => run::inspect(&args, output),
+        Command::Report(args) => run::report(&args, output),
+        Command::Grade(args) => stored::grade(&args, output),
+        Command::Score(args) => stored::score(&args, output),
+        Command::Reject(args) => stored::reject(&args, output),
+        Command::Data(command) => data::run(command, output),
+        Command::Config(command) => config::run(command, output),
+        Command::Generate(args) => model::generate(&args, global, output),
+        Command::Logprobs(args) => model::logprobs(&args, global, output),
+        Command::Eval(args) => model::eval(&args, global, output),
+        Command::Doctor => model::doctor(output),
+    }
+}

@@ -1,0 +1,124 @@
+//! `reft generate`, `reft logprobs`, `reft eval`: a model on a file of questions. And `reft doctor`.
+
+use anyhow::{Result, bail};
+use curr_reft::{
+    config::{Device, Dtype, ModelConfig, PromptConfig, Resolved},
+    core::{SamplingParams, Seed},
+    doctor::diagnose,
+    evaluate::evaluate,
+    generate as generating, model,
+    pipeline::Observer as _,
+};
+use serde_json::json;
+
+use crate::{
+    args::{DeviceArg, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs, ModelArgs, SamplingArgs},
+    interrupt::Interrupt,
+    output::Output,
+    progress::Watch,
+};
+
+pub(super) fn generate(args: &GenerateArgs, global: GlobalArgs, output: Output) -> Result<()> {
+    let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+    watch.simple("generating");
+    let summary = generating::generate(
+        &config(&args.model),
+        &args.input,
+        &args.output,
+        &params(&args.sampling),
+        args.batch,
+        &mut |done, total| {
+            watch.progress(done, total);
+            !watch.should_stop()
+        },
+    );
+    watch.clear();
+    let summary = summary?;
+    output.print(&summary, || {
+        format!(
+            "{} completions for {} chats, {} tokens, {} cut by the length limit; written to {}",
+            summary.completions,
+            summary.rows,
+            summary.tokens,
+            summary.truncated,
+            args.output.display()
+        )
+    })
+}
+
+pub(super) fn logprobs(args: &LogprobsArgs, global: GlobalArgs, output: Output) -> Result<()> {
+    let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+    watch.simple("scoring");
+    let rows = generating::logprobs(&config(&args.model), &args.input, &args.output, &mut |done, total| {
+        watch.progress(done, total);
+        !watch.should_stop()
+    });
+    watch.clear();
+    let rows = rows?;
+    output.print(&json!({"rows": rows, "output": args.output}), || {
+        format!("log-probabilities of {rows} completions written to {}", args.output.display())
+    })
+}
+
+pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Result<()> {
+    let prompts = match &args.prompts {
+        Some(recipe) => Resolved::read(std::slice::from_ref(recipe), &[])?.recipe.prompt,
+        None => PromptConfig::default(),
+    };
+    let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+    watch.simple("answering");
+    let report = evaluate(
+        &config(&args.model),
+        &args.benchmark,
+        &args.rows.of(&args.data),
+        &prompts,
+        &args.output,
+        &params(&args.sampling),
+        args.batch,
+        &mut watch,
+    );
+    watch.clear();
+    let report = report?;
+    output.print(&report, || format!("{report}written to {}", args.output.display()))
+}
+
+pub(super) fn doctor(output: Output) -> Result<()> {
+    let diagnosis = diagnose();
+    output.print(&diagnosis, || diagnosis.to_string())?;
+    if !diagnosis.golden_ok {
+        bail!("the golden forward pass is wrong; training with this libtorch would be meaningless");
+    }
+    Ok(())
+}
+
+/// The model as a recipe would name it. Sets the number of threads, too.
+fn config(args: &ModelArgs) -> ModelConfig {
+    model::set_threads(args.threads);
+    ModelConfig {
+        path: args.model.clone(),
+        init: None,
+        dtype: match args.dtype {
+            DtypeArg::Fp32 => Dtype::Fp32,
+            DtypeArg::Bf16 => Dtype::Bf16,
+            DtypeArg::Fp16 => Dtype::Fp16,
+        },
+        device: match args.device {
+            DeviceArg::Auto => Device::Auto,
+            DeviceArg::Cpu => Device::Cpu,
+            DeviceArg::Cuda => Device::Cuda,
+        },
+        min_pixels: None,
+        max_pixels: None,
+    }
+}
+
+fn params(args: &SamplingArgs) -> SamplingParams {
+    SamplingParams {
+        group_size: args.samples,
+        temperature: args.temperature,
+        top_p: args.top_p,
+        top_k: args.top_k,
+        max_new_tokens: args.max_new_tokens,
+        seed: Seed::new(args.seed),
+    }
+}

@@ -1,0 +1,109 @@
+//! `reft train`, `reft inspect`, `reft report`.
+
+use std::{env, fmt::Write as _, path::Path};
+
+use anyhow::{Result, bail};
+use curr_reft::{
+    config::{Recipe, Resolved},
+    examples,
+    inspect::inspect as look_at,
+    pipeline::Outcome,
+    report::{ReportSettings, report as write_report},
+    train as training,
+};
+use serde_json::json;
+
+use crate::{
+    args::{GlobalArgs, InspectArgs, ReportArgs, TrainArgs},
+    interrupt::Interrupt,
+    output::{Output, print},
+    progress::Watch,
+};
+
+/// Questions to show at the end of a run, as they were answered before and after.
+const EXAMPLES: usize = 3;
+
+pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Result<()> {
+    if let Some(run) = &args.resume {
+        let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+        let outcome = training::resume(run, &mut watch);
+        watch.clear();
+        return finish(outcome?, run, output);
+    }
+
+    let recipe = recipe(&args)?;
+    if args.dry_run {
+        return print(&recipe.to_toml()?);
+    }
+    let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+    let outcome = training::start(&recipe, &args.runs, &mut watch);
+    watch.clear();
+    finish(outcome?, &args.runs.join(&recipe.run.name), output)
+}
+
+/// The recipe as it will run, checked together with its files.
+fn recipe(args: &TrainArgs) -> Result<Recipe> {
+    let mut overrides = args.recipe.set.clone();
+    if let Some(name) = &args.name {
+        // Quoted, so that a run named `3` is not taken for a number.
+        overrides.push(format!("run.name={}", json!(name)));
+    }
+    let resolved = Resolved::read(&args.recipe.recipes, &overrides)?;
+    resolved.check_files(&env::current_dir()?)?;
+    Ok(resolved.recipe)
+}
+
+fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
+    match outcome {
+        Outcome::Finished { .. } => {
+            let inspection = look_at(run)?;
+            let text = || -> Result<String> {
+                let mut text = format!("\n{inspection}");
+                for example in examples::compare(run, EXAMPLES)? {
+                    write!(text, "\n{example}")?;
+                }
+                write!(text, "{}", next_steps(run))?;
+                Ok(text)
+            }()?;
+            output.print(&inspection, || text)
+        }
+        Outcome::Interrupted { phase, step, checkpoint } => {
+            let kept = match checkpoint {
+                Some(checkpoint) => format!("kept in {}", checkpoint.display()),
+                None => "nothing was trained yet".to_owned(),
+            };
+            bail!(
+                "interrupted in phase `{phase}` after step {step}, {kept}; continue with `reft train --resume {}`",
+                run.display()
+            )
+        }
+    }
+}
+
+fn next_steps(run: &Path) -> String {
+    let run = run.display();
+    format!(
+        "\nWhat next:\n  \
+         reft report {run}                       curves and completions as one HTML file\n  \
+         reft generate --model {run}/final ...   ask the new model; any Hugging Face tool loads it\n  \
+         reft train RECIPE.toml --set run.seed=1      the same with another seed\n"
+    )
+}
+
+pub(super) fn inspect(args: &InspectArgs, output: Output) -> Result<()> {
+    let inspection = look_at(&args.run)?;
+    output.print(&inspection, || inspection.to_string())
+}
+
+pub(super) fn report(args: &ReportArgs, output: Output) -> Result<()> {
+    let settings = ReportSettings {
+        output: args.output.clone(),
+        curves: args.curves.clone(),
+        completions: args.completions,
+    };
+    let written = write_report(&args.run, &settings)?;
+    output.print(&written, || {
+        let files = std::iter::once(&written.report).chain(&written.curves);
+        files.map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")
+    })
+}

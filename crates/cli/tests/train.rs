@@ -1,0 +1,180 @@
+//! Real runs of the shipped model through the binary: every kind of phase, killed and resumed, metrics documented.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// `reft train` on the smoke recipe with a step less here and there.
+fn train(runs: &Path, name: &str) -> Command {
+    let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
+    reft.args(["train", "configs/smoke.toml", "--name", name, "--runs"]).arg(runs).current_dir(root());
+    reft.args(["--set", "grpo.steps=3", "--set", "run.threads=1"]);
+    reft.env("OMP_WAIT_POLICY", "passive").stderr(Stdio::piped());
+    reft
+}
+
+fn resume(run: &Path) -> Command {
+    let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
+    reft.args(["train", "--resume"]).arg(run).current_dir(root());
+    reft.env("OMP_WAIT_POLICY", "passive").stderr(Stdio::piped());
+    reft
+}
+
+fn finish(mut reft: Command) {
+    let output = reft.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Waits until the run has started the phase and then some, and kills it with SIGKILL.
+fn kill_in(mut child: Child, run: &Path, phase: &str, after: Duration) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let started = format!("\"phase\":\"{phase}\"");
+    loop {
+        let events = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+        if events.contains(&started) || child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(after);
+    // The process may be done already; then there is nothing to kill and the comparison still holds.
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
+    let dir = TempDir::new().unwrap();
+    finish(train(dir.path(), "whole"));
+    let whole = dir.path().join("whole");
+
+    let killed = dir.path().join("killed");
+    let places = [("base", 40), ("binary", 150), ("choice", 90), ("open", 250), ("self-improvement", 60)];
+    let mut child = train(dir.path(), "killed").spawn().unwrap();
+    for (phase, milliseconds) in places {
+        kill_in(child, &killed, phase, Duration::from_millis(milliseconds));
+        child = resume(&killed).spawn().unwrap();
+    }
+    kill_in(child, &killed, "sft", Duration::from_millis(120));
+    finish(resume(&killed));
+
+    for file in ["metrics.jsonl", "final/model.safetensors"] {
+        assert!(
+            fs::read(whole.join(file)).unwrap() == fs::read(killed.join(file)).unwrap(),
+            "{file} differs"
+        );
+    }
+    let report = "eval/curr-reft/id/report.json";
+    assert_eq!(fs::read(whole.join(report)).unwrap(), fs::read(killed.join(report)).unwrap());
+    documented(&metrics(&whole));
+    complete(&whole);
+}
+
+/// Every metric of the run is in docs/METRICS.md, as it stands or with a placeholder.
+fn documented(rows: &[Value]) {
+    let docs = fs::read_to_string(root().join("docs/METRICS.md")).unwrap();
+    let known: Vec<&str> = docs.split('`').skip(1).step_by(2).filter(|name| name.contains('/')).collect();
+    let is_known = |name: &str| {
+        known.iter().any(|pattern| {
+            let parts: Vec<&str> = pattern.split('/').collect();
+            let names: Vec<&str> = name.split('/').collect();
+            parts.len() == names.len() && parts.iter().zip(&names).all(|(p, n)| p == n || p.starts_with('<'))
+        })
+    };
+    let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.as_object().unwrap().keys()).collect();
+    let unknown: Vec<&&String> = names.iter().filter(|name| name.contains('/') && !is_known(name)).collect();
+    assert!(unknown.is_empty(), "not in docs/METRICS.md: {unknown:?}");
+    assert!(names.iter().any(|name| *name == "grpo/kl") && names.iter().any(|name| *name == "sft/loss"));
+}
+
+/// What a run leaves, and that the leftovers of one command feed the next.
+fn complete(run: &Path) {
+    let model = run.join("final");
+    for file in ["config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja"] {
+        assert!(model.join(file).exists(), "final/{file} is missing");
+    }
+    // The KL to the reference is 0 at the first step of each stage, up to rounding, and the ratio 1.
+    for row in metrics(run).iter().filter(|row| row["step"] == 1 && row.get("grpo/kl").is_some()) {
+        assert!(row["grpo/kl"].as_f64().unwrap().abs() < 1e-6, "{row}");
+        assert!((row["grpo/ratio_mean"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{row}");
+        // Rollout and trainer run the same layers on the same weights.
+        assert!(row["grpo/logprob_diff_max"].as_f64().unwrap() < 1e-3, "{row}");
+    }
+
+    let chats = run.join("chats.jsonl");
+    fs::write(
+        &chats,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}],\"completion\":\"<think>\"}\n",
+    )
+    .unwrap();
+    let output = run.join("answers.jsonl");
+    let mut generate = Command::new(env!("CARGO_BIN_EXE_reft"));
+    generate.args(["generate", "--samples", "2", "--temperature", "1", "--max-new-tokens", "8", "--model"]);
+    finish({
+        generate.arg(&model).arg("--input").arg(&chats).arg("--output").arg(&output);
+        generate
+    });
+    let row: Value = serde_json::from_str(&fs::read_to_string(&output).unwrap()).unwrap();
+    assert_eq!(row["completions"].as_array().unwrap().len(), 2);
+    let first = &row["completions"][0];
+    assert_eq!(first["token_ids"].as_array().unwrap().len(), first["logprobs"].as_array().unwrap().len());
+
+    let mut logprobs = Command::new(env!("CARGO_BIN_EXE_reft"));
+    finish({
+        logprobs
+            .arg("logprobs")
+            .arg("--model")
+            .arg(&model)
+            .arg("--input")
+            .arg(&chats)
+            .arg("--output")
+            .arg(&output);
+        logprobs
+    });
+    let row: Value = serde_json::from_str(&fs::read_to_string(&output).unwrap()).unwrap();
+    assert_eq!(row["token_ids"].as_array().unwrap().len(), row["logprobs"].as_array().unwrap().len());
+    assert!(row["logprobs"][0].as_f64().unwrap() < 0.0);
+}
+
+#[test]
+fn a_run_in_use_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let mut child = train(dir.path(), "run").spawn().unwrap();
+    let run = dir.path().join("run");
+    while !run.join("run.json").exists() && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = resume(&run).output().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("in use"), "{error}");
+}
+
+#[test]
+fn doctor_finds_libtorch() {
+    let output = Command::new(env!("CARGO_BIN_EXE_reft")).args(["doctor", "--json"]).output().unwrap();
+    assert!(output.status.success());
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["golden_ok"], true, "{found}");
+}

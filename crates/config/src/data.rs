@@ -1,0 +1,168 @@
+//! Data sets of a recipe.
+
+use std::path::PathBuf;
+
+use reft_core::{BoxFrame, Task};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum DataConfig {
+    /// Rows of a Parquet, Arrow or JSONL file.
+    File(FileData),
+    /// Scenes composed from labelled images, generated from a seed.
+    Scenes(SceneData),
+}
+
+/// Rows of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileData {
+    /// `.parquet`, `.arrow` or `.jsonl`. Image paths inside are relative to it.
+    pub path: PathBuf,
+    /// The row format; detected from the columns when not given.
+    #[serde(default)]
+    pub format: RowFormat,
+    /// The task of rows that do not name one.
+    #[serde(default)]
+    pub task: Option<TaskName>,
+    /// Only rows whose `split` column equals this.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// The frame of the boxes in the solutions.
+    #[serde(default)]
+    pub box_frame: FrameName,
+    /// Take only the first rows; 0 takes all.
+    #[serde(default)]
+    pub limit: usize,
+}
+
+impl FileData {
+    /// A file with every setting at its default.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            format: RowFormat::default(),
+            task: None,
+            split: None,
+            box_frame: FrameName::default(),
+            limit: 0,
+        }
+    }
+}
+
+/// Row formats that load as they are (method section 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowFormat {
+    /// Detect from the columns of the first row.
+    #[default]
+    Auto,
+    /// `problem`, `solution`, `task`, `image` (path), as Curr-ReFT.
+    CurrReft,
+    /// `conversations` with `<image>`, as LLaVA and VLM-R1.
+    Conversations,
+    /// `image: {bytes, path}` or `images: [..]`, `problem|question|prompt`, `answer|solution`, as on the Hugging Face hub.
+    HfImage,
+    /// Chat `messages`.
+    Messages,
+}
+
+/// Scenes composed from labelled images (docs/DATA.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SceneData {
+    /// Parquet with columns `image` (`{bytes, path}`), `label` and `split`.
+    pub glyphs: PathBuf,
+    /// Which split of the glyphs to draw from.
+    pub split: String,
+    /// In-domain or out-of-domain scenes.
+    #[serde(default)]
+    pub domain: SceneDomain,
+    /// Scenes to make.
+    pub count: usize,
+    /// Tasks to ask about, in equal shares.
+    #[serde(default = "SceneData::all_tasks")]
+    pub tasks: Vec<TaskName>,
+    /// Seed of the scenes; the same seed and settings give the same bytes.
+    #[serde(default)]
+    pub seed: u64,
+    /// Share of demonstrations that read the scene before they answer; the others answer at a glance. Only supervised
+    /// fine-tuning sees demonstrations. 0 to 1.
+    #[serde(default = "SceneData::all_careful")]
+    pub careful: f64,
+    /// Share of dense scenes to be read out whole, which teach a new model to see. 0 to 1.
+    #[serde(default)]
+    pub transcription: f64,
+    /// Largest shift of a glyph from the middle of its cell along each axis, in pixels. Harder when larger.
+    #[serde(default = "SceneData::default_jitter")]
+    pub jitter: f64,
+}
+
+impl SceneData {
+    /// In-domain scenes of all tasks with every other setting at its default.
+    pub fn new(glyphs: impl Into<PathBuf>, split: impl Into<String>, count: usize) -> Self {
+        Self {
+            glyphs: glyphs.into(),
+            split: split.into(),
+            domain: SceneDomain::default(),
+            count,
+            tasks: Self::all_tasks(),
+            seed: 0,
+            careful: Self::all_careful(),
+            transcription: 0.0,
+            jitter: Self::default_jitter(),
+        }
+    }
+
+    fn all_careful() -> f64 {
+        1.0
+    }
+    fn default_jitter() -> f64 {
+        1.5
+    }
+    fn all_tasks() -> Vec<TaskName> {
+        vec![TaskName(Task::Detection), TaskName(Task::Classification), TaskName(Task::Math)]
+    }
+}
+
+/// Which distribution scenes come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SceneDomain {
+    /// As in training.
+    #[default]
+    Id,
+    /// Different in kind: see docs/DATA.md.
+    Ood,
+}
+
+/// [`Task`] with a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskName(pub Task);
+
+impl JsonSchema for TaskName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Task".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "enum": ["detection", "classify", "classification", "math", "mathematics", "vqa"]})
+    }
+}
+
+/// [`BoxFrame`] with a schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FrameName(pub BoxFrame);
+
+impl JsonSchema for FrameName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "BoxFrame".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "enum": ["original", "model_input", "unit", "thousand"]})
+    }
+}

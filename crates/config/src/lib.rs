@@ -1,0 +1,59 @@
+//! Every config struct of curr-reft, and how a recipe is read.
+//!
+//! A recipe is TOML: `[run]`, `[model]`, `[prompt]`, `[data.NAME]`, and an array of `[[phase]]` run in order.
+//! Tables `[grpo]`, `[sft]`, `[reject]`, `[eval]` at the top give defaults to every phase of that kind.
+//! Later files override earlier ones, then `--set key=value`.
+//! Relative paths in a recipe start at the working directory, not at the recipe.
+//!
+//! [`Resolved::read`] merges, checks every key and type against the structs' own schema, then the values, and reports
+//! all problems at once, each with its key and the file it comes from.
+//! A new setting is a documented field on its struct; schema, key checks, suggestions and `--set` follow from that.
+//!
+//! ```
+//! use reft_config::Resolved;
+//!
+//! let text = r#"
+//!     model.path = "fixtures/pico-vlm"
+//!     data.train = { type = "file", path = "train.parquet" }
+//!     grpo.steps = 600
+//!
+//!     [[phase]]
+//!     kind = "grpo"
+//!     name = "binary"
+//!     data = "train"
+//!     forms = ["binary"]
+//! "#;
+//! let resolved = Resolved::from_text(text, "recipe.toml", &["grpo.lr=2e-6".to_owned()])?;
+//! assert_eq!(resolved.recipe.phase[0].name(), "binary");
+//!
+//! let typo = Resolved::from_text(text, "recipe.toml", &["grpo.step=5".to_owned()]).unwrap_err();
+//! assert!(typo.to_string().contains("`phase.binary.step`: unknown key; did you mean `steps`?"));
+//! # Ok::<(), reft_config::ConfigError>(())
+//! ```
+
+mod data;
+mod error;
+mod layers;
+mod model;
+mod nearest;
+mod node;
+mod phase;
+mod prompt;
+mod recipe;
+mod schema;
+mod stages;
+mod structure;
+mod validate;
+
+pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomain, TaskName};
+pub use error::{ConfigError, Problem};
+pub use layers::Resolved;
+pub use model::{Device, Dtype, InitConfig, ModelConfig};
+pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
+pub use prompt::PromptConfig;
+pub use recipe::{Recipe, RunConfig};
+pub use stages::{
+    AdvantageConfig, CurriculumConfig, DetectionReward, FilterConfig, JudgeConfig, LossScale,
+    OptimizerConfig, PartialCredit, RewardConfig, SamplingConfig, Schedule, StageConfig, TrainableConfig,
+    WithForm,
+};

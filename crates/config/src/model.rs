@@ -1,0 +1,64 @@
+//! Which model, and where it runs.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The checkpoint to start from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Hugging Face folder: `config.json`, `tokenizer.json`, `preprocessor_config.json`, chat template, safetensors.
+    /// A relative path is relative to the working directory.
+    pub path: PathBuf,
+    /// Start from random weights instead of the folder's safetensors (which then need not exist).
+    #[serde(default)]
+    pub init: Option<InitConfig>,
+    /// Number type of the weights in memory.
+    #[serde(default)]
+    pub dtype: Dtype,
+    /// Where to compute.
+    #[serde(default)]
+    pub device: Device,
+    /// Overrides the processor's smallest image area, in pixels.
+    #[serde(default)]
+    pub min_pixels: Option<u64>,
+    /// Overrides the processor's largest image area, in pixels (Curr-ReFT trains with 401,408).
+    #[serde(default)]
+    pub max_pixels: Option<u64>,
+}
+
+/// Random initial weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// Seed of the weights.
+    pub seed: u64,
+}
+
+/// Number type of weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    Fp16,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The first CUDA GPU when there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA GPU; an error when there is none.
+    Cuda,
+}

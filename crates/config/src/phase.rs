@@ -1,0 +1,244 @@
+//! The phases of a run.
+
+use reft_core::Form;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, LossScale, OptimizerConfig, RewardConfig,
+    SamplingConfig, TrainableConfig, WithForm,
+};
+
+/// One phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum PhaseConfig {
+    /// Supervised fine-tuning.
+    Sft(SftPhase),
+    /// Reinforcement learning with GRPO.
+    Grpo(GrpoPhase),
+    /// Rejection sampling: makes the data set of a later `sft` phase.
+    Reject(RejectPhase),
+    /// Benchmarks.
+    Eval(EvalPhase),
+}
+
+impl PhaseConfig {
+    /// The phase's name, unique in the recipe.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Sft(phase) => &phase.name,
+            Self::Grpo(phase) => &phase.name,
+            Self::Reject(phase) => &phase.name,
+            Self::Eval(phase) => &phase.name,
+        }
+    }
+
+    /// The phase's kind as it is written in the recipe.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sft(_) => "sft",
+            Self::Grpo(_) => "grpo",
+            Self::Reject(_) => "reject",
+            Self::Eval(_) => "eval",
+        }
+    }
+}
+
+/// Reinforcement learning with GRPO (Shao et al., 2024) on one or more forms of a data set.
+/// The KL reference is the policy as it is when the phase starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrpoPhase {
+    /// Unique name; `phase` in the metrics.
+    pub name: String,
+    /// Data set to train on.
+    pub data: String,
+    /// Forms to turn the open samples into.
+    #[serde(default = "GrpoPhase::open")]
+    pub forms: Vec<WithForm>,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Prompts per step. Curr-ReFT: 8.
+    #[serde(default = "GrpoPhase::default_prompts")]
+    pub prompts_per_step: usize,
+    /// Peak learning rate. Curr-ReFT: 1e-6.
+    #[serde(default = "GrpoPhase::default_lr")]
+    pub lr: f64,
+    /// Weight of the KL penalty (k3 estimator) towards the phase's start policy. Curr-ReFT: 0.04. 0 needs no reference.
+    #[serde(default = "GrpoPhase::default_kl")]
+    pub kl_coef: f64,
+    /// Lower clip of the probability ratio: `1 - clip_low` (PPO: 0.2).
+    #[serde(default = "GrpoPhase::default_clip")]
+    pub clip_low: f64,
+    /// Upper clip of the probability ratio: `1 + clip_high` (PPO: 0.2; DAPO: 0.28).
+    #[serde(default = "GrpoPhase::default_clip")]
+    pub clip_high: f64,
+    /// How token losses are averaged.
+    #[serde(default)]
+    pub loss_scale: LossScale,
+    /// Optimizer updates per batch of rollouts. 1: strictly on-policy, the ratio is 1.
+    #[serde(default = "GrpoPhase::one")]
+    pub updates_per_batch: usize,
+    /// Tokens (prompts once, completions each) per forward and backward pass; gradients are summed, so the result does
+    /// not depend on it beyond rounding. 0: all at once.
+    #[serde(default)]
+    pub micro_batch_tokens: usize,
+    /// How completions are drawn.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
+    /// What is paid.
+    #[serde(default)]
+    pub reward: RewardConfig,
+    /// How rewards of a group become advantages.
+    #[serde(default)]
+    pub advantage: AdvantageConfig,
+    /// Which groups are trained on.
+    #[serde(default)]
+    pub filter: FilterConfig,
+    /// Which samples come next.
+    #[serde(default)]
+    pub curriculum: CurriculumConfig,
+    /// AdamW, schedule, gradient clipping.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// Which parts of the model learn.
+    #[serde(default)]
+    pub trainable: TrainableConfig,
+}
+
+impl GrpoPhase {
+    fn open() -> Vec<WithForm> {
+        vec![WithForm(Form::Open)]
+    }
+    fn default_prompts() -> usize {
+        8
+    }
+    fn default_lr() -> f64 {
+        1e-6
+    }
+    fn default_kl() -> f64 {
+        0.04
+    }
+    fn default_clip() -> f64 {
+        0.2
+    }
+    fn one() -> usize {
+        1
+    }
+}
+
+/// Supervised fine-tuning on demonstrations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftPhase {
+    /// Unique name; `phase` in the metrics.
+    pub name: String,
+    /// Data sets to train on, or names of earlier `reject` phases.
+    /// File data needs chat `messages` that end in an assistant turn; scenes bring demonstrations of their own.
+    pub data: Vec<String>,
+    /// Forms of the demonstrations that scenes bring.
+    #[serde(default = "GrpoPhase::open")]
+    pub forms: Vec<WithForm>,
+    /// Optimizer steps. Curr-ReFT: 2,000.
+    pub steps: u64,
+    /// Demonstrations per step. Curr-ReFT: 32.
+    #[serde(default = "SftPhase::default_batch")]
+    pub batch_size: usize,
+    /// Peak learning rate. Curr-ReFT: 2e-7.
+    #[serde(default = "SftPhase::default_lr")]
+    pub lr: f64,
+    /// Tokens per forward and backward pass; 0: all at once.
+    #[serde(default)]
+    pub micro_batch_tokens: usize,
+    /// AdamW, schedule, gradient clipping.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// Which parts of the model learn.
+    #[serde(default)]
+    pub trainable: TrainableConfig,
+}
+
+impl SftPhase {
+    fn default_batch() -> usize {
+        32
+    }
+    fn default_lr() -> f64 {
+        2e-7
+    }
+}
+
+/// Rejection sampling: N answers per question, judged, the best above the threshold kept (method section 6).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RejectPhase {
+    /// Unique name; later `sft` phases use it as a data set.
+    pub name: String,
+    /// Data set to sample from.
+    pub data: String,
+    /// Forms to turn the open samples into.
+    #[serde(default = "GrpoPhase::open")]
+    pub forms: Vec<WithForm>,
+    /// Questions per rollout call; also what a resume repeats at most.
+    #[serde(default = "RejectPhase::default_prompts")]
+    pub prompts_per_step: usize,
+    /// Questions to ask; 0 asks all.
+    #[serde(default)]
+    pub limit: usize,
+    /// Judge score a completion must reach, 0 to 100. Curr-ReFT: 85.
+    #[serde(default = "RejectPhase::default_threshold")]
+    pub threshold: f32,
+    /// Completions to keep per question, best first, duplicates left out.
+    #[serde(default = "GrpoPhase::one")]
+    pub keep: usize,
+    /// How completions are drawn; `group_size` is N.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
+    /// Who judges.
+    #[serde(default)]
+    pub judge: JudgeConfig,
+    /// What the rule judge counts as right.
+    #[serde(default)]
+    pub reward: RewardConfig,
+}
+
+impl RejectPhase {
+    fn default_prompts() -> usize {
+        32
+    }
+    fn default_threshold() -> f32 {
+        85.0
+    }
+}
+
+/// Benchmarks on the policy as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvalPhase {
+    /// Unique name; a row in the final table.
+    pub name: String,
+    /// Data sets to evaluate on, each a benchmark.
+    pub data: Vec<String>,
+    /// Forms to evaluate.
+    #[serde(default = "GrpoPhase::open")]
+    pub forms: Vec<WithForm>,
+    /// Questions per rollout call.
+    #[serde(default = "EvalPhase::default_prompts")]
+    pub prompts_per_step: usize,
+    /// How completions are drawn; the default is greedy, also for what a table in the recipe leaves out.
+    /// With `group_size` above 1, pass@G is reported too.
+    #[serde(default = "EvalPhase::greedy")]
+    pub sampling: SamplingConfig,
+    /// What counts as right; a detection answer counts when IoU exceeds the threshold.
+    #[serde(default)]
+    pub reward: RewardConfig,
+}
+
+impl EvalPhase {
+    fn default_prompts() -> usize {
+        64
+    }
+    fn greedy() -> SamplingConfig {
+        SamplingConfig { group_size: 1, temperature: 0.0, ..SamplingConfig::default() }
+    }
+}

@@ -1,0 +1,61 @@
+//! The whole recipe.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ConfigError, DataConfig, ModelConfig, PhaseConfig, PromptConfig};
+
+/// A recipe after merging: what `config.toml` in the run directory holds, and all that is needed to repeat the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name, seed, threads, checkpoints.
+    #[serde(default)]
+    pub run: RunConfig,
+    /// The checkpoint to start from.
+    pub model: ModelConfig,
+    /// Prompt templates, the same in training and evaluation.
+    #[serde(default)]
+    pub prompt: PromptConfig,
+    /// Data sets by name; phases refer to them.
+    #[serde(default)]
+    pub data: BTreeMap<String, DataConfig>,
+    /// The phases, run in order.
+    pub phase: Vec<PhaseConfig>,
+}
+
+impl Recipe {
+    /// The recipe as TOML with every default written out. Reading it again gives the same recipe.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The JSON schema of recipe files, for editors.
+    pub fn json_schema_of_files() -> serde_json::Value {
+        crate::schema::published()
+    }
+}
+
+/// What belongs to the run as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Folder name under `--runs`. Letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// CPU threads; 0 takes all cores. Results are bit-identical only for an equal number.
+    pub threads: usize,
+    /// Steps between checkpoints; a checkpoint is also written at the end of every phase. 0: only there.
+    pub checkpoint_every: u64,
+    /// Newest checkpoints to keep. At least 1.
+    pub keep_checkpoints: usize,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self { name: "run".into(), seed: 0, threads: 0, checkpoint_every: 50, keep_checkpoints: 2 }
+    }
+}

@@ -1,0 +1,248 @@
+//! The settings of the stages that phases are made of.
+
+use reft_core::{Form, SamplingParams, Seed};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::FrameName;
+
+/// [`Form`] with a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WithForm(pub Form);
+
+impl JsonSchema for WithForm {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Form".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "enum": ["binary", "choice", "open"]})
+    }
+}
+
+/// How token losses are averaged over a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossScale {
+    /// Mean over a completion's tokens, then over completions (GRPO; Curr-ReFT's).
+    #[default]
+    Sequence,
+    /// Mean over all tokens of the batch (DAPO).
+    Token,
+    /// Sum over tokens divided by `completions * max_new_tokens` (Dr.GRPO).
+    Constant,
+}
+
+/// How completions are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplingConfig {
+    /// Completions per prompt (G). Curr-ReFT: 4. With 2, normalised advantages are always 0 or +-0.707.
+    pub group_size: usize,
+    /// Softmax temperature; 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus mass; 1 keeps all tokens.
+    pub top_p: f32,
+    /// Most likely tokens to keep; 0 keeps all.
+    pub top_k: usize,
+    /// Longest completion in tokens. Curr-ReFT: 256.
+    pub max_new_tokens: usize,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self { group_size: 4, temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 256 }
+    }
+}
+
+impl SamplingConfig {
+    /// The parameters of a rollout at a place of the run.
+    pub fn params(&self, seed: Seed) -> SamplingParams {
+        SamplingParams {
+            group_size: self.group_size,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            max_new_tokens: self.max_new_tokens,
+            seed,
+        }
+    }
+}
+
+/// The paper's rewards (method section 3): total = accuracy * weight + format * weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RewardConfig {
+    /// Weight of the accuracy part.
+    pub accuracy: f32,
+    /// Weight of the format part.
+    pub format: f32,
+    /// How open detection pays.
+    pub detection: DetectionReward,
+    /// IoU above which `threshold` pays 1.
+    pub iou_threshold: f64,
+    /// When a choice with several right letters pays 0.2.
+    pub partial: PartialCredit,
+    /// The frame of the boxes that the model writes.
+    pub answer_frame: FrameName,
+}
+
+impl Default for RewardConfig {
+    fn default() -> Self {
+        Self {
+            accuracy: 1.0,
+            format: 1.0,
+            detection: DetectionReward::Threshold,
+            iou_threshold: 0.5,
+            partial: PartialCredit::Subset,
+            answer_frame: FrameName::default(),
+        }
+    }
+}
+
+/// How open detection pays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DetectionReward {
+    /// 1 when IoU exceeds the threshold, else 0.
+    #[default]
+    Threshold,
+    /// The IoU itself.
+    Soft,
+}
+
+/// When a choice with several right letters is partly right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PartialCredit {
+    /// A non-empty strict subset of the right letters; a wrong letter makes it 0.
+    #[default]
+    Subset,
+    /// Any overlap with the right letters.
+    Overlap,
+}
+
+/// How the rewards of a group become advantages.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdvantageConfig {
+    /// `(r - mean) / (std + 1e-4)`, sample standard deviation (GRPO; Curr-ReFT's).
+    Grpo,
+    /// `r - mean` (Dr.GRPO).
+    DrGrpo,
+    /// `r - mean of the others` (RLOO).
+    Rloo,
+}
+
+#[expect(clippy::derivable_impls, reason = "schemars and serde want the variants bare")]
+impl Default for AdvantageConfig {
+    fn default() -> Self {
+        Self::Grpo
+    }
+}
+
+/// Which groups are trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilterConfig {
+    /// Leave out groups whose rewards are all equal: their advantages are 0 (only the KL term would act).
+    pub zero_variance: bool,
+}
+
+/// Which samples come next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CurriculumConfig {
+    /// A seeded shuffle, epoch after epoch, tasks balanced within each batch.
+    #[default]
+    Shuffle,
+    /// Forms one after another within the phase.
+    Staged {
+        /// The stages in order; the last one lasts until the phase ends.
+        stages: Vec<StageConfig>,
+    },
+}
+
+/// One stage of a staged curriculum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Forms to draw from.
+    pub forms: Vec<WithForm>,
+    /// Steps of this stage.
+    pub steps: u64,
+}
+
+/// AdamW and what surrounds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay; never applied to norms and biases.
+    pub weight_decay: f64,
+    /// Largest gradient norm; 0 does not clip.
+    pub max_grad_norm: f64,
+    /// Course of the learning rate after warm-up.
+    pub schedule: Schedule,
+    /// Share of the phase's steps over which the learning rate rises from 0, 0 to 1.
+    pub warmup: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            schedule: Schedule::Linear,
+            warmup: 0.0,
+        }
+    }
+}
+
+/// Course of the learning rate after warm-up, over the phase's steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Stays.
+    Constant,
+    /// Falls in a line to 0.
+    #[default]
+    Linear,
+    /// Falls as half a cosine to 0.
+    Cosine,
+}
+
+/// Which parts of the model learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainableConfig {
+    /// Vision tower without its merger.
+    pub vision_tower: bool,
+    /// The merger between tower and decoder.
+    pub merger: bool,
+    /// Decoder, embeddings and head.
+    pub decoder: bool,
+}
+
+impl Default for TrainableConfig {
+    fn default() -> Self {
+        Self { vision_tower: true, merger: true, decoder: true }
+    }
+}
+
+/// Who judges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum JudgeConfig {
+    /// Rules: accuracy, format, consistency of thinking and answer, fluency (docs of the `reject` crate).
+    #[default]
+    Rules,
+}

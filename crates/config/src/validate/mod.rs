@@ -1,0 +1,153 @@
+//! What types cannot say: ranges, names, and how the parts of a recipe refer to each other.
+//!
+//! Nothing stops at the first problem; [`Recipe::validate`] returns all of them.
+
+mod data;
+mod phase;
+
+use std::{
+    collections::BTreeSet,
+    ops::RangeBounds,
+    path::{Path, PathBuf},
+};
+
+use crate::{Problem, Recipe, node::join};
+
+impl Recipe {
+    /// Everything wrong with the values, each problem with its key. Reads no file; see [`Recipe::missing_files`].
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut top = At { problems: &mut problems, key: String::new() };
+        self.check_run(&mut top.at("run"));
+        self.check_model(&mut top.at("model"));
+        for (name, set) in &self.data {
+            let at = &mut top.at(&format!("data.{name}"));
+            at.require(is_plain_name(name), "", || PLAIN_NAME.to_owned());
+            data::check(set, at);
+        }
+        self.check_phases(&mut top);
+        problems
+    }
+
+    /// Paths in the recipe that do not exist; relative ones start at `base`, the working directory of a run.
+    pub fn missing_files(&self, base: &Path) -> Vec<Problem> {
+        let mut paths: Vec<(String, &PathBuf)> = vec![("model.path".to_owned(), &self.model.path)];
+        for (name, set) in &self.data {
+            let (key, path) = data::path(set);
+            paths.push((format!("data.{name}.{key}"), path));
+        }
+        paths
+            .into_iter()
+            .filter(|(_, path)| !base.join(path).exists())
+            .map(|(key, path)| {
+                Problem::new(
+                    key,
+                    format!(
+                        "`{}` does not exist; relative paths start at the working directory",
+                        path.display()
+                    ),
+                )
+            })
+            .collect()
+    }
+
+    fn check_run(&self, at: &mut At<'_>) {
+        let run = &self.run;
+        at.require(is_file_name(&run.name), "name", || {
+            format!(
+                "`{}` cannot name a folder; use letters, digits, `-`, `_` and `.`, not starting with `.`",
+                run.name
+            )
+        });
+        at.require(i64::try_from(run.seed).is_ok(), "seed", too_large_for_toml);
+        at.require(run.keep_checkpoints >= 1, "keep_checkpoints", || {
+            "must be at least 1, or a run could not be resumed".to_owned()
+        });
+    }
+
+    fn check_model(&self, at: &mut At<'_>) {
+        let model = &self.model;
+        at.require(!model.path.as_os_str().is_empty(), "path", || "must not be empty".to_owned());
+        at.require(
+            model.init.is_none_or(|init| i64::try_from(init.seed).is_ok()),
+            "init.seed",
+            too_large_for_toml,
+        );
+        at.require(model.min_pixels != Some(0), "min_pixels", || "must be at least 1".to_owned());
+        at.require(model.max_pixels != Some(0), "max_pixels", || "must be at least 1".to_owned());
+        if let (Some(min), Some(max)) = (model.min_pixels, model.max_pixels) {
+            at.require(min <= max, "min_pixels", || format!("`{min}` is above `max_pixels` = {max}"));
+        }
+    }
+
+    fn check_phases(&self, top: &mut At<'_>) {
+        top.require(!self.phase.is_empty(), "phase", || "a recipe needs at least one `[[phase]]`".to_owned());
+        let mut seen = BTreeSet::new();
+        for (i, phase) in self.phase.iter().enumerate() {
+            let name = phase.name();
+            let at = &mut top.at(&format!("phase.{name}"));
+            at.require(is_plain_name(name), "name", || format!("`{name}` will not do: {PLAIN_NAME}"));
+            at.require(seen.insert(name), "name", || {
+                format!("`{name}` names an earlier phase too; names must be unique")
+            });
+            at.require(!self.data.contains_key(name), "name", || {
+                format!("`{name}` names a data set too; an `sft` phase could not tell them apart")
+            });
+            phase::check(self, i, at);
+        }
+    }
+}
+
+/// Where problems are noted, and the key that they are below.
+struct At<'a> {
+    problems: &'a mut Vec<Problem>,
+    key: String,
+}
+
+impl At<'_> {
+    /// The place of a key below this one.
+    fn at(&mut self, key: &str) -> At<'_> {
+        At { key: join(&self.key, key), problems: &mut *self.problems }
+    }
+
+    /// Notes a problem unless `holds`. An empty key is this place itself.
+    fn require(&mut self, holds: bool, key: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            let key = match key {
+                "" => self.key.clone(),
+                key => join(&self.key, key),
+            };
+            self.problems.push(Problem::new(key, message()));
+        }
+    }
+
+    /// A count that must not be 0.
+    fn at_least_one(&mut self, count: u64, key: &str) {
+        self.require(count >= 1, key, || "must be at least 1".to_owned());
+    }
+
+    /// A number that must lie in a range, which `words` describes.
+    fn in_range(&mut self, number: f64, range: impl RangeBounds<f64>, key: &str, words: &str) {
+        // Also refuses NaN, which no range contains; infinity lies in open-ended ranges.
+        self.require(number.is_finite() && range.contains(&number), key, || {
+            format!("`{number}` must be {words}")
+        });
+    }
+}
+
+const PLAIN_NAME: &str = "use letters, digits, `-` and `_`; the name is part of keys and paths";
+
+/// Names of phases and data sets: no dot, so that they can be told apart in `--set phase.NAME.key`.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.starts_with('.') && !name.is_empty() && is_plain_name(&name.replace('.', "_"))
+}
+
+fn too_large_for_toml() -> String {
+    format!("must not be above {}, the largest integer of TOML", i64::MAX)
+}

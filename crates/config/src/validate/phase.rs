@@ -1,0 +1,160 @@
+//! Checks of phases and of the settings of their stages.
+
+use std::collections::BTreeSet;
+
+use super::{At, is_plain_name};
+use crate::{
+    CurriculumConfig, EvalPhase, GrpoPhase, OptimizerConfig, PhaseConfig, Recipe, RejectPhase, RewardConfig,
+    SamplingConfig, SftPhase, TrainableConfig, WithForm, nearest::suggestion,
+};
+
+/// Checks phase `i` of the recipe.
+pub(super) fn check(recipe: &Recipe, i: usize, at: &mut At<'_>) {
+    match &recipe.phase[i] {
+        PhaseConfig::Sft(phase) => check_sft(recipe, i, phase, at),
+        PhaseConfig::Grpo(phase) => check_grpo(recipe, phase, at),
+        PhaseConfig::Reject(phase) => check_reject(recipe, phase, at),
+        PhaseConfig::Eval(phase) => check_eval(recipe, phase, at),
+    }
+}
+
+fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
+    check_data_name(recipe, &phase.data, at);
+    check_forms(&phase.forms, at);
+    at.at_least_one(phase.steps, "steps");
+    at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
+    at.at_least_one(phase.updates_per_batch as u64, "updates_per_batch");
+    at.in_range(phase.lr, 0.0.., "lr", "0 or above");
+    at.in_range(phase.kl_coef, 0.0.., "kl_coef", "0 or above");
+    at.in_range(phase.clip_low, 0.0..=1.0, "clip_low", "from 0 to 1");
+    at.in_range(phase.clip_high, 0.0.., "clip_high", "0 or above");
+
+    let mut sampling = at.at("sampling");
+    check_sampling(&phase.sampling, &mut sampling);
+    sampling.require(phase.sampling.group_size >= 2, "group_size", || {
+        "must be at least 2: a completion is compared with the others of its group".to_owned()
+    });
+    check_reward(&phase.reward, &mut at.at("reward"));
+    check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
+    check_trainable(phase.trainable, at);
+    match &phase.curriculum {
+        CurriculumConfig::Shuffle => {}
+        CurriculumConfig::Staged { stages } => {
+            let mut at = at.at("curriculum");
+            at.require(!stages.is_empty(), "stages", || "name at least one stage".to_owned());
+            for (i, stage) in stages.iter().enumerate() {
+                let mut at = at.at(&format!("stages[{i}]"));
+                check_forms(&stage.forms, &mut at);
+                at.at_least_one(stage.steps, "steps");
+            }
+        }
+    }
+}
+
+fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
+    at.require(!phase.data.is_empty(), "data", || {
+        "name at least one data set or earlier `reject` phase".to_owned()
+    });
+    for name in &phase.data {
+        let position = recipe
+            .phase
+            .iter()
+            .position(|phase| matches!(phase, PhaseConfig::Reject(_)) && phase.name() == name);
+        let known = recipe.data.contains_key(name) || position.is_some_and(|at| at < i);
+        at.require(known, "data", || {
+            if position.is_some() {
+                return format!("`reject` phase `{name}` comes later; move it before this phase");
+            }
+            let rejects = recipe.phase[..i].iter().filter_map(|phase| match phase {
+                PhaseConfig::Reject(reject) => Some(reject.name.as_str()),
+                PhaseConfig::Sft(_) | PhaseConfig::Grpo(_) | PhaseConfig::Eval(_) => None,
+            });
+            let known = recipe.data.keys().map(String::as_str).chain(rejects);
+            format!("`{name}` is neither a data set nor an earlier `reject` phase{}", suggestion(name, known))
+        });
+    }
+    check_forms(&phase.forms, at);
+    at.at_least_one(phase.steps, "steps");
+    at.at_least_one(phase.batch_size as u64, "batch_size");
+    at.in_range(phase.lr, 0.0.., "lr", "0 or above");
+    check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
+    check_trainable(phase.trainable, at);
+}
+
+fn check_reject(recipe: &Recipe, phase: &RejectPhase, at: &mut At<'_>) {
+    check_data_name(recipe, &phase.data, at);
+    check_forms(&phase.forms, at);
+    at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
+    at.at_least_one(phase.keep as u64, "keep");
+    at.in_range(f64::from(phase.threshold), 0.0..=100.0, "threshold", "from 0 to 100");
+    check_sampling(&phase.sampling, &mut at.at("sampling"));
+    check_reward(&phase.reward, &mut at.at("reward"));
+}
+
+fn check_eval(recipe: &Recipe, phase: &EvalPhase, at: &mut At<'_>) {
+    at.require(!phase.data.is_empty(), "data", || "name at least one data set".to_owned());
+    for name in &phase.data {
+        check_data_name(recipe, name, at);
+    }
+    check_forms(&phase.forms, at);
+    at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
+    check_sampling(&phase.sampling, &mut at.at("sampling"));
+    check_reward(&phase.reward, &mut at.at("reward"));
+}
+
+fn check_data_name(recipe: &Recipe, name: &str, at: &mut At<'_>) {
+    at.require(recipe.data.contains_key(name), "data", || {
+        let hint = suggestion(name, recipe.data.keys().map(String::as_str));
+        // An odd name is shown as it is; a plain one is most likely a slip.
+        if is_plain_name(name) {
+            format!("no `[data.{name}]` in the recipe{hint}")
+        } else {
+            format!("`{name}` is not a data set's name{hint}")
+        }
+    });
+}
+
+fn check_forms(forms: &[WithForm], at: &mut At<'_>) {
+    at.require(!forms.is_empty(), "forms", || "name at least one form".to_owned());
+    let unique: BTreeSet<_> = forms.iter().map(|form| form.0).collect();
+    at.require(unique.len() == forms.len(), "forms", || "names a form twice".to_owned());
+}
+
+fn check_sampling(sampling: &SamplingConfig, at: &mut At<'_>) {
+    at.at_least_one(sampling.group_size as u64, "group_size");
+    at.at_least_one(sampling.max_new_tokens as u64, "max_new_tokens");
+    let temperature = f64::from(sampling.temperature);
+    at.in_range(temperature, 0.0.., "temperature", "0 or above");
+    at.require(temperature != 0.0 || sampling.group_size <= 1, "temperature", || {
+        "is 0, so all completions of a group would be the same; raise it or set `group_size = 1`".to_owned()
+    });
+    let top_p = f64::from(sampling.top_p);
+    at.in_range(top_p, f64::MIN_POSITIVE..=1.0, "top_p", "above 0 and at most 1");
+}
+
+fn check_reward(reward: &RewardConfig, at: &mut At<'_>) {
+    let (accuracy, format) = (f64::from(reward.accuracy), f64::from(reward.format));
+    at.in_range(accuracy, 0.0.., "accuracy", "0 or above");
+    at.in_range(format, 0.0.., "format", "0 or above");
+    at.require(accuracy != 0.0 || format != 0.0, "", || {
+        "`accuracy` and `format` are both 0: nothing would be paid".to_owned()
+    });
+    at.in_range(reward.iou_threshold, 0.0..1.0, "iou_threshold", "at least 0 and below 1");
+}
+
+fn check_optimizer(optimizer: &OptimizerConfig, at: &mut At<'_>) {
+    let words = "at least 0 and below 1";
+    at.in_range(optimizer.beta1, 0.0..1.0, "beta1", words);
+    at.in_range(optimizer.beta2, 0.0..1.0, "beta2", words);
+    at.in_range(optimizer.eps, f64::MIN_POSITIVE.., "eps", "above 0");
+    at.in_range(optimizer.weight_decay, 0.0.., "weight_decay", "0 or above");
+    at.in_range(optimizer.max_grad_norm, 0.0.., "max_grad_norm", "0 or above");
+    at.in_range(optimizer.warmup, 0.0..=1.0, "warmup", "from 0 to 1");
+}
+
+fn check_trainable(trainable: TrainableConfig, at: &mut At<'_>) {
+    let TrainableConfig { vision_tower, merger, decoder } = trainable;
+    at.require(vision_tower || merger || decoder, "trainable", || {
+        "nothing would learn; switch on `vision_tower`, `merger` or `decoder`".to_owned()
+    });
+}

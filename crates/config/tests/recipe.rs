@@ -1,0 +1,317 @@
+//! Recipes as users write them: merging, overrides, and what is said about each fault.
+
+use std::{fs, path::PathBuf};
+
+use reft_config::{ConfigError, PhaseConfig, Recipe, Resolved};
+
+/// Every phase kind, with a table of defaults per kind.
+const RECIPE: &str = r#"
+    [run]
+    name = "demo"
+    seed = 1
+
+    [model]
+    path = "model"
+
+    [data.train]
+    type = "scenes"
+    glyphs = "digits.parquet"
+    split = "train"
+    count = 100
+
+    [data.test]
+    type = "file"
+    path = "test.jsonl"
+
+    [grpo]
+    lr = 1e-5
+    steps = 20
+    sampling = { max_new_tokens = 32 }
+
+    [[phase]]
+    kind = "grpo"
+    name = "binary"
+    data = "train"
+    forms = ["binary"]
+
+    [[phase]]
+    kind = "grpo"
+    name = "open"
+    data = "train"
+    lr = 2e-5
+
+    [[phase]]
+    kind = "reject"
+    name = "self"
+    data = "train"
+
+    [[phase]]
+    kind = "sft"
+    name = "polish"
+    data = ["self"]
+    steps = 5
+
+    [[phase]]
+    kind = "eval"
+    name = "after"
+    data = ["test"]
+    sampling = { max_new_tokens = 16 }
+"#;
+
+fn resolve(overrides: &[&str]) -> Result<Recipe, ConfigError> {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    Resolved::from_text(RECIPE, "recipe.toml", &overrides).map(|resolved| resolved.recipe)
+}
+
+fn learning_rates(recipe: &Recipe) -> Vec<f64> {
+    let rates = recipe.phase.iter().map(|phase| match phase {
+        PhaseConfig::Grpo(phase) => Some(phase.lr),
+        PhaseConfig::Sft(phase) => Some(phase.lr),
+        PhaseConfig::Reject(_) | PhaseConfig::Eval(_) => None,
+    });
+    rates.flatten().collect()
+}
+
+#[test]
+fn kind_tables_lie_under_their_phases() {
+    let recipe = resolve(&[]).unwrap();
+    assert_eq!(learning_rates(&recipe), [1e-5, 2e-5, 2e-7]);
+    let PhaseConfig::Grpo(binary) = &recipe.phase[0] else {
+        panic!("{:?}", recipe.phase[0]);
+    };
+    assert_eq!(binary.steps, 20);
+    assert_eq!(binary.sampling.max_new_tokens, 32);
+    assert_eq!(binary.sampling.group_size, 4);
+}
+
+#[test]
+fn evaluation_stays_greedy_when_only_the_length_is_given() {
+    let recipe = resolve(&[]).unwrap();
+    let PhaseConfig::Eval(after) = &recipe.phase[4] else {
+        panic!("{:?}", recipe.phase[4]);
+    };
+    assert_eq!(after.sampling.max_new_tokens, 16);
+    assert_eq!(after.sampling.temperature, 0.0);
+    assert_eq!(after.sampling.group_size, 1);
+}
+
+#[test]
+fn overrides() {
+    for (text, rates) in [
+        ("grpo.lr=3e-6", [3e-6, 3e-6, 2e-7]),
+        ("phase.binary.lr=3e-6", [3e-6, 2e-5, 2e-7]),
+        ("sft.lr=1", [1e-5, 2e-5, 1.0]),
+        ("phase.polish.lr = 0.5", [1e-5, 2e-5, 0.5]),
+    ] {
+        assert_eq!(learning_rates(&resolve(&[text]).unwrap()), rates, "{text}");
+    }
+
+    let recipe = resolve(&[
+        "run.seed=3",
+        "run.name=2026-01-31",
+        "model.path=other/model",
+        "model.device=\"cpu\"",
+        "phase.binary.forms=[\"binary\", \"choice\"]",
+        "grpo.curriculum.type=shuffle",
+        "data.test.limit=7",
+    ])
+    .unwrap();
+    assert_eq!(recipe.run.seed, 3);
+    assert_eq!(recipe.run.name, "2026-01-31");
+    assert_eq!(recipe.model.path, PathBuf::from("other/model"));
+}
+
+#[test]
+fn later_files_override_earlier_ones() {
+    let dir = std::env::temp_dir().join(format!("reft-config-layers-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let (base, change) = (dir.join("base.toml"), dir.join("change.toml"));
+    fs::write(&base, RECIPE).unwrap();
+    fs::write(
+        &change,
+        "run.seed = 9\ngrpo.lr = 4e-5\n[data.test]\ntype = 'scenes'\nglyphs = 'd'\nsplit = 'test'\ncount = 0",
+    )
+    .unwrap();
+
+    let read = |files: &[&PathBuf]| {
+        let files: Vec<PathBuf> = files.iter().map(|&file| file.clone()).collect();
+        Resolved::read(&files, &[])
+    };
+    assert_eq!(read(&[&base]).unwrap().recipe.run.seed, 1);
+    let error = read(&[&base, &change]).unwrap_err().to_string();
+    // The other variant replaced the table, and the fault is blamed on the right file.
+    assert!(error.contains("`data.test.count`: must be at least 1"), "{error}");
+    assert!(error.contains("change.toml)"), "{error}");
+    assert!(!error.contains("unknown key"), "{error}");
+
+    fs::write(&change, "run.seed = 9\ngrpo.lr = 4e-5").unwrap();
+    let recipe = read(&[&base, &change]).unwrap().recipe;
+    assert_eq!(recipe.run.seed, 9);
+    assert_eq!(learning_rates(&recipe), [4e-5, 2e-5, 2e-7]);
+
+    fs::write(&change, "run.seed = 9\n[[phase]\n").unwrap();
+    let error = read(&[&base, &change]).unwrap_err().to_string();
+    assert!(error.contains("change.toml` is not valid TOML") && error.contains("line 2"), "{error}");
+
+    let error = read(&[&dir.join("absent.toml")]).unwrap_err().to_string();
+    assert!(error.contains("absent.toml"), "{error}");
+    assert!(matches!(Resolved::read(&[], &[]), Err(ConfigError::NoFiles)));
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn every_fault_is_named_with_its_key() {
+    // (override, what the message must contain)
+    let cases = [
+        ("run.sead=1", "`run.sead`: unknown key; did you mean `seed`? (--set run.sead=1)"),
+        ("modle.path=x", "`modle`: unknown key; did you mean `model`?"),
+        ("grpo.learning_rate=1", "`phase.binary.learning_rate`: unknown key; known: "),
+        (
+            "grpo.sampling.temprature=1",
+            "`phase.open.sampling.temprature`: unknown key; did you mean `temperature`?",
+        ),
+        ("run.seed=-1", "`run.seed`: `-1` must not be below 0"),
+        ("run.seed=9223372036854775808", "`run.seed`: expected an integer, found the string"),
+        ("run.seed=one", "`run.seed`: expected an integer, found the string \"one\""),
+        ("run.name=3", "`run.name`: expected a string, found integer `3`"),
+        ("run.name=../x", "`run.name`: `../x` cannot name a folder"),
+        ("run.name=.", "`run.name`: `.` cannot name a folder"),
+        ("run.keep_checkpoints=0", "`run.keep_checkpoints`: must be at least 1"),
+        ("run=1", "`run`: expected a table, found integer `1`"),
+        ("model.dtype=fp8", "`model.dtype`: `fp8` is not one of `fp32`, `bf16`, `fp16`"),
+        ("model.init={}", "`model.init.seed`: missing"),
+        ("model.max_pixels=0", "`model.max_pixels`: must be at least 1"),
+        (
+            "model={path=\"m\", min_pixels=9, max_pixels=4}",
+            "`model.min_pixels`: `9` is above `max_pixels` = 4",
+        ),
+        (
+            "data.train.tasks=[\"math\", \"maths\"]",
+            "`data.train.tasks[1]`: `maths` is not one of `detection`",
+        ),
+        ("data.train.tasks=[]", "`data.train.tasks`: name at least one task"),
+        ("data.train.count=0", "`data.train.count`: must be at least 1"),
+        ("data.new.path=x", "`data.new.type`: missing; one of `file`, `scenes`"),
+        ("data.self={type=\"file\", path=\"x\"}", "`phase.self.name`: `self` names a data set too"),
+        ("grpo.sampling.group_size=1", "`phase.binary.sampling.group_size`: must be at least 2"),
+        ("grpo.sampling.top_p=0", "`phase.binary.sampling.top_p`: `0` must be above 0 and at most 1"),
+        ("grpo.sampling.temperature=0", "`phase.binary.sampling.temperature`: is 0, so all completions"),
+        ("grpo.sampling.max_new_tokens=0", "`phase.binary.sampling.max_new_tokens`: must be at least 1"),
+        ("grpo.lr=nan", "`phase.binary.lr`: `NaN` must be 0 or above"),
+        ("grpo.lr=inf", "`phase.binary.lr`: `inf` must be 0 or above"),
+        ("grpo.kl_coef=-0.1", "`phase.binary.kl_coef`: `-0.1` must be 0 or above"),
+        ("grpo.clip_low=1.5", "`phase.binary.clip_low`: `1.5` must be from 0 to 1"),
+        ("grpo.optimizer.warmup=1.5", "`phase.binary.optimizer.warmup`: `1.5` must be from 0 to 1"),
+        ("grpo.optimizer.beta2=1", "`phase.binary.optimizer.beta2`: `1` must be at least 0 and below 1"),
+        (
+            "grpo.optimizer.schedule=step",
+            "`phase.binary.optimizer.schedule`: `step` is not one of `constant`",
+        ),
+        ("grpo.reward={accuracy=0, format=0}", "`phase.binary.reward`: `accuracy` and `format` are both 0"),
+        ("grpo.reward.iou_threshold=1", "`phase.binary.reward.iou_threshold`: `1` must be"),
+        (
+            "grpo.trainable={vision_tower=false, merger=false, decoder=false}",
+            "`phase.binary.trainable`: nothing would learn",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[]}",
+            "`phase.binary.curriculum.stages`: name at least one stage",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[{forms=[], steps=0}]}",
+            "`phase.binary.curriculum.stages[0].steps`: must be at least 1",
+        ),
+        ("grpo.curriculum.type=sorted", "`phase.binary.curriculum.type`: `sorted` is not one of"),
+        ("grpo.forms=[]", "`phase.binary.forms`: name at least one form"),
+        ("grpo.forms=[\"open\", \"open\"]", "`phase.binary.forms`: names a form twice"),
+        ("grpo.data=tain", "`phase.binary.data`: no `[data.tain]` in the recipe; did you mean `train`?"),
+        ("phase.open.name=binary", "`phase.binary.name`: `binary` names an earlier phase too"),
+        ("phase.open.name=a/b", "`phase.a/b.name`: `a/b` will not do"),
+        ("phase.open.kind=sftt", "`phase.open.kind`: `sftt` is not one of `sft`, `grpo`"),
+        ("reject.threshold=101", "`phase.self.threshold`: `101` must be from 0 to 100"),
+        ("reject.keep=0", "`phase.self.keep`: must be at least 1"),
+        (
+            "phase.self.name=later",
+            "`phase.polish.data`: `self` is neither a data set nor an earlier `reject` phase",
+        ),
+        ("sft.data=[]", "`phase.polish.data`: name at least one data set"),
+        ("sft.steps=0", "`phase.polish.steps`: must be at least 1"),
+        (
+            "eval.data=[\"nowhere\"]",
+            "`phase.after.data`: no `[data.nowhere]` in the recipe; known: `test`, `train`",
+        ),
+        ("phase.absent.lr=1", "no phase is named `absent`"),
+        ("phase.opn.lr=1", "no phase is named `opn`; did you mean `open`?"),
+        ("phase=1", "expected `phase.NAME.key=value`"),
+        ("run.seed.x=1", "`run.seed` is not a table"),
+        ("grpo.lr.x=1", "`grpo.lr` is not a table"),
+        ("lonely", "expected `key=value`"),
+        ("=1", "expected a key such as"),
+    ];
+    for (text, expected) in cases {
+        let error = match resolve(&[text]) {
+            Ok(_) => panic!("{text} was accepted"),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains(expected), "{text}\n  want {expected}\n  got {error}");
+    }
+}
+
+#[test]
+fn a_kind_without_phases_cannot_be_overridden() {
+    let text = RECIPE.replace("kind = \"eval\"", "kind = \"eval\" # only one");
+    let without = &text[..text.rfind("[[phase]]").unwrap()];
+    let error = Resolved::from_text(without, "recipe.toml", &["eval.forms=[]".to_owned()]);
+    assert!(error.unwrap_err().to_string().contains("has no `eval` phase"));
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let text = "[grpo]\nlearning_rate = 1\n[model]\npath = 3\n[[phase]]\nkind = 'grpo'\nname = 'a'";
+    let error = Resolved::from_text(text, "bad.toml", &[]).unwrap_err();
+    let ConfigError::Invalid(problems) = &error else {
+        panic!("{error}");
+    };
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["grpo.learning_rate", "model.path", "phase.a.data", "phase.a.steps"]);
+    assert!(problems.iter().all(|p| p.origin.as_deref() == Some("bad.toml")), "{problems:?}");
+
+    let overrides = ["run.name=.", "grpo.clip_low=2", "sft.steps=0", "reject.keep=0"];
+    let Err(ConfigError::Invalid(problems)) = resolve(&overrides) else {
+        panic!("accepted");
+    };
+    assert_eq!(problems.len(), 5, "{problems:?}");
+}
+
+#[test]
+fn a_recipe_needs_a_model_and_a_phase() {
+    let error = Resolved::from_text("", "empty.toml", &[]).unwrap_err().to_string();
+    assert!(error.contains("`model`: missing") && error.contains("`phase`: missing"), "{error}");
+    let error = Resolved::from_text("phase = []\nmodel.path = 'm'", "no.toml", &[]).unwrap_err();
+    assert!(error.to_string().contains("at least one `[[phase]]`"), "{error}");
+}
+
+#[test]
+fn the_resolved_recipe_repeats_itself() {
+    let recipe = resolve(&["run.seed=9223372036854775807", "grpo.sampling.top_p=0.1"]).unwrap();
+    let text = recipe.to_toml().unwrap();
+    let again = Resolved::from_text(&text, "config.toml", &[]).unwrap().recipe;
+    assert_eq!(recipe, again);
+    assert_eq!(text, again.to_toml().unwrap());
+    // Every default is written out, and numbers as a person would write them.
+    assert!(text.contains("kl_coef = 0.04") && text.contains("top_p = 0.1\n"), "{text}");
+}
+
+#[test]
+fn files_that_do_not_exist_are_all_named() {
+    let resolved = Resolved::from_text(RECIPE, "recipe.toml", &[]).unwrap();
+    let error = resolved.check_files(&std::env::temp_dir().join("reft-nowhere")).unwrap_err();
+    for expected in [
+        "3 problems",
+        "`model.path`: `model` does not exist; relative paths start at the working directory (recipe.toml)",
+        "`data.test.path`: `test.jsonl`",
+        "`data.train.glyphs`: `digits.parquet`",
+    ] {
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}

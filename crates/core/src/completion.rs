@@ -1,0 +1,113 @@
+//! What the model answered, and what was made of it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Judgement, RewardParts, Sample};
+
+/// Why a completion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model sampled its end token.
+    Stop,
+    /// `max_new_tokens` was reached.
+    Length,
+}
+
+/// One answer of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// The decoded text, without the end token.
+    pub text: String,
+    /// `[L]` sampled token ids, the end token included when `finish` is `Stop`.
+    pub token_ids: Vec<i64>,
+    /// `[L]` natural log-probabilities under the distribution that was sampled from.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish: FinishReason,
+}
+
+impl Completion {
+    /// A completion known only by its text, as stored predictions are. It ended by itself and has no tokens.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), token_ids: Vec::new(), logprobs: Vec::new(), finish: FinishReason::Stop }
+    }
+}
+
+/// The G answers to one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The question.
+    pub sample: Arc<Sample>,
+    /// Tokens of the prompt, images expanded.
+    pub prompt_tokens: usize,
+    /// `[G]` answers.
+    pub completions: Vec<Completion>,
+    /// How many optimizer updates the policy had seen when it answered.
+    pub policy_version: u64,
+}
+
+/// What a filter decided about a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Verdict {
+    /// Train on it.
+    Admit,
+    /// Do not train on it; still shown to the curriculum and written to disk.
+    Reject {
+        /// A short name, used as a counter in the metrics (`zero_variance`).
+        reason: String,
+    },
+}
+
+/// A group with its rewards and advantages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredGroup {
+    /// The question and the answers.
+    pub group: Group,
+    /// `[G]` rewards with their parts.
+    pub rewards: Vec<RewardParts>,
+    /// `[G]` advantages, the same for every token of a completion.
+    pub advantages: Vec<f32>,
+    /// Whether it is trained on.
+    pub verdict: Verdict,
+}
+
+impl ScoredGroup {
+    /// `[G]` total rewards.
+    pub fn totals(&self) -> Vec<f32> {
+        self.rewards.iter().map(|parts| parts.total).collect()
+    }
+
+    /// Whether the group is trained on.
+    pub fn is_admitted(&self) -> bool {
+        self.verdict == Verdict::Admit
+    }
+}
+
+/// A group with a judge's opinion of each answer: what rejection sampling selects from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JudgedGroup {
+    /// The question and the answers.
+    pub group: Group,
+    /// `[N]` opinions, one per completion.
+    pub judgements: Vec<Judgement>,
+}
+
+/// A group with the grade of each answer: what a benchmark reports on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradedGroup {
+    /// The question and the answers.
+    pub group: Group,
+    /// `[G]` grades, 0 to 1.
+    pub grades: Vec<f32>,
+}
+
+impl GradedGroup {
+    /// `[G]` grades as numbers to sum.
+    pub fn grades_f64(&self) -> impl Iterator<Item = f64> {
+        self.grades.iter().map(|&grade| f64::from(grade))
+    }
+}

@@ -1,0 +1,178 @@
+//! The stage traits. All are object-safe; each has as few required methods as it can.
+
+use std::{path::Path, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Completion, Demonstration, GradedGroup, Group, JudgedGroup, Metrics, Sample, SamplingParams, ScoredGroup,
+    StageError, Verdict,
+};
+
+/// Small state that a checkpoint keeps as JSON. The defaults suit a stage without state.
+pub trait Stateful {
+    /// The state, as it is before the next call.
+    fn save(&self) -> Result<Value, StageError> {
+        Ok(Value::Null)
+    }
+
+    /// Restores what [`Stateful::save`] returned.
+    fn load(&mut self, _state: &Value) -> Result<(), StageError> {
+        Ok(())
+    }
+}
+
+/// Large state that a checkpoint keeps as files in a folder: weights, optimizer moments.
+///
+/// The store calls `save` into an empty temporary folder that it syncs and renames, so an implementation just writes.
+pub trait Checkpointed {
+    /// Writes files into `dir`.
+    fn save(&self, dir: &Path) -> Result<(), StageError>;
+
+    /// Restores from the files in `dir`, exactly: the next update gives the same bits.
+    fn load(&mut self, dir: &Path) -> Result<(), StageError>;
+}
+
+/// Decides which samples come next. Called once a step with `next_batch`, then once with `observe`.
+pub trait Curriculum: Stateful + Send {
+    /// `n` samples for step `step` (counted from 0 within the phase). An empty batch ends the phase.
+    fn next_batch(&mut self, step: u64, n: usize) -> Result<Vec<Arc<Sample>>, StageError>;
+
+    /// Sees every group of the step, rejected ones too.
+    fn observe(&mut self, _groups: &[ScoredGroup]) {}
+
+    /// Numbers for the step's metrics, named `curriculum/...`.
+    fn metrics(&self) -> Metrics {
+        Metrics::new()
+    }
+}
+
+/// How far a long call is: called with (done, total) in the unit of the call, from the calling thread.
+/// Returning `false` asks the stage to stop early with [`StageError::Interrupted`].
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
+
+/// Answers samples. `P` is the policy it samples from; a remote server uses `()`.
+pub trait RolloutEngine<P: ?Sized>: Send {
+    /// One group of `params.group_size` completions per sample, in the order of `samples`.
+    /// Progress counts finished completions.
+    fn generate(
+        &mut self,
+        policy: &P,
+        samples: &[Arc<Sample>],
+        params: &SamplingParams,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Group>, StageError>;
+}
+
+/// A reward and what it is made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RewardParts {
+    /// The reward: the weighted sum of the parts.
+    pub total: f32,
+    /// Unweighted parts by name (`accuracy`, `format`).
+    pub parts: Vec<(String, f32)>,
+}
+
+impl RewardParts {
+    /// The value of a part.
+    pub fn part(&self, name: &str) -> Option<f32> {
+        self.parts.iter().find(|(part, _)| part == name).map(|&(_, value)| value)
+    }
+}
+
+/// Scores one completion. Bounded, deterministic, safe to call from many threads.
+pub trait Reward: Send + Sync {
+    /// A short name for metrics and columns.
+    fn name(&self) -> &str;
+
+    /// The reward of one completion. Malformed model output scores 0; `Err` means the sample is broken.
+    fn score(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError>;
+
+    /// The reward with its parts, for the logs. The default has one part: itself.
+    fn score_parts(&self, sample: &Sample, completion: &Completion) -> Result<RewardParts, StageError> {
+        let total = self.score(sample, completion)?;
+        Ok(RewardParts { total, parts: vec![(self.name().to_owned(), total)] })
+    }
+
+    /// The rewards of a group, for rewards that compare completions. The default scores one by one.
+    fn score_group(&self, group: &Group) -> Result<Vec<RewardParts>, StageError> {
+        group.completions.iter().map(|completion| self.score_parts(&group.sample, completion)).collect()
+    }
+}
+
+/// Turns the rewards of a group into advantages.
+pub trait AdvantageEstimator: Send + Sync {
+    /// `[G]` rewards to `[G]` advantages.
+    fn advantages(&self, rewards: &[f32]) -> Vec<f32>;
+}
+
+/// Decides whether a group is trained on. The reason becomes a column on disk and a counter in the metrics.
+pub trait GroupFilter: Stateful + Send {
+    /// Called once per group, in order.
+    fn judge(&mut self, group: &ScoredGroup) -> Verdict;
+}
+
+/// Moves the policy's weights by groups of scored answers.
+pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
+    /// Called when a phase starts: takes the KL reference and forgets moments of an earlier phase.
+    fn begin_phase(&mut self, policy: &P) -> Result<(), StageError>;
+
+    /// One step over the admitted groups. Returns `loss`, `kl`, ... named `grpo/...`.
+    fn update(&mut self, policy: &mut P, groups: &[ScoredGroup]) -> Result<Metrics, StageError>;
+}
+
+/// Moves the policy's weights towards given answers (supervised fine-tuning).
+pub trait SupervisedTrainer<P: ?Sized>: Checkpointed + Send {
+    /// One step over a batch. Returns `loss`, ... named `sft/...`.
+    fn update(&mut self, policy: &mut P, batch: &[Demonstration]) -> Result<Metrics, StageError>;
+}
+
+/// A judge's opinion of one completion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// 0 to 100.
+    pub score: f32,
+    /// Why, for the record.
+    pub reason: String,
+}
+
+/// Scores completions for rejection sampling, 0 to 100.
+pub trait Judge: Send + Sync {
+    /// A short name for files.
+    fn name(&self) -> &str;
+
+    /// The judgement of one completion.
+    fn judge(&self, sample: &Sample, completion: &Completion) -> Result<Judgement, StageError>;
+}
+
+/// Decides which judged answers rejection sampling keeps.
+pub trait Selector: Send + Sync {
+    /// `[N]` verdicts, one per completion of the group: `Admit` keeps it as a demonstration.
+    /// The reasons of the others (`below_threshold`, `duplicate`, ...) become a column on disk and counters in the metrics.
+    fn select(&self, group: &JudgedGroup) -> Vec<Verdict>;
+}
+
+/// A set of questions with its own way to grade.
+pub trait Benchmark: Send + Sync {
+    /// A short name for files and tables.
+    fn name(&self) -> &str;
+
+    /// The questions.
+    fn samples(&self) -> &[Arc<Sample>];
+
+    /// The grade of one completion, 0 to 1.
+    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError>;
+
+    /// What `report.json` says, from all graded questions in the order of [`Benchmark::samples`].
+    /// The default has the mean grade alone; crate `eval` adds tasks and intervals.
+    fn report(&self, graded: &[GradedGroup]) -> Result<Value, StageError> {
+        let grades: Vec<f64> = graded.iter().flat_map(GradedGroup::grades_f64).collect();
+        let mean = grades.iter().sum::<f64>() / grades.len().max(1) as f64;
+        Ok(serde_json::json!({
+            "benchmark": self.name(),
+            "questions": graded.len(),
+            "accuracy": mean,
+        }))
+    }
+}

@@ -1,0 +1,128 @@
+//! What can be wrong with a data set, said so that the row can be found and mended.
+
+use std::{fmt, path::PathBuf};
+
+use reft_core::GeometryError;
+
+/// Where a row stands in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Row of a table, counted from 0 as data-frame libraries do.
+    Row(usize),
+    /// Line of a text file, counted from 1 as editors do.
+    Line(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row(row) => write!(f, "row {row}"),
+            Self::Line(line) => write!(f, "line {line}"),
+        }
+    }
+}
+
+/// A data set that cannot be used, or a file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The operating system refuses a file.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A Parquet file that is none, or is damaged.
+    #[error("`{}` is no readable Parquet file", path.display())]
+    Parquet {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader says.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// An Arrow file that is none, or is damaged.
+    #[error("`{}` is no readable Arrow file", path.display())]
+    Arrow {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader says.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// A file as a whole: an unknown ending, rows of no known format.
+    #[error("`{}`: {message}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// One row.
+    #[error("`{}` {place}: {message}", path.display())]
+    Row {
+        /// Which file.
+        path: PathBuf,
+        /// Which row.
+        place: Place,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The image of a row.
+    #[error("`{}` {place}: image `{image}` {problem}", path.display())]
+    Image {
+        /// Which file.
+        path: PathBuf,
+        /// Which row.
+        place: Place,
+        /// The image's own name.
+        image: String,
+        /// What is wrong with it.
+        problem: ImageProblem,
+    },
+    /// No row is left.
+    #[error("data set {what} is empty: {message}")]
+    Empty {
+        /// Which data set.
+        what: String,
+        /// What left it empty and what to do.
+        message: String,
+    },
+    /// A setting that asks for the impossible.
+    #[error("`{key}` of the data set: {message}")]
+    Setting {
+        /// The key in the recipe.
+        key: &'static str,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A sample whose solution is not what its task needs.
+    #[error("sample `{sample}`: {message}")]
+    Sample {
+        /// Which sample.
+        sample: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// What can be wrong with an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageProblem {
+    /// The file is not there or cannot be read.
+    #[error("cannot be read: {0}; image paths are relative to the data file")]
+    Missing(std::io::Error),
+    /// The bytes are no image.
+    #[error("is damaged or of an unknown kind: {0}")]
+    Damaged(Box<image::ImageError>),
+    /// No model can take its shape.
+    #[error("cannot be used: {0}")]
+    Shape(GeometryError),
+    /// Neither bytes nor a path.
+    #[error("has neither bytes nor a path")]
+    Absent,
+}

@@ -1,0 +1,170 @@
+//! Chat rows: `messages` of `{role, content}`, taken word for word; the prompt template does not apply.
+//!
+//! Content is text or a list of parts. An image part names a file, holds `{bytes, path}`, or is bare and takes the next
+//! image of the row's `images` column; so does a mark `<image>` in a row that has such a column. When the last turn is the assistant's it is the completion to imitate; so is a
+//! `completion` column.
+
+use std::collections::VecDeque;
+
+use reft_core::{Form, ImageRef, Message, Part, Role, Sample, SampleId, Task};
+
+use super::{Reader, question, untagged};
+use crate::{
+    DataError, Place,
+    rows::{Field, Row},
+};
+
+pub(super) fn sample(
+    reader: &mut Reader,
+    row: &Row,
+    place: Place,
+) -> Result<(Sample, Option<String>), DataError> {
+    let mut loose: VecDeque<ImageRef> = question::images(reader, row, place)?.into();
+    let (_, field) = reader.required(row, place, &["messages"])?;
+    let turns = field.list().ok_or_else(|| reader.fail(place, "`messages` should be a list"))?;
+    if turns.is_empty() {
+        return Err(reader.fail(place, "`messages` is empty"));
+    }
+    let mut messages: Vec<Message> =
+        turns.iter().map(|turn| message(reader, turn, &mut loose, place)).collect::<Result<_, _>>()?;
+    // Images that no part and no mark asked for stand before the first question.
+    if let Some(user) = messages.iter_mut().find(|m| m.role == Role::User) {
+        user.content.splice(0..0, loose.drain(..).map(Part::Image));
+    }
+
+    let column = match row.get("completion") {
+        Some(field) => Some(reader.text(place, ("completion", field))?),
+        None => None,
+    };
+    let reply = messages.last().filter(|m| m.role == Role::Assistant).map(text_of);
+    // Some writers repeat the last turn in a column.
+    if reply.is_some() && (column.is_none() || column == reply) {
+        messages.pop();
+    }
+    let written = column.or(reply);
+    let Some(user) = messages.iter().rev().find(|m| m.role == Role::User) else {
+        return Err(reader.fail(place, "no turn of the user"));
+    };
+
+    let problem = match row.first(question::PROBLEM) {
+        Some(column) => reader.text(place, column)?,
+        None => text_of(user),
+    };
+    let solution = match (row.first(&["solution", "answer"]), &written) {
+        (Some(column), _) => reader.text(place, column)?,
+        (None, Some(written)) => last_answer(written).to_owned(),
+        (None, None) => String::new(),
+    };
+    let form = match row.get("form") {
+        Some(field) => reader.parse(place, "form", field)?,
+        None => Form::Open,
+    };
+    let box_frame = match row.get("box_frame") {
+        Some(field) => reader.parse(place, "box_frame", field)?,
+        None => reader.config.box_frame.0,
+    };
+    let sample = Sample {
+        id: reader.id(row, place),
+        task: reader.task(row, place)?.unwrap_or(Task::Vqa),
+        form,
+        problem,
+        messages,
+        solution: untagged(&solution).to_owned(),
+        box_frame,
+        parent: row.get("parent").and_then(Field::display).map(SampleId::from),
+    };
+    Ok((sample, written))
+}
+
+fn message(
+    reader: &mut Reader,
+    turn: &Field,
+    loose: &mut VecDeque<ImageRef>,
+    place: Place,
+) -> Result<Message, DataError> {
+    let Field::Struct(turn) = turn else {
+        return Err(reader.fail(place, "a message should be an object with `role` and `content`"));
+    };
+    let role = match turn.get("role") {
+        Some(field) => reader.parse(place, "role", field)?,
+        None => return Err(reader.fail(place, "a message has no `role`")),
+    };
+    let content = match turn.get("content") {
+        Some(Field::Text(text)) => marked(text, loose),
+        Some(Field::List(parts)) => {
+            parts.iter().map(|field| part(reader, field, loose, place)).collect::<Result<_, _>>()?
+        }
+        _ => {
+            let message = "`content` of a message should be text or a list of parts";
+            return Err(reader.fail(place, message));
+        }
+    };
+    Ok(Message { role, content })
+}
+
+/// Text whose `<image>` marks stand for the images of the row's `images` column, as flat chat tables have it. Without
+/// such images the marks are plain text.
+fn marked(text: &str, loose: &mut VecDeque<ImageRef>) -> Vec<Part> {
+    let mut content = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("<image>") {
+        let Some(image) = loose.pop_front() else { break };
+        if !before.trim().is_empty() {
+            content.push(Part::Text(before.to_owned()));
+        }
+        content.push(Part::Image(image));
+        rest = after;
+    }
+    if !rest.is_empty() || content.is_empty() {
+        content.push(Part::Text(rest.to_owned()));
+    }
+    content
+}
+
+fn part(
+    reader: &mut Reader,
+    field: &Field,
+    loose: &mut VecDeque<ImageRef>,
+    place: Place,
+) -> Result<Part, DataError> {
+    let Field::Struct(part) = field else {
+        return Err(reader.fail(place, "a part should be an object with `type`"));
+    };
+    match part.get("type").and_then(Field::text) {
+        Some("text") => match part.get("text").and_then(Field::text) {
+            Some(text) => Ok(Part::Text(text.to_owned())),
+            None => Err(reader.fail(place, "a text part has no `text`")),
+        },
+        Some("image") => match part.first(&["image", "path"]) {
+            Some((_, image)) => reader.images.open(image, place).map(Part::Image),
+            None => loose
+                .pop_front()
+                .map(Part::Image)
+                .ok_or_else(|| reader.fail(place, "an image part has no `image`")),
+        },
+        other => {
+            Err(reader.fail(place, format!("`type` of a part should be text or image and is {other:?}")))
+        }
+    }
+}
+
+fn text_of(message: &Message) -> String {
+    let texts: Vec<&str> = message
+        .content
+        .iter()
+        .filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Image(_) => None,
+        })
+        .collect();
+    texts.join(" ").trim().to_owned()
+}
+
+/// What stands in the last answer block; the whole text when there is none.
+fn last_answer(completion: &str) -> &str {
+    completion
+        .rsplit_once("<answer>")
+        .and_then(|(_, rest)| rest.split_once("</answer>"))
+        .map_or(completion, |(answer, _)| answer)
+        .trim()
+}

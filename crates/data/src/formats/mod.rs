@@ -1,0 +1,178 @@
+//! From rows to samples: the row formats that users already have (docs/DATA.md shows one row of each).
+
+mod chat;
+mod conversations;
+mod question;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
+
+use reft_config::{FileData, PromptConfig, RowFormat};
+use reft_core::{Sample, SampleId, Task};
+
+use crate::{
+    DataError, Place,
+    images::Images,
+    rows::{self, Field, Row},
+};
+
+/// Samples of a file, and the assistant's turns that some rows end in.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) samples: Vec<Arc<Sample>>,
+    pub(crate) written: HashMap<SampleId, String>,
+}
+
+/// Reads all rows that the recipe wants.
+pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, DataError> {
+    let mut reader = Reader { config, prompts, images: Images::of(&config.path) };
+    let mut loaded = Loaded::default();
+    let mut ids: HashSet<SampleId> = HashSet::new();
+    let mut format = config.format;
+    let (mut rows, mut other_splits) = (0, 0);
+    for row in rows::open(&config.path)? {
+        let (place, row) = row?;
+        rows += 1;
+        if let Some(split) = &config.split {
+            let found = reader.required(&row, place, &["split"])?.1.display();
+            if found.as_ref() != Some(split) {
+                other_splits += 1;
+                continue;
+            }
+        }
+        if format == RowFormat::Auto {
+            format = detect(&row).ok_or_else(|| reader.fail(place, no_format(&row)))?;
+        }
+        let (sample, written) = match format {
+            RowFormat::CurrReft | RowFormat::HfImage => question::sample(&mut reader, &row, place)?,
+            RowFormat::Conversations => conversations::sample(&mut reader, &row, place)?,
+            RowFormat::Messages | RowFormat::Auto => chat::sample(&mut reader, &row, place)?,
+        };
+        if !ids.insert(sample.id.clone()) {
+            return Err(reader.fail(place, format!("id `{}` is taken by an earlier row", sample.id)));
+        }
+        if let Some(written) = written {
+            loaded.written.insert(sample.id.clone(), written);
+        }
+        loaded.samples.push(Arc::new(sample));
+        if loaded.samples.len() == config.limit {
+            break;
+        }
+    }
+    if loaded.samples.is_empty() {
+        return Err(DataError::Empty {
+            what: format!("`{}`", config.path.display()),
+            message: match &config.split {
+                Some(split) if other_splits > 0 => {
+                    format!("none of its {rows} rows is of split `{split}`")
+                }
+                _ => "the file has no rows".into(),
+            },
+        });
+    }
+    Ok(loaded)
+}
+
+/// What all formats share: columns by several names, images, errors that name the row.
+struct Reader<'a> {
+    config: &'a FileData,
+    prompts: &'a PromptConfig,
+    images: Images,
+}
+
+impl Reader<'_> {
+    fn fail(&self, place: Place, message: impl Into<String>) -> DataError {
+        DataError::Row { path: self.config.path.clone(), place, message: message.into() }
+    }
+
+    /// The first of several columns that has a value.
+    fn required<'r>(
+        &self,
+        row: &'r Row,
+        place: Place,
+        names: &[&'r str],
+    ) -> Result<(&'r str, &'r Field), DataError> {
+        row.first(names).ok_or_else(|| {
+            let wanted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            self.fail(
+                place,
+                format!("no value in column {}; the row has {}", wanted.join(" or "), row.names()),
+            )
+        })
+    }
+
+    /// Text, or a number written out, or a list of those joined by commas (class lists).
+    fn text(&self, place: Place, (name, field): (&str, &Field)) -> Result<String, DataError> {
+        let text = match field {
+            Field::List(fields) => {
+                fields.iter().map(Field::display).collect::<Option<Vec<_>>>().map(|texts| texts.join(", "))
+            }
+            field => field.display(),
+        };
+        text.ok_or_else(|| {
+            self.fail(place, format!("column `{name}` should be text and is {}", field.kind()))
+        })
+    }
+
+    /// The `id` column, or the file's name and the row's number.
+    fn id(&self, row: &Row, place: Place) -> SampleId {
+        if let Some(id) = row.get("id").and_then(Field::display) {
+            return SampleId::from(id);
+        }
+        let stem = self.config.path.file_stem().unwrap_or(Path::new("row").as_os_str()).to_string_lossy();
+        let (Place::Row(number) | Place::Line(number)) = place;
+        SampleId::from(format!("{stem}-{number}"))
+    }
+
+    /// The row's task, or the recipe's for rows that name none.
+    fn task(&self, row: &Row, place: Place) -> Result<Option<Task>, DataError> {
+        match row.get("task") {
+            Some(field) => self.parse(place, "task", field).map(Some),
+            None => Ok(self.config.task.map(|name| name.0)),
+        }
+    }
+
+    /// A column that holds one of a few words.
+    fn parse<T: serde::de::DeserializeOwned>(
+        &self,
+        place: Place,
+        name: &str,
+        field: &Field,
+    ) -> Result<T, DataError> {
+        let text = self.text(place, (name, field))?;
+        serde_json::from_value(serde_json::Value::String(text.trim().to_lowercase()))
+            .map_err(|error| self.fail(place, format!("column `{name}`: {error}")))
+    }
+}
+
+/// The format that a row's columns speak for.
+fn detect(row: &Row) -> Option<RowFormat> {
+    let is_list = |name: &str| row.get(name).is_some_and(|field| field.list().is_some());
+    if is_list("messages") {
+        Some(RowFormat::Messages)
+    } else if is_list("conversations") {
+        Some(RowFormat::Conversations)
+    } else if row.has("problem") && row.has("solution") && !row.has("images") {
+        match row.get("image") {
+            None | Some(Field::Text(_)) => Some(RowFormat::CurrReft),
+            Some(_) => Some(RowFormat::HfImage),
+        }
+    } else if row.first(question::PROBLEM).is_some() {
+        Some(RowFormat::HfImage)
+    } else {
+        None
+    }
+}
+
+fn no_format(row: &Row) -> String {
+    format!("no known row format has the columns {}; see docs/DATA.md", row.names())
+}
+
+/// A solution without the answer tags that some data sets put round it.
+fn untagged(solution: &str) -> &str {
+    let trimmed = solution.trim();
+    trimmed.strip_prefix("<answer>").and_then(|rest| rest.strip_suffix("</answer>")).unwrap_or(trimmed).trim()
+}

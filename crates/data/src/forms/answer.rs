@@ -1,0 +1,259 @@
+//! Solutions as values: comparable, with an order in which neighbours are plausible mistakes for each other.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use reft_core::{BoundingBox, BoxFrame, ImageSize, Sample, Task};
+
+use crate::DataError;
+
+/// Boxes that overlap less than this (intersection over union) are different answers.
+pub(super) const MAX_OVERLAP: f64 = 0.3;
+
+/// The right answer of a sample, read from its solution.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// Mathematics and short answers.
+    Value(Value),
+    /// Classes: the folded name and the name as written.
+    Classes(BTreeMap<String, String>),
+    /// A box in fractions of the image's sides, so that it means the same place in an image of another size.
+    Place(BoundingBox),
+}
+
+/// A number, or text that is taken as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    /// The solution as written.
+    pub(super) text: String,
+    key: ValueKey,
+}
+
+/// Numbers come first, by size; then texts by length, so that neighbours look alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ValueKey {
+    /// A reduced fraction, denominator positive.
+    Number(i128, i128),
+    /// Text without white space, folded.
+    Text(String),
+}
+
+impl Answer {
+    /// Reads the solution of an open sample.
+    pub(super) fn of(sample: &Sample) -> Result<Self, DataError> {
+        let fail = |message: String| DataError::Sample { sample: sample.id.to_string(), message };
+        let solution = sample.solution.trim();
+        if solution.is_empty() {
+            return Err(fail("has an empty solution".into()));
+        }
+        Ok(match sample.task {
+            Task::Math | Task::Vqa => Self::Value(Value::new(solution)),
+            Task::Classification => Self::Classes(classes(solution)),
+            Task::Detection => {
+                let found =
+                    parse_box(solution).ok_or_else(|| fail(format!("solution `{solution}` holds no box")))?;
+                Self::Place(to_unit(found, sample.box_frame, image_size(sample)))
+            }
+        })
+    }
+
+    /// Whether both cannot be right for the same sample, so that one may stand in for a wrong answer of the other.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Value(a), Self::Value(b)) => a.key != b.key,
+            (Self::Classes(a), Self::Classes(b)) => !a.keys().eq(b.keys()),
+            (Self::Place(a), Self::Place(b)) => a.iou(b) < MAX_OVERLAP,
+            _ => false,
+        }
+    }
+
+    /// Neighbours in this order are alike: near numbers, sets that share members, boxes of similar area.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Value(a), Self::Value(b)) => a.cmp(b),
+            (Self::Classes(a), Self::Classes(b)) => {
+                a.len().cmp(&b.len()).then_with(|| a.keys().cmp(b.keys()))
+            }
+            (Self::Place(a), Self::Place(b)) => a.area().total_cmp(&b.area()),
+            _ => Ordering::Equal,
+        }
+    }
+
+    /// The answer as it is written into the question of `sample`.
+    pub(super) fn shown_in(&self, sample: &Sample) -> String {
+        match self {
+            Self::Value(value) => value.text.clone(),
+            Self::Classes(classes) => {
+                let names: Vec<&str> = classes.values().map(String::as_str).collect();
+                names.join(", ")
+            }
+            Self::Place(place) => show_box(*place, sample.box_frame, image_size(sample)),
+        }
+    }
+}
+
+impl Value {
+    pub(super) fn new(text: &str) -> Self {
+        let folded: String =
+            text.chars().filter(|c| !c.is_whitespace() && *c != '$').flat_map(char::to_lowercase).collect();
+        let key = match number(&folded) {
+            Some((n, d)) => ValueKey::Number(n, d),
+            None => ValueKey::Text(folded),
+        };
+        Self { text: text.to_owned(), key }
+    }
+
+    /// The value as a whole number, when it is one.
+    pub(super) fn integer(&self) -> Option<i128> {
+        match self.key {
+            ValueKey::Number(n, 1) => Some(n),
+            _ => None,
+        }
+    }
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.key, &other.key) {
+            // Numerators and denominators are below 10^18, so the products fit.
+            (ValueKey::Number(a, b), ValueKey::Number(c, d)) => (a * d).cmp(&(c * b)),
+            (ValueKey::Number(..), ValueKey::Text(_)) => Ordering::Less,
+            (ValueKey::Text(_), ValueKey::Number(..)) => Ordering::Greater,
+            (ValueKey::Text(a), ValueKey::Text(b)) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
+        }
+    }
+}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Class names separated by commas or newlines; white space at the ends and case do not matter.
+fn classes(solution: &str) -> BTreeMap<String, String> {
+    solution
+        .trim_matches(['[', ']'])
+        .split([',', '\n'])
+        .map(|name| name.trim().trim_matches(['"', '\'']))
+        .filter(|name| !name.is_empty())
+        .map(|name| (name.to_lowercase(), name.to_owned()))
+        .collect()
+}
+
+/// A whole number, a decimal, `a/b` or `\frac{a}{b}`, with an optional `%`, as a reduced fraction.
+fn number(text: &str) -> Option<(i128, i128)> {
+    let (text, percent) = match text.strip_suffix('%') {
+        Some(rest) => (rest.strip_suffix('\\').unwrap_or(rest), 100),
+        None => (text, 1),
+    };
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let fraction = text
+        .strip_prefix("\\frac{")
+        .or_else(|| text.strip_prefix("\\dfrac{"))
+        .and_then(|rest| rest.strip_suffix('}')?.split_once("}{"))
+        .or_else(|| text.split_once('/'));
+    let (n, d) = match fraction {
+        Some((n, d)) => {
+            let ((a, b), (c, e)) = (decimal(n)?, decimal(d)?);
+            (a * e, b * c)
+        }
+        None => decimal(text)?,
+    };
+    let d = d * percent;
+    if d == 0 {
+        return None;
+    }
+    let divisor = gcd(n, d);
+    Some((sign * n / divisor, d / divisor))
+}
+
+/// An unsigned decimal of at most nine digits, so that no product overflows.
+fn decimal(text: &str) -> Option<(i128, i128)> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = format!("{whole}{part}");
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((digits.parse().ok()?, 10_i128.pow(part.len() as u32)))
+}
+
+fn gcd(a: i128, b: i128) -> i128 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The first bracketed list of exactly four numbers.
+pub(super) fn parse_box(text: &str) -> Option<BoundingBox> {
+    text.split('[').skip(1).find_map(|rest| {
+        let numbers: Vec<f64> =
+            rest.split(']').next()?.split(',').map(|n| n.trim().parse().ok()).collect::<Option<_>>()?;
+        match numbers[..] {
+            [x1, y1, x2, y2] => BoundingBox::new(x1, y1, x2, y2),
+            _ => None,
+        }
+    })
+}
+
+/// What a frame's full sides are. Model-input boxes are taken as if the image were not resized: the same factor applies
+/// on the way back, so places stay right, and only their rounding is that of the original size.
+fn sides(frame: BoxFrame, size: ImageSize) -> (f64, f64) {
+    match frame {
+        BoxFrame::Original | BoxFrame::ModelInput => (size.width.into(), size.height.into()),
+        BoxFrame::Unit => (1.0, 1.0),
+        BoxFrame::Thousand => (1000.0, 1000.0),
+    }
+}
+
+fn to_unit(found: BoundingBox, frame: BoxFrame, size: ImageSize) -> BoundingBox {
+    let (w, h) = sides(frame, size);
+    BoundingBox { x1: found.x1 / w, y1: found.y1 / h, x2: found.x2 / w, y2: found.y2 / h }
+}
+
+/// `[x1, y1, x2, y2]` in the sample's own frame. The right box and the wrong ones go through here alike, so that the
+/// number of decimals tells nothing.
+fn show_box(place: BoundingBox, frame: BoxFrame, size: ImageSize) -> String {
+    let (w, h) = sides(frame, size);
+    let decimals = usize::from(frame == BoxFrame::Unit) * 3;
+    let [x1, y1, x2, y2] = [place.x1 * w, place.y1 * h, place.x2 * w, place.y2 * h];
+    format!("[{x1:.decimals$}, {y1:.decimals$}, {x2:.decimals$}, {y2:.decimals$}]")
+}
+
+/// The size of the first image; a detection sample without one is compared in its raw numbers.
+fn image_size(sample: &Sample) -> ImageSize {
+    sample.images().next().map_or(ImageSize { width: 1, height: 1 }, |image| image.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values() {
+        let equal =
+            [("1/2", "0.5"), ("\\frac{1}{2}", "50%"), ("-3.0", "-3"), ("$12$", "12"), ("X + 1", "x+1")];
+        for (a, b) in equal {
+            assert_eq!(Value::new(a).key, Value::new(b).key, "{a} {b}");
+        }
+        let different = [("1/2", "2"), ("12", "21"), ("\\sqrt{2}", "\\sqrt{3}"), ("1/0", "0")];
+        for (a, b) in different {
+            assert_ne!(Value::new(a).key, Value::new(b).key, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn boxes_are_found_in_text() {
+        let wanted = BoundingBox::new(1.0, 2.0, 3.5, 4.0);
+        let cases = [
+            ("{\"bbox_2d\": [1, 2, 3.5, 4]}", wanted),
+            ("[{\"label\": \"a\", \"bbox_2d\": [1, 2, 3.5, 4]}]", wanted),
+            ("[1,2,3.5,4]", wanted),
+            ("[1, 2, 3]", None),
+            ("no box", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_box(text), expected, "{text}");
+        }
+    }
+}

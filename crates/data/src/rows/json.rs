@@ -1,0 +1,56 @@
+//! JSON Lines: one object per line; empty lines are skipped.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{Field, Row, Rows};
+use crate::{DataError, Place};
+
+pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
+    let path = path.to_owned();
+    let file =
+        File::open(&path).map_err(|source| DataError::Io { action: "read", path: path.clone(), source })?;
+    let lines = BufReader::new(file).split(b'\n').enumerate();
+    Ok(Box::new(lines.filter_map(move |(index, line)| {
+        let place = Place::Line(index + 1);
+        let line = match line {
+            Ok(line) => line,
+            Err(source) => {
+                return Some(Err(DataError::Io { action: "read", path: path.clone(), source }));
+            }
+        };
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return None;
+        }
+        let fail = |message: String| DataError::Row { path: path.clone(), place, message };
+        Some(match serde_json::from_slice::<Value>(&line) {
+            Ok(Value::Object(object)) => Ok((place, row(object))),
+            Ok(_) => Err(fail("is no JSON object".into())),
+            Err(error) => Err(fail(format!("is no JSON: {error}"))),
+        })
+    })))
+}
+
+fn row(object: serde_json::Map<String, Value>) -> Row {
+    Row(object.into_iter().map(|(key, value)| (Arc::from(key), field(value))).collect())
+}
+
+fn field(value: Value) -> Field {
+    match value {
+        Value::Null => Field::Null,
+        Value::Bool(b) => Field::Bool(b),
+        Value::Number(n) => match n.as_i64() {
+            Some(n) => Field::Int(n),
+            None => Field::Float(n.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Field::Text(text),
+        Value::Array(values) => Field::List(values.into_iter().map(field).collect()),
+        Value::Object(object) => Field::Struct(row(object)),
+    }
+}

@@ -1,0 +1,32 @@
+//! Rows of a file, whatever its kind: Parquet, Arrow IPC and JSONL all become [`Row`]s of [`Field`]s.
+//!
+//! Tables are read one record batch at a time; nothing but the batch at hand is held.
+
+mod field;
+mod json;
+mod table;
+
+use std::path::Path;
+
+pub use field::{Field, Row};
+
+use crate::{DataError, Place};
+
+/// Rows with their places, in file order.
+pub type Rows = Box<dyn Iterator<Item = Result<(Place, Row), DataError>>>;
+
+/// Opens a `.parquet`, `.arrow` or `.jsonl` file.
+pub fn open(path: &Path) -> Result<Rows, DataError> {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    match ending.as_str() {
+        "parquet" => table::open_parquet(path),
+        "arrow" | "ipc" | "feather" => table::open_arrow(path),
+        "jsonl" | "ndjson" => json::open(path),
+        _ => Err(DataError::File {
+            path: path.to_owned(),
+            message: format!(
+                "files ending in `.{ending}` are not read; give `.parquet`, `.arrow` or `.jsonl`"
+            ),
+        }),
+    }
+}

@@ -1,0 +1,137 @@
+//! Parquet and Arrow IPC files, one record batch at a time.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read as _, Seek as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{Array, AsArray as _, RecordBatch, StructArray},
+    compute::cast,
+    datatypes::{DataType, Float64Type, Int64Type},
+    error::ArrowError,
+    ipc::reader::{FileReader, StreamReader},
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::{Field, Row, Rows};
+use crate::{DataError, Place};
+
+/// Rows per batch: small, as a row may hold a photograph.
+const BATCH: usize = 256;
+
+pub(super) fn open_parquet(path: &Path) -> Result<Rows, DataError> {
+    let file = open_file(path)?;
+    let fail = |source| DataError::Parquet { path: path.to_owned(), source };
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.with_batch_size(BATCH).build())
+        .map_err(fail)?;
+    Ok(rows(path, reader))
+}
+
+/// Opens the file format (with a footer) and the stream format that the `datasets` library caches.
+pub(super) fn open_arrow(path: &Path) -> Result<Rows, DataError> {
+    let mut file = open_file(path)?;
+    let mut magic = [0; 6];
+    let has_footer = file.read_exact(&mut magic).is_ok() && magic == *b"ARROW1";
+    file.rewind().map_err(|source| io(path, source))?;
+    let fail = |source| DataError::Arrow { path: path.to_owned(), source };
+    let file = BufReader::new(file);
+    if has_footer {
+        Ok(rows(path, FileReader::try_new(file, None).map_err(fail)?))
+    } else {
+        Ok(rows(path, StreamReader::try_new(file, None).map_err(fail)?))
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, DataError> {
+    File::open(path).map_err(|source| io(path, source))
+}
+
+fn io(path: &Path, source: std::io::Error) -> DataError {
+    DataError::Io { action: "read", path: path.to_owned(), source }
+}
+
+/// The rows of all batches, numbered through.
+fn rows(path: &Path, batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + 'static) -> Rows {
+    let path: PathBuf = path.to_owned();
+    let mut next = 0;
+    Box::new(batches.flat_map(move |batch| {
+        let fail = |source| DataError::Arrow { path: path.clone(), source };
+        let rows = batch.and_then(|batch| struct_rows(&StructArray::from(batch))).map_err(fail);
+        match rows {
+            Ok(rows) => {
+                let start = next;
+                next += rows.len();
+                let numbered = rows.into_iter().enumerate();
+                numbered.map(|(offset, row)| Ok((Place::Row(start + offset), row))).collect()
+            }
+            Err(error) => vec![Err(error)],
+        }
+    }))
+}
+
+fn struct_rows(array: &StructArray) -> Result<Vec<Row>, ArrowError> {
+    let mut rows = vec![Row(Vec::with_capacity(array.num_columns())); array.len()];
+    for (schema, column) in array.fields().iter().zip(array.columns()) {
+        let name: Arc<str> = Arc::from(schema.name().as_str());
+        for (row, field) in rows.iter_mut().zip(fields(column.as_ref())?) {
+            row.0.push((Arc::clone(&name), field));
+        }
+    }
+    Ok(rows)
+}
+
+/// One field per entry of an array.
+fn fields(array: &dyn Array) -> Result<Vec<Field>, ArrowError> {
+    use DataType as T;
+    let present = |i: usize| array.is_valid(i);
+    let each = |read: &dyn Fn(usize) -> Field| {
+        (0..array.len()).map(|i| if present(i) { read(i) } else { Field::Null }).collect()
+    };
+    Ok(match array.data_type() {
+        T::Null => vec![Field::Null; array.len()],
+        T::Boolean => each(&|i| Field::Bool(array.as_boolean().value(i))),
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 => {
+            let cast = cast(array, &T::Int64)?;
+            each(&|i| Field::Int(cast.as_primitive::<Int64Type>().value(i)))
+        }
+        T::UInt64 | T::Float16 | T::Float32 | T::Float64 => {
+            let cast = cast(array, &T::Float64)?;
+            each(&|i| Field::Float(cast.as_primitive::<Float64Type>().value(i)))
+        }
+        T::Utf8 | T::LargeUtf8 | T::Utf8View => {
+            let cast = cast(array, &T::Utf8)?;
+            each(&|i| Field::Text(cast.as_string::<i32>().value(i).to_owned()))
+        }
+        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => {
+            let cast = cast(array, &T::LargeBinary)?;
+            each(&|i| Field::Bytes(Arc::from(cast.as_binary::<i64>().value(i))))
+        }
+        T::Struct(_) => {
+            let rows = struct_rows(array.as_struct())?;
+            let numbered = rows.into_iter().enumerate();
+            numbered.map(|(i, row)| if present(i) { Field::Struct(row) } else { Field::Null }).collect()
+        }
+        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
+            let cast = cast(array, &T::LargeList(Arc::clone(item)))?;
+            let list = cast.as_list::<i64>();
+            (0..list.len())
+                .map(|i| {
+                    if present(i) { fields(list.value(i).as_ref()).map(Field::List) } else { Ok(Field::Null) }
+                })
+                .collect::<Result<_, _>>()?
+        }
+        T::Dictionary(_, _) => {
+            let values = fields(array.as_any_dictionary().values().as_ref())?;
+            let keys = array.as_any_dictionary().normalized_keys();
+            keys.into_iter()
+                .enumerate()
+                .map(|(i, key)| if present(i) { values[key].clone() } else { Field::Null })
+                .collect()
+        }
+        other => vec![Field::Unsupported(format!("a column of type {other}")); array.len()],
+    })
+}

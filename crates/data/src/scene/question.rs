@@ -1,0 +1,191 @@
+//! What is asked about a scene, the right answer, and how to get there from the digits read.
+//!
+//! Wordings are fixed and few: a model of a million parameters has to learn them all.
+
+use rand::{Rng, seq::IndexedRandom as _};
+
+use super::Placed;
+
+/// A question about a scene.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Where a label is that occurs exactly once.
+    Where {
+        /// Position in reading order among the placed glyphs.
+        target: usize,
+    },
+    /// Which labels occur.
+    Which,
+    /// Read and compute.
+    Math(Operation),
+    /// All labels in reading order.
+    ReadAll,
+}
+
+/// What to compute from the numbers of a scene.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sum of all.
+    Sum,
+    /// Largest minus smallest.
+    Difference,
+    /// How many there are.
+    Count,
+    /// How many exceed a bound.
+    Greater(i64),
+    /// Sum of the two largest. Never asked in-domain.
+    SumOfLargest,
+    /// Product of the two smallest. Never asked in-domain.
+    ProductOfSmallest,
+    /// How many are below a bound. Never asked in-domain.
+    Smaller(i64),
+}
+
+impl Operation {
+    /// An operation of training: sums and differences more often, as their answers are harder to guess.
+    pub(super) fn usual(rng: &mut impl Rng) -> Self {
+        match rng.random_range(0..10) {
+            0..4 => Self::Sum,
+            4..7 => Self::Difference,
+            7..8 => Self::Count,
+            _ => Self::Greater(rng.random_range(2..=6)),
+        }
+    }
+
+    /// An operation that training never asks for.
+    pub(super) fn unseen(rng: &mut impl Rng) -> Self {
+        let bound = rng.random_range(3..=7);
+        *[Self::SumOfLargest, Self::ProductOfSmallest, Self::Smaller(bound)]
+            .choose(rng)
+            .unwrap_or(&Self::SumOfLargest)
+    }
+
+    /// The result. `numbers` holds at least two.
+    pub fn result(self, numbers: &[i64]) -> i64 {
+        let sorted = sorted(numbers);
+        let last = sorted.len() - 1;
+        match self {
+            Self::Sum => sorted.iter().sum(),
+            Self::Difference => sorted[last] - sorted[0],
+            Self::Count => sorted.len() as i64,
+            Self::Greater(bound) => sorted.iter().filter(|&&n| n > bound).count() as i64,
+            Self::SumOfLargest => sorted[last] + sorted[last - 1],
+            Self::ProductOfSmallest => sorted[0] * sorted[1],
+            Self::Smaller(bound) => sorted.iter().filter(|&&n| n < bound).count() as i64,
+        }
+    }
+
+    /// The computation in short, one step of two numbers at a time: `3 + 7 = 10, 10 + 2 = 12`.
+    pub fn derivation(self, numbers: &[i64]) -> String {
+        let sorted = sorted(numbers);
+        let last = sorted.len() - 1;
+        let list = |keep: &dyn Fn(i64) -> bool| {
+            let kept: Vec<String> = numbers.iter().filter(|&&n| keep(n)).map(ToString::to_string).collect();
+            if kept.is_empty() { "none".to_owned() } else { kept.join(" ") }
+        };
+        match self {
+            Self::Sum => {
+                let mut total = numbers[0];
+                let steps: Vec<String> = numbers[1..]
+                    .iter()
+                    .map(|n| {
+                        let before = total;
+                        total += n;
+                        format!("{before} + {n} = {total}")
+                    })
+                    .collect();
+                steps.join(", ")
+            }
+            Self::Difference => format!("{} - {} = {}", sorted[last], sorted[0], sorted[last] - sorted[0]),
+            Self::Count => format!("{} digits", numbers.len()),
+            Self::Greater(bound) => format!("greater: {}", list(&|n| n > bound)),
+            Self::SumOfLargest => {
+                format!("{} + {} = {}", sorted[last], sorted[last - 1], sorted[last] + sorted[last - 1])
+            }
+            Self::ProductOfSmallest => {
+                format!("{} x {} = {}", sorted[0], sorted[1], sorted[0] * sorted[1])
+            }
+            Self::Smaller(bound) => format!("smaller: {}", list(&|n| n < bound)),
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Sum => "What is the sum of all digits?".into(),
+            Self::Difference => "What is the largest minus the smallest digit?".into(),
+            Self::Count => "How many digits are there?".into(),
+            Self::Greater(bound) => format!("How many digits are greater than {bound}?"),
+            Self::SumOfLargest => "What is the sum of the two largest digits?".into(),
+            Self::ProductOfSmallest => "What is the product of the two smallest digits?".into(),
+            Self::Smaller(bound) => format!("How many digits are smaller than {bound}?"),
+        }
+    }
+}
+
+impl Question {
+    /// The wording. `noun` names the glyphs: `digits`.
+    pub fn text(&self, placed: &[Placed], noun: &str) -> String {
+        match self {
+            Self::Where { target } => format!("Where is the {}?", placed[*target].label),
+            Self::Which => format!("Which {noun} are there?"),
+            Self::Math(operation) => operation.text(),
+            Self::ReadAll => format!("Read all {noun} in order."),
+        }
+    }
+
+    /// The right answer, as [`reft_core::Sample::solution`] holds it.
+    pub fn answer(&self, placed: &[Placed]) -> String {
+        match self {
+            Self::Where { target } => {
+                let [x1, y1, x2, y2] = placed[*target].corners();
+                format!("{{\"bbox_2d\": [{x1}, {y1}, {x2}, {y2}]}}")
+            }
+            Self::Which => {
+                let mut labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
+                labels.sort_unstable();
+                labels.dedup();
+                labels.join(", ")
+            }
+            Self::Math(operation) => operation.result(&numbers(placed)).to_string(),
+            Self::ReadAll => {
+                let labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
+                labels.join(" ")
+            }
+        }
+    }
+}
+
+/// The labels as numbers. The scene set has checked that mathematics is asked about numbers only.
+pub(super) fn numbers(placed: &[Placed]) -> Vec<i64> {
+    placed.iter().filter_map(|p| p.label.parse().ok()).collect()
+}
+
+fn sorted(numbers: &[i64]) -> Vec<i64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_by_hand() {
+        let cases: [(Operation, &[i64], i64, &str); 9] = [
+            (Operation::Sum, &[3, 7], 10, "3 + 7 = 10"),
+            (Operation::Sum, &[3, 7, 2], 12, "3 + 7 = 10, 10 + 2 = 12"),
+            (Operation::Difference, &[3, 9, 4], 6, "9 - 3 = 6"),
+            (Operation::Count, &[1, 1, 1], 3, "3 digits"),
+            (Operation::Greater(4), &[4, 5, 9], 2, "greater: 5 9"),
+            (Operation::Greater(6), &[1, 2], 0, "greater: none"),
+            (Operation::SumOfLargest, &[8, 1, 9, 8], 17, "9 + 8 = 17"),
+            (Operation::ProductOfSmallest, &[8, 2, 3, 9], 6, "2 x 3 = 6"),
+            (Operation::Smaller(3), &[3, 2, 0], 2, "smaller: 2 0"),
+        ];
+        for (operation, numbers, result, derivation) in cases {
+            assert_eq!(operation.result(numbers), result, "{operation:?}");
+            assert_eq!(operation.derivation(numbers), derivation, "{operation:?}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Samples and demonstrations to files that this crate, and the Hugging Face `datasets` library, read back.
+//!
+//! `.parquet` holds everything in one file, images included. `.jsonl` names image files; images that exist only as
+//! bytes are put into a folder beside it.
+
+mod jsonl;
+mod table;
+
+use std::{path::Path, sync::Arc};
+
+use reft_core::{Demonstration, Sample};
+
+use crate::DataError;
+
+/// One row of an output: a question, and the answer to imitate where there is one.
+#[derive(Clone, Copy, Debug)]
+struct Item<'a> {
+    sample: &'a Sample,
+    completion: Option<&'a str>,
+}
+
+/// Writes questions: `id`, `images`, `problem`, `solution`, `task`, `form`, `parent`, `box_frame`.
+/// The prompt template is not written; it applies again on reading.
+pub fn samples(path: &Path, samples: &[Arc<Sample>]) -> Result<(), DataError> {
+    let items: Vec<Item<'_>> = samples.iter().map(|sample| Item { sample, completion: None }).collect();
+    match ending(path)? {
+        Ending::Parquet => table::write(path, &items),
+        Ending::Jsonl => jsonl::write(path, &items),
+    }
+}
+
+/// Writes demonstrations: `.jsonl` as chat rows whose last turn is the assistant's, `.parquet` as question rows with a
+/// column `completion`.
+pub fn demonstrations(path: &Path, demonstrations: &[Demonstration]) -> Result<(), DataError> {
+    let items: Vec<Item<'_>> =
+        demonstrations.iter().map(|d| Item { sample: &d.sample, completion: Some(&d.completion) }).collect();
+    match ending(path)? {
+        Ending::Parquet => table::write(path, &items),
+        Ending::Jsonl => jsonl::write(path, &items),
+    }
+}
+
+enum Ending {
+    Parquet,
+    Jsonl,
+}
+
+fn ending(path: &Path) -> Result<Ending, DataError> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("parquet") => Ok(Ending::Parquet),
+        Some("jsonl") => Ok(Ending::Jsonl),
+        _ => Err(DataError::File {
+            path: path.to_owned(),
+            message: "data sets are written as `.parquet` or `.jsonl`; name the output so".into(),
+        }),
+    }
+}
+
+fn io_error(path: &Path) -> impl Fn(std::io::Error) -> DataError + '_ {
+    move |source| DataError::Io { action: "write", path: path.to_owned(), source }
+}
+
+/// How a box frame is written in a row.
+fn frame_name(sample: &Sample) -> &'static str {
+    match sample.box_frame {
+        reft_core::BoxFrame::Original => "original",
+        reft_core::BoxFrame::ModelInput => "model_input",
+        reft_core::BoxFrame::Unit => "unit",
+        reft_core::BoxFrame::Thousand => "thousand",
+    }
+}

@@ -1,0 +1,256 @@
+//! Scenes: the same from the same seed, true to their domain, and their demonstrations end in the right answer.
+
+use std::{collections::BTreeSet, fs::File, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray},
+    datatypes::{DataType, Field},
+};
+use parquet::arrow::ArrowWriter;
+use reft_config::{DataConfig, PromptConfig, SceneData};
+use reft_core::{Form, ImageSource, Sample, Task};
+use reft_data::{
+    rows,
+    scene::{Operation, Question, SceneSet, Style, completion},
+};
+use serde_json::{Value, json};
+
+use crate::support::{fixture, png, scenes};
+
+fn config(settings: Value) -> SceneData {
+    let mut config = json!({
+        "type": "scenes", "glyphs": fixture("digits/digits.parquet"), "split": "rl", "count": 300,
+    });
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
+    match serde_json::from_value(config).unwrap() {
+        DataConfig::Scenes(scenes) => scenes,
+        DataConfig::File(_) => unreachable!("asked for scenes"),
+    }
+}
+
+fn bytes(sample: &Sample) -> Vec<u8> {
+    match &sample.images().next().unwrap().source {
+        ImageSource::Bytes(bytes) => bytes.to_vec(),
+        ImageSource::Path(_) => unreachable!("scenes are made in memory"),
+    }
+}
+
+#[test]
+fn a_scene_follows_from_seed_and_index() {
+    let prompts = PromptConfig::default();
+    let set = SceneSet::new(&config(json!({}))).unwrap();
+    let alone = set.scene(7, &prompts).unwrap();
+    let among = scenes(10, json!({}), &[Form::Open]).unwrap();
+    assert_eq!(*among.samples[7], alone.sample);
+    let other = SceneSet::new(&config(json!({"seed": 1}))).unwrap().scene(7, &prompts).unwrap();
+    assert_ne!(bytes(&other.sample), bytes(&alone.sample));
+    assert_ne!(other.sample.id, alone.sample.id);
+}
+
+#[test]
+fn scenes_are_true_to_their_domain() {
+    let prompts = PromptConfig::default();
+    for (domain, counts, sides) in [("id", 2..=4, 12..=13), ("ood", 4..=5, 10..=15)] {
+        let set = SceneSet::new(&config(json!({"domain": domain}))).unwrap();
+        let (mut unseen, mut math) = (0, 0);
+        for index in 0..300 {
+            let scene = set.scene(index, &prompts).unwrap();
+            let placed = &scene.facts.placed;
+            assert!(counts.contains(&placed.len()), "{domain}");
+            let cells: BTreeSet<_> = placed.iter().map(|p| p.cell).collect();
+            assert_eq!(cells.len(), placed.len(), "distinct cells");
+            assert!(placed.iter().is_sorted_by_key(|p| p.cell), "reading order");
+            for p in placed {
+                assert!(sides.contains(&p.side), "{domain}: {}", p.side);
+                assert!(p.x + p.side <= 64 && p.y + p.side <= 64, "on the canvas");
+            }
+            match &scene.facts.question {
+                Question::Where { target } => {
+                    let label = &placed[*target].label;
+                    assert_eq!(
+                        placed.iter().filter(|p| p.label == *label).count(),
+                        1,
+                        "asked label is unique"
+                    );
+                }
+                Question::Math(operation) => {
+                    math += 1;
+                    unseen += usize::from(matches!(
+                        operation,
+                        Operation::SumOfLargest | Operation::ProductOfSmallest | Operation::Smaller(_)
+                    ));
+                }
+                Question::Which | Question::ReadAll => {}
+            }
+        }
+        assert_eq!(math, 100);
+        let expected = if domain == "id" { 0..=0 } else { 10..=40 };
+        assert!(expected.contains(&unseen), "{domain}: {unseen} unseen operations of {math}");
+    }
+}
+
+#[test]
+fn glyphs_stand_where_the_box_says() {
+    // On a dark even background the ink is brighter than everything outside the boxes.
+    let set = SceneSet::new(&config(json!({}))).unwrap();
+    for index in 0..50 {
+        let scene = set.scene(index, &PromptConfig::default()).unwrap();
+        let image = image::load_from_memory(&bytes(&scene.sample)).unwrap().into_luma8();
+        let inside = |x: u32, y: u32| {
+            scene.facts.placed.iter().any(|p| {
+                let [x1, y1, x2, y2] = p.corners();
+                (x1..x2).contains(&x) && (y1..y2).contains(&y)
+            })
+        };
+        for (x, y, pixel) in image.enumerate_pixels() {
+            assert!(inside(x, y) || pixel.0[0] < 80, "scene {index}: ink outside all boxes at {x}, {y}");
+        }
+        for p in &scene.facts.placed {
+            let [x1, y1, x2, y2] = p.corners();
+            let brightest = (y1..y2)
+                .flat_map(|y| (x1..x2).map(move |x| (x, y)))
+                .map(|(x, y)| image.get_pixel(x, y).0[0])
+                .max();
+            assert!(brightest > Some(150), "scene {index}: no ink in {:?}", p.cell);
+        }
+    }
+}
+
+#[test]
+fn solutions_by_a_second_reading() {
+    let data = scenes(90, json!({"transcription": 0.3}), &[Form::Open]).unwrap();
+    let demonstrations = data.demonstrations();
+    assert_eq!(demonstrations.len(), 90);
+    let mut tasks = BTreeSet::new();
+    for d in demonstrations {
+        tasks.insert(d.sample.task);
+        let (thinking, answer) =
+            d.completion.strip_prefix("<think>").unwrap().split_once("</think><answer>").unwrap();
+        let answer = answer.strip_suffix("</answer>").unwrap();
+        assert_eq!(answer, d.sample.solution);
+        if d.sample.task == Task::Vqa {
+            assert_eq!(answer.split(' ').count(), 16, "a full grid");
+            continue;
+        }
+        let reading = thinking.split("; ").next().unwrap();
+        let digits: Vec<i64> = reading.split(", ").map(|r| r[..1].parse().unwrap()).collect();
+        match d.sample.task {
+            Task::Classification => {
+                let set: BTreeSet<String> = digits.iter().map(ToString::to_string).collect();
+                assert_eq!(answer, set.into_iter().collect::<Vec<_>>().join(", "));
+            }
+            Task::Math if d.sample.problem.contains("sum of all") => {
+                assert_eq!(answer, digits.iter().sum::<i64>().to_string());
+                assert!(thinking.ends_with(&format!("= {answer}")), "{thinking}");
+            }
+            Task::Detection => {
+                let cell = thinking.rsplit(' ').next().unwrap().as_bytes();
+                let (column, row) = (i64::from(cell[0] - b'a'), i64::from(cell[1] - b'1'));
+                let inner = answer.split(['[', ']']).nth(1).unwrap();
+                let corners: Vec<i64> = inner.split(", ").map(|n| n.parse().unwrap()).collect();
+                assert_eq!(i64::midpoint(corners[0], corners[2]) / 16, column, "{thinking} {answer}");
+                assert_eq!(i64::midpoint(corners[1], corners[3]) / 16, row, "{thinking} {answer}");
+            }
+            Task::Math | Task::Vqa => {}
+        }
+    }
+    assert_eq!(tasks.len(), 4);
+}
+
+#[test]
+fn demonstration_texts() {
+    let data = scenes(60, json!({}), &Form::ALL).unwrap();
+    for d in data.demonstrations() {
+        let thinking = d.completion.split("</think>").next().unwrap();
+        let reading = thinking.matches(" in ").count();
+        assert!(reading >= 2, "{thinking}");
+        match d.sample.form {
+            Form::Open => assert!(!thinking.contains("so "), "{thinking}"),
+            Form::Binary | Form::Choice => {
+                assert!(thinking.ends_with(&format!("so {}", d.sample.solution)), "{thinking}");
+            }
+        }
+        // What is compared with the options is spelled as the options are.
+        if d.sample.task == Task::Detection && d.sample.form == Form::Choice {
+            let own = thinking.split("; ").find(|step| step.starts_with('[')).unwrap();
+            assert!(
+                d.sample.problem.contains(&format!("{}. {own}", d.sample.solution)),
+                "{}",
+                d.sample.problem
+            );
+        }
+    }
+}
+
+#[test]
+fn careful_is_a_share() {
+    let hasty = |careful: f64| {
+        let data = scenes(300, json!({"careful": careful}), &[Form::Open]).unwrap();
+        data.demonstrations()
+            .iter()
+            .filter(|d| d.completion.starts_with("<think>at a glance</think>"))
+            .count()
+    };
+    assert_eq!(hasty(1.0), 0);
+    assert_eq!(hasty(0.0), 300);
+    assert!((90..=150).contains(&hasty(0.6)), "120 expected");
+}
+
+#[test]
+fn styles_differ_only_in_thinking() {
+    let set = SceneSet::new(&config(json!({}))).unwrap();
+    let scene = set.scene(0, &PromptConfig::default()).unwrap();
+    let tail = |style| {
+        let text = completion(&scene.sample, &scene.facts, style);
+        text.split_once("</think>").map(|(_, tail)| tail.to_owned()).unwrap()
+    };
+    assert_eq!(tail(Style::Careful), tail(Style::Hasty));
+}
+
+#[test]
+fn digit_splits_share_no_image() {
+    let mut seen = BTreeSet::new();
+    let mut splits = std::collections::BTreeMap::<String, usize>::new();
+    for row in rows::open(&fixture("digits/digits.parquet")).unwrap() {
+        let (_, row) = row.unwrap();
+        let Some(rows::Field::Struct(image)) = row.get("image") else { panic!("no image") };
+        let Some(rows::Field::Bytes(bytes)) = image.get("bytes") else { panic!("no bytes") };
+        assert!(seen.insert(bytes.to_vec()), "an image occurs twice");
+        *splits.entry(row.get("split").unwrap().display().unwrap()).or_default() += 1;
+    }
+    let expected = [("base", 600), ("rl", 600), ("test", 447), ("val", 150)];
+    assert_eq!(splits.iter().map(|(k, v)| (k.as_str(), *v)).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn glyphs_need_not_be_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("animals.parquet");
+    let labels = ["cat", "dog", "emu", "fox", "gnu"];
+    let images = StructArray::from(vec![(
+        Arc::new(Field::new("bytes", DataType::Binary, true)),
+        Arc::new(labels.iter().map(|_| Some(png(9, 9))).collect::<BinaryArray>()) as ArrayRef,
+    )]);
+    let batch = RecordBatch::try_from_iter([
+        ("image", Arc::new(images) as ArrayRef),
+        ("label", Arc::new(StringArray::from_iter_values(labels))),
+        ("split", Arc::new(StringArray::from_iter_values(["wild"; 5]))),
+    ])
+    .unwrap();
+    let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+
+    let animals = json!({"glyphs": path, "split": "wild", "tasks": ["classify", "detection"]});
+    let data = scenes(30, animals.clone(), &Form::ALL).unwrap();
+    assert_eq!(data.demonstrations().len(), 90);
+    assert!(data.samples.iter().any(|s| s.problem == "Which things are there?"));
+    assert!(data.samples.iter().any(|s| s.problem == "Where is the emu?"));
+
+    let mut with_math = animals;
+    with_math["tasks"] = json!(["math"]);
+    let error = scenes(5, with_math, &[Form::Open]).unwrap_err().to_string();
+    assert!(error.contains("`math` needs labels that are numbers, and `cat` is none"), "{error}");
+}

@@ -1,0 +1,41 @@
+//! Benchmarks: how questions are graded, and what is said about the grades.
+//!
+//! [`TaskBenchmark`] grades detection, classification, mathematics and short answers in any form by the rewards of
+//! crate `reward`: an answer is right or wrong, nothing between. Its [`EvalReport`] has accuracy with a 95 % interval,
+//! per task and form, pass@k where a question was answered several times, and for short answers the blind
+//! [`Baselines`]. [`Paired`] compares two sets of predictions, [`predictions`] lists every one of them.
+//!
+//! ```
+//! use reft_config::RewardConfig;
+//! use reft_core::{Benchmark, Completion};
+//! use reft_eval::{TaskBenchmark, grade_texts};
+//! use reft_testkit::sums;
+//!
+//! let samples = sums(2);
+//! let texts: Vec<_> = samples
+//!     .iter()
+//!     .map(|sample| (sample.id.clone(), format!("<think>t</think><answer>{}</answer>", sample.solution)))
+//!     .collect();
+//! let benchmark = TaskBenchmark::new("sums", samples, &RewardConfig::default(), None)?;
+//! let graded = grade_texts(&benchmark, &texts)?;
+//! assert_eq!(benchmark.evaluate(&graded)?.overall.accuracy, 1.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod baselines;
+mod benchmark;
+mod compare;
+mod error;
+mod record;
+mod report;
+mod stats;
+mod stored;
+
+pub use baselines::{Baselines, Majority};
+pub use benchmark::TaskBenchmark;
+pub use compare::{Paired, compare};
+pub use error::EvalError;
+pub use record::{Prediction, predictions, prompt_hash};
+pub use report::{EvalReport, Score, ScoreRow, summary_table};
+pub use stats::{Interval, pass_at_k, wilson};
+pub use stored::grade_texts;

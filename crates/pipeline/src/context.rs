@@ -1,0 +1,173 @@
+//! What every loop shares: where the run stands, where it records, who watches.
+
+use std::time::Instant;
+
+use reft_core::{Checkpointed, Cursor, Metrics, RunStore, SamplingParams, Seed, StageError};
+use serde_json::{Value, json};
+
+use crate::{Observer, Outcome, RunError, StepReport};
+
+/// The run as a loop sees it.
+pub(crate) struct Context<'a> {
+    pub(crate) seed: Seed,
+    pub(crate) checkpoint_every: u64,
+    pub(crate) cursor: Cursor,
+    /// Global step of the newest checkpoint.
+    pub(crate) saved: u64,
+    /// The current phase's name and steps.
+    pub(crate) phase: String,
+    pub(crate) total: u64,
+    pub(crate) store: &'a mut dyn RunStore,
+    pub(crate) observer: &'a mut dyn Observer,
+}
+
+impl Context<'_> {
+    /// The seed of the current phase.
+    pub(crate) fn phase_seed(&self) -> Seed {
+        self.seed.at(self.phase.as_str())
+    }
+
+    /// An error when the observer wants to stop.
+    pub(crate) fn check_stop(&self) -> Result<(), StageError> {
+        if self.observer.should_stop() {
+            return Err(StageError::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Records a step that moved the weights, and moves the cursor behind it.
+    pub(crate) fn trained(&mut self, metrics: &Metrics, timings: &Metrics) -> Result<(), StageError> {
+        let step = self.cursor.step + 1;
+        self.record(step, metrics, timings)?;
+        self.cursor.step = step;
+        self.cursor.global_step += 1;
+        self.report(step, metrics, timings);
+        Ok(())
+    }
+
+    /// Writes a step's numbers.
+    pub(crate) fn record(
+        &mut self,
+        step: u64,
+        metrics: &Metrics,
+        timings: &Metrics,
+    ) -> Result<(), StageError> {
+        self.store.step(&self.phase, step, metrics)?;
+        self.store.timings(&self.phase, step, timings)
+    }
+
+    /// Shows a step's numbers.
+    pub(crate) fn report(&mut self, step: u64, metrics: &Metrics, timings: &Metrics) {
+        self.observer.step_done(&StepReport {
+            phase: &self.phase,
+            step,
+            total: self.total,
+            metrics,
+            timings,
+        });
+    }
+
+    /// Whether a checkpoint is due within the phase. The one at its end is written by the run.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        self.checkpoint_every > 0
+            && self.cursor.step < self.total
+            && self.cursor.step.is_multiple_of(self.checkpoint_every)
+    }
+
+    /// Saves a checkpoint, unless nothing was trained since the last one.
+    pub(crate) fn checkpoint(
+        &mut self,
+        parts: &[(&str, &dyn Checkpointed)],
+        stages: &Value,
+    ) -> Result<(), StageError> {
+        if self.cursor.global_step == self.saved {
+            return Ok(());
+        }
+        self.store.checkpoint(self.cursor, parts, stages)?;
+        self.saved = self.cursor.global_step;
+        Ok(())
+    }
+
+    /// A stop that the observer asked for.
+    pub(crate) fn interrupted(&mut self) -> Result<Outcome, StageError> {
+        let details = json!({"phase": self.phase, "step": self.cursor.step});
+        self.store.event("interrupted", details)?;
+        Ok(Outcome::Interrupted {
+            phase: self.phase.clone(),
+            step: self.cursor.step,
+            checkpoint: self.store.last_checkpoint(),
+        })
+    }
+
+    /// An error with its place. It is recorded too, as far as the store still works.
+    pub(crate) fn fail(&mut self, error: StageError) -> RunError {
+        let (phase, step) = (self.phase.clone(), self.cursor.step + 1);
+        let kind = if matches!(error, StageError::NonFinite { .. }) { "non_finite" } else { "error" };
+        let details = json!({"phase": phase, "step": step, "message": error.to_string()});
+        // The first error matters; a store that cannot note it (a full disk) must not hide it.
+        let _ = self.store.event(kind, details);
+        match error {
+            StageError::NonFinite { what, .. } => {
+                RunError::NonFinite { phase, step, what, checkpoint: self.store.last_checkpoint() }
+            }
+            source => RunError::Stage { phase, step, source },
+        }
+    }
+}
+
+/// The sampling parameters with their place set.
+pub(crate) fn at_place(params: &SamplingParams, place: Seed) -> SamplingParams {
+    SamplingParams { seed: place, ..params.clone() }
+}
+
+/// Measures the parts of a step. Loops are timed, stages are not.
+pub(crate) struct Stopwatch {
+    start: Instant,
+    lap: Instant,
+    timings: Metrics,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        let now = Instant::now();
+        Self { start: now, lap: now, timings: Metrics::new() }
+    }
+
+    /// Ends a part of the step and returns its seconds.
+    pub(crate) fn lap(&mut self, name: &str) -> f64 {
+        let now = Instant::now();
+        let seconds = (now - self.lap).as_secs_f64();
+        self.lap = now;
+        self.timings.add(format!("time/{name}_s"), seconds);
+        seconds
+    }
+
+    /// Ends a rollout and notes its speed.
+    pub(crate) fn lap_rollout(&mut self, tokens: usize) {
+        let seconds = self.lap("rollout");
+        if seconds > 0.0 {
+            self.timings.set("time/rollout_tokens_per_s", tokens as f64 / seconds);
+        }
+    }
+
+    /// All parts and the whole.
+    pub(crate) fn stop(mut self) -> Metrics {
+        self.timings.set("time/step_s", self.start.elapsed().as_secs_f64());
+        self.timings
+    }
+}
+
+/// An error when a loss or a gradient norm is not a number.
+pub(crate) fn check_finite(metrics: &Metrics, step: u64) -> Result<(), StageError> {
+    let what = metrics.iter().filter(|(_, value)| !value.is_finite()).find_map(|(name, _)| {
+        match name.rsplit('/').next() {
+            Some("loss") => Some("loss"),
+            Some("grad_norm") => Some("gradient"),
+            _ => None,
+        }
+    });
+    match what {
+        Some(what) => Err(StageError::NonFinite { what, step }),
+        None => Ok(()),
+    }
+}

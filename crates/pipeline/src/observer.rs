@@ -1,0 +1,58 @@
+//! Who watches a run: a progress bar, a test, nobody.
+
+use reft_core::Metrics;
+
+/// Sees a run's progress and may ask it to stop. Every method has a default; `()` watches nothing.
+pub trait Observer {
+    /// A phase starts or resumes.
+    fn phase_started(&mut self, _phase: &PhaseInfo<'_>) {}
+
+    /// Completions finished within the current step. Called often, from the loop's thread.
+    fn progress(&mut self, _done: usize, _total: usize) {}
+
+    /// A step is done and recorded.
+    fn step_done(&mut self, _step: &StepReport<'_>) {}
+
+    /// Something a person should read.
+    fn message(&mut self, _text: &str) {}
+
+    /// Whether to stop as soon as possible, for example after Ctrl-C. Asked between steps and while completions are
+    /// generated; the run then keeps all completed steps in a checkpoint.
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+impl Observer for () {}
+
+/// A phase that starts or resumes.
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// `grpo`, `sft`, `reject` or `eval`.
+    pub kind: &'static str,
+    /// Its place, from 0.
+    pub index: usize,
+    /// How many phases the run has.
+    pub phases: usize,
+    /// Steps that an earlier process has done.
+    pub done: u64,
+    /// Steps in all.
+    pub total: u64,
+}
+
+/// A step that is done.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport<'a> {
+    /// The phase's name.
+    pub phase: &'a str,
+    /// Steps done in the phase.
+    pub step: u64,
+    /// Steps of the phase.
+    pub total: u64,
+    /// What `metrics.jsonl` holds of it.
+    pub metrics: &'a Metrics,
+    /// Seconds, named `time/...`.
+    pub timings: &'a Metrics,
+}

@@ -1,0 +1,200 @@
+//! The reinforcement learning loop.
+//!
+//! One step: the curriculum picks prompts, the rollout answers each G times, the reward scores, the advantage compares
+//! within each group, filters admit or reject groups, the optimizer moves the weights, the curriculum sees the outcome.
+
+use std::borrow::Cow;
+
+use reft_core::{Checkpoint, Checkpointed, Group, Metrics, ScoredGroup, StageError, Verdict};
+use serde_json::{Value, json};
+
+use crate::{
+    RlStages,
+    context::{Context, Stopwatch, at_place, check_finite},
+    metrics, parallel,
+};
+
+/// All steps of the phase, from its start or from `resumed` on.
+pub(crate) fn run<P: Checkpointed>(
+    ctx: &mut Context<'_>,
+    policy: &mut P,
+    stages: &mut RlStages<P>,
+    resumed: Option<&Checkpoint>,
+) -> Result<(), StageError> {
+    match resumed {
+        Some(checkpoint) => restore(stages, checkpoint)?,
+        None => stages.optimizer.begin_phase(policy)?,
+    }
+    while ctx.cursor.step < stages.steps {
+        // Taken before the step: an interrupted step must leave no trace in the checkpoint.
+        let states = save_states(stages)?;
+        match step(ctx, policy, stages) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(StageError::Interrupted) => {
+                save(ctx, policy, stages, &states)?;
+                return Err(StageError::Interrupted);
+            }
+            Err(error) => return Err(error),
+        }
+        if ctx.checkpoint_due() {
+            save(ctx, policy, stages, &save_states(stages)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// One step. `false` when the curriculum has no more samples.
+fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> Result<bool, StageError> {
+    ctx.check_stop()?;
+    let mut clock = Stopwatch::start();
+    let done = ctx.cursor.step;
+    let samples = stages.curriculum.next_batch(done, stages.prompts_per_step)?;
+    if samples.is_empty() {
+        return Ok(false);
+    }
+
+    let params = at_place(&stages.sampling, ctx.phase_seed().at(done));
+    let observer = &mut *ctx.observer;
+    let mut groups = stages.rollout.generate(policy, &samples, &params, &mut |done, total| {
+        observer.progress(done, total);
+        !observer.should_stop()
+    })?;
+    for group in &mut groups {
+        group.policy_version = ctx.cursor.global_step;
+    }
+    clock.lap_rollout(metrics::tokens(&groups));
+
+    let mut scored = score(stages, groups)?;
+    for group in &mut scored {
+        group.verdict = verdict(stages, group);
+    }
+    let mut step_metrics = metrics::rl(&scored);
+    clock.lap("reward");
+
+    let admitted = admitted(&scored);
+    if admitted.is_empty() {
+        let details = json!({"phase": ctx.phase, "step": done + 1, "reason": "every group was rejected"});
+        ctx.store.event("skipped_step", details)?;
+    } else {
+        step_metrics.merge(stages.optimizer.update(policy, &admitted)?);
+        check_finite(&step_metrics, done + 1)?;
+    }
+    clock.lap("update");
+
+    stages.curriculum.observe(&scored);
+    step_metrics.merge(stages.curriculum.metrics());
+    warn_without_signal(ctx, &step_metrics)?;
+    ctx.store.groups(&ctx.phase, done + 1, &scored)?;
+    clock.lap("record");
+    ctx.trained(&step_metrics, &clock.stop())?;
+    Ok(true)
+}
+
+/// Rewards and advantages of every group.
+fn score<P: ?Sized>(stages: &RlStages<P>, groups: Vec<Group>) -> Result<Vec<ScoredGroup>, StageError> {
+    let reward = stages.reward.as_ref();
+    let rewards = parallel::try_map(&groups, |group| {
+        let rewards = reward.score_group(group)?;
+        same_length("rewards", reward.name(), rewards.len(), group)?;
+        Ok(rewards)
+    })?;
+    groups
+        .into_iter()
+        .zip(rewards)
+        .map(|(group, rewards)| {
+            let totals: Vec<f32> = rewards.iter().map(|reward| reward.total).collect();
+            let advantages = stages.advantage.advantages(&totals);
+            same_length("advantages", "the estimator", advantages.len(), &group)?;
+            Ok(ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit })
+        })
+        .collect()
+}
+
+/// What the first filter that rejects says.
+fn verdict<P: ?Sized>(stages: &mut RlStages<P>, group: &ScoredGroup) -> Verdict {
+    stages
+        .filters
+        .iter_mut()
+        .map(|filter| filter.judge(group))
+        .find(|verdict| *verdict != Verdict::Admit)
+        .unwrap_or(Verdict::Admit)
+}
+
+/// The groups to train on; a copy only where some are left out.
+fn admitted(groups: &[ScoredGroup]) -> Cow<'_, [ScoredGroup]> {
+    if groups.iter().all(ScoredGroup::is_admitted) {
+        return Cow::Borrowed(groups);
+    }
+    let admitted = groups.iter().filter(|group| group.is_admitted());
+    Cow::Owned(admitted.cloned().collect())
+}
+
+/// A step in which no group tells better from worse teaches nothing; a person should know why.
+fn warn_without_signal(ctx: &mut Context<'_>, metrics: &Metrics) -> Result<(), StageError> {
+    if metrics.get("reward/zero_std") != Some(1.0) {
+        return Ok(());
+    }
+    let share = |name: &str| metrics.get(name).unwrap_or(0.0);
+    let (right, wrong) = (share("groups/all_right"), share("groups/all_wrong"));
+    ctx.store.event(
+        "no_signal",
+        json!({"phase": ctx.phase, "step": ctx.cursor.step + 1, "all_right": right, "all_wrong": wrong}),
+    )?;
+    ctx.observer.message(&format!(
+        "phase `{}`, step {}: no learning signal, the rewards within every group are equal ({:.0} % all right, {:.0} % \
+         all wrong); questions that are always or never answered teach nothing",
+        ctx.phase,
+        ctx.cursor.step + 1,
+        100.0 * right,
+        100.0 * wrong
+    ));
+    Ok(())
+}
+
+pub(crate) fn same_length(what: &str, who: &str, got: usize, group: &Group) -> Result<(), StageError> {
+    let expected = group.completions.len();
+    if got == expected {
+        return Ok(());
+    }
+    Err(StageError::sample(
+        &group.sample.id,
+        format!("{who} gave {got} {what} for {expected} completions; give one for each"),
+    ))
+}
+
+fn save<P: Checkpointed>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &RlStages<P>,
+    states: &Value,
+) -> Result<(), StageError> {
+    let optimizer: &dyn Checkpointed = stages.optimizer.as_ref();
+    ctx.checkpoint(&[("policy", policy), ("optimizer", optimizer)], states)
+}
+
+fn save_states<P: ?Sized>(stages: &RlStages<P>) -> Result<Value, StageError> {
+    let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
+    Ok(json!({"curriculum": stages.curriculum.save()?, "filters": filters?}))
+}
+
+fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Result<(), StageError> {
+    stages.optimizer.load(&checkpoint.dir.join("optimizer"))?;
+    stages.curriculum.load(&checkpoint.stages["curriculum"])?;
+    let filters = checkpoint.stages["filters"].as_array();
+    let filters = filters.map_or(&[][..], Vec::as_slice);
+    if filters.len() != stages.filters.len() {
+        return Err(StageError::State {
+            stage: "filters",
+            message: format!(
+                "the checkpoint has {} of them, this run has {}; resume with the recipe it was made by",
+                filters.len(),
+                stages.filters.len()
+            ),
+        });
+    }
+    for (filter, state) in stages.filters.iter_mut().zip(filters) {
+        filter.load(state)?;
+    }
+    Ok(())
+}

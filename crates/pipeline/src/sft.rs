@@ -1,0 +1,107 @@
+//! The supervised fine-tuning loop: batches of a seeded shuffle, epoch after epoch.
+//!
+//! Which demonstrations a step sees depends on (seed, phase, epoch, position) alone, so a resume needs no loader state.
+
+use rand::seq::SliceRandom as _;
+use reft_core::{Checkpoint, Checkpointed, Demonstration, Seed, StageError};
+use serde_json::json;
+
+use crate::{
+    SftStages,
+    context::{Context, Stopwatch, check_finite},
+};
+
+/// All steps of the phase, from its start or from `resumed` on.
+pub(crate) fn run<P: Checkpointed>(
+    ctx: &mut Context<'_>,
+    policy: &mut P,
+    stages: &mut SftStages<P>,
+    resumed: Option<&Checkpoint>,
+) -> Result<(), StageError> {
+    if stages.demonstrations.is_empty() && stages.steps > 0 {
+        return Err(StageError::other(
+            "data",
+            "there is nothing to imitate; if a rejection phase should have provided it, lower its threshold or sample more",
+        ));
+    }
+    if let Some(checkpoint) = resumed {
+        stages.trainer.load(&checkpoint.dir.join("optimizer"))?;
+    }
+    let mut order = Shuffle::new(stages.demonstrations.len(), ctx.phase_seed());
+    while ctx.cursor.step < stages.steps {
+        if let Err(stop) = ctx.check_stop() {
+            save(ctx, policy, stages)?;
+            return Err(stop);
+        }
+        let mut clock = Stopwatch::start();
+        let batch = batch(stages, &mut order, ctx.cursor.step);
+        let mut metrics = stages.trainer.update(policy, &batch)?;
+        check_finite(&metrics, ctx.cursor.step + 1)?;
+        metrics.set("sft/epoch", epochs(stages, ctx.cursor.step + 1));
+        clock.lap("update");
+        ctx.trained(&metrics, &clock.stop())?;
+        if ctx.checkpoint_due() {
+            save(ctx, policy, stages)?;
+        }
+    }
+    Ok(())
+}
+
+fn save<P: Checkpointed>(ctx: &mut Context<'_>, policy: &P, stages: &SftStages<P>) -> Result<(), StageError> {
+    let trainer: &dyn Checkpointed = stages.trainer.as_ref();
+    ctx.checkpoint(&[("policy", policy), ("optimizer", trainer)], &json!({}))
+}
+
+fn batch<P: ?Sized>(stages: &SftStages<P>, order: &mut Shuffle, done: u64) -> Vec<Demonstration> {
+    let first = done * stages.batch_size as u64;
+    (first..first + stages.batch_size as u64)
+        .map(|position| stages.demonstrations[order.at(position)].clone())
+        .collect()
+}
+
+/// Passes over the data after `done` steps.
+fn epochs<P: ?Sized>(stages: &SftStages<P>, done: u64) -> f64 {
+    (done * stages.batch_size as u64) as f64 / stages.demonstrations.len() as f64
+}
+
+/// Endless positions to indices: a new permutation of `n` for every epoch.
+struct Shuffle {
+    n: usize,
+    seed: Seed,
+    epoch: Option<u64>,
+    permutation: Vec<usize>,
+}
+
+impl Shuffle {
+    fn new(n: usize, seed: Seed) -> Self {
+        Self { n, seed: seed.at("shuffle"), epoch: None, permutation: Vec::new() }
+    }
+
+    fn at(&mut self, position: u64) -> usize {
+        let epoch = position / self.n as u64;
+        if self.epoch != Some(epoch) {
+            self.permutation = (0..self.n).collect();
+            self.permutation.shuffle(&mut self.seed.at(epoch).rng());
+            self.epoch = Some(epoch);
+        }
+        self.permutation[(position % self.n as u64) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_is_another_permutation_and_can_be_entered_anywhere() {
+        let mut order = Shuffle::new(7, Seed::new(1));
+        let positions: Vec<usize> = (0..21).map(|position| order.at(position)).collect();
+        for epoch in positions.chunks(7) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..7).collect::<Vec<_>>());
+        }
+        assert_ne!(positions[..7], positions[7..14]);
+        assert_eq!(Shuffle::new(7, Seed::new(1)).at(17), positions[17]);
+    }
+}

@@ -1,0 +1,8 @@
+//! The loops on a toy policy and a real run directory.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod failures;
+mod interrupt;
+mod kill;
+mod learning;
+mod toy;

@@ -1,0 +1,24 @@
+//! Whether a completion keeps the form that the prompt asks for.
+
+use reft_core::{Completion, Form, Reward, Sample, StageError, Task};
+
+use crate::{Reply, parse_box};
+
+/// Pays 1 when the whole completion is one think block, then one non-empty answer block, with only white space around.
+///
+/// Open detection further wants the answer to be a box. Binary and choice samples want no box, whatever their task.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Format;
+
+impl Reward for Format {
+    fn name(&self) -> &'static str {
+        "format"
+    }
+
+    fn score(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError> {
+        let reply = Reply::of(completion);
+        let wants_box = sample.form == Form::Open && sample.task == Task::Detection;
+        let kept = reply.well_formed && (!wants_box || reply.answer.and_then(parse_box).is_some());
+        Ok(f32::from(kept))
+    }
+}

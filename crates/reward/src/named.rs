@@ -1,0 +1,124 @@
+//! Rewards by the name that the command line takes.
+
+use std::{fmt, str::FromStr};
+
+use reft_config::{DetectionReward, RewardConfig};
+use reft_core::{PixelBudget, Reward};
+
+use crate::{
+    Accuracy, BinaryAccuracy, ChoiceAccuracy, ClassIou, DetectionAccuracy, Format, MathAccuracy, Rubric,
+    TextAccuracy,
+};
+
+/// A reward of this crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewardName {
+    /// Accuracy + format by the row's form and task: [`Rubric::paper`].
+    Paper,
+    /// Accuracy by the row's form and task.
+    Accuracy,
+    /// Format by the row's form and task.
+    Format,
+    /// Yes or no.
+    YesNo,
+    /// Option letters.
+    Letters,
+    /// Intersection over union of class sets.
+    ClassIou,
+    /// Intersection over union of boxes.
+    BoxIou,
+    /// Whether the intersection over union of boxes exceeds the threshold.
+    BoxThreshold,
+    /// Mathematical equality.
+    MathEqual,
+    /// Equality as text.
+    TextEqual,
+}
+
+/// A name that no reward has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no reward is called `{name}`; choose one of {}", RewardName::ALL.map(RewardName::as_str).join(", "))]
+pub struct UnknownReward {
+    /// What was asked for.
+    pub name: String,
+}
+
+impl RewardName {
+    /// Every reward.
+    pub const ALL: [Self; 10] = [
+        Self::Paper,
+        Self::Accuracy,
+        Self::Format,
+        Self::YesNo,
+        Self::Letters,
+        Self::ClassIou,
+        Self::BoxIou,
+        Self::BoxThreshold,
+        Self::MathEqual,
+        Self::TextEqual,
+    ];
+
+    /// The name as it is typed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Accuracy => "accuracy",
+            Self::Format => "format",
+            Self::YesNo => "yes_no",
+            Self::Letters => "letters",
+            Self::ClassIou => "class_iou",
+            Self::BoxIou => "box_iou",
+            Self::BoxThreshold => "box_threshold",
+            Self::MathEqual => "math_equal",
+            Self::TextEqual => "text_equal",
+        }
+    }
+
+    /// The reward itself.
+    pub fn build(self, config: &RewardConfig, budget: Option<PixelBudget>) -> Box<dyn Reward> {
+        let detection = |pay| DetectionAccuracy { pay, ..DetectionAccuracy::new(config, budget) };
+        match self {
+            Self::Paper => Box::new(Rubric::paper(config, budget)),
+            Self::Accuracy => Box::new(Accuracy::new(config, budget)),
+            Self::Format => Box::new(Format),
+            Self::YesNo => Box::new(BinaryAccuracy),
+            Self::Letters => Box::new(ChoiceAccuracy { partial: config.partial }),
+            Self::ClassIou => Box::new(ClassIou),
+            Self::BoxIou => Box::new(detection(DetectionReward::Soft)),
+            Self::BoxThreshold => Box::new(detection(DetectionReward::Threshold)),
+            Self::MathEqual => Box::new(MathAccuracy),
+            Self::TextEqual => Box::new(TextAccuracy),
+        }
+    }
+}
+
+impl FromStr for RewardName {
+    type Err = UnknownReward;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|reward| reward.as_str() == name)
+            .ok_or_else(|| UnknownReward { name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for RewardName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in RewardName::ALL {
+            assert_eq!(name.as_str().parse(), Ok(name));
+        }
+        let error = "acuracy".parse::<RewardName>().unwrap_err().to_string();
+        assert!(error.contains("`acuracy`") && error.contains("paper, accuracy"), "{error}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The engine on the tiny random checkpoint of `fixtures/golden`.
+#![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+
+use reft_core::{
+    BoxFrame, FinishReason, Form, Group, ImageRef, ImageSize, ImageSource, Message, Part, Role,
+    RolloutEngine, Sample, SamplingParams, Seed, StageError, Task,
+};
+use reft_rollout::GenerationEngine;
+use reft_vlm::{Vlm, VlmOptions};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
+
+fn model() -> Vlm {
+    Vlm::open(&golden("tiny-vlm"), VlmOptions::default()).unwrap()
+}
+
+fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
+    Arc::new(Sample {
+        id: id.into(),
+        task: Task::Math,
+        form: Form::Open,
+        problem: String::new(),
+        messages: vec![Message { role: Role::User, content }],
+        solution: String::new(),
+        box_frame: BoxFrame::Original,
+        parent: None,
+    })
+}
+
+fn image(file: &str) -> Part {
+    let (width, height) = if file == "photo.png" { (85, 62) } else { (20, 11) };
+    Part::Image(ImageRef {
+        source: ImageSource::Path(golden("images").join(file)),
+        size: ImageSize { width, height },
+        label: Arc::from(file),
+    })
+}
+
+fn text(text: &str) -> Part {
+    Part::Text(text.into())
+}
+
+/// Prompts of different lengths: none, one and two images.
+fn samples() -> Vec<Arc<Sample>> {
+    vec![
+        sample("text", vec![text("What is 2 + 3?")]),
+        sample("photo", vec![image("photo.png"), text("Is it a cat?")]),
+        sample("both", vec![image("small_rgba.png"), text("or\n"), image("photo.png"), text("?")]),
+        sample("small", vec![image("small_rgba.png")]),
+        sample("other text", vec![text("Count to ten, then answer.")]),
+    ]
+}
+
+fn params(group_size: usize, max_new_tokens: usize) -> SamplingParams {
+    SamplingParams {
+        group_size,
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: 0,
+        max_new_tokens,
+        seed: Seed::new(5).at("test"),
+    }
+}
+
+fn generate(model: &Vlm, samples: &[Arc<Sample>], params: &SamplingParams) -> Vec<Group> {
+    GenerationEngine::default().generate(model, samples, params, &mut |_, _| true).unwrap()
+}
+
+fn tokens(group: &Group) -> Vec<Vec<i64>> {
+    group.completions.iter().map(|c| c.token_ids.clone()).collect()
+}
+
+/// Largest difference of the log-probs of two answers to one question.
+fn logprob_gap(a: &Group, b: &Group) -> f32 {
+    let of =
+        |group: &Group| -> Vec<f32> { group.completions.iter().flat_map(|c| c.logprobs.clone()).collect() };
+    of(a).iter().zip(of(b)).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn greedy_equals_the_reference() {
+    let model = model();
+    let chats: Value = serde_json::from_slice(&fs::read(golden("chats.json")).unwrap()).unwrap();
+    let mut n = 0;
+    for chat in chats.as_array().unwrap().iter().filter(|chat| chat["greedy_ids"].is_array()) {
+        let parts = chat["messages"][0]["content"].as_array().unwrap().iter();
+        let parts = parts.map(|part| match part["image"].as_str() {
+            Some(file) => image(file),
+            None => text(part["text"].as_str().unwrap()),
+        });
+        let groups = generate(&model, &[sample("greedy", parts.collect())], &SamplingParams::greedy(12));
+        let completion = &groups[0].completions[0];
+        let expected: Vec<i64> = serde_json::from_value(chat["greedy_ids"].clone()).unwrap();
+        assert_eq!(completion.token_ids, expected, "{}", chat["name"]);
+        let expected: Vec<f32> = serde_json::from_value(chat["greedy_logprobs"].clone()).unwrap();
+        for (found, expected) in completion.logprobs.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
+        }
+        n += 1;
+    }
+    assert_eq!(n, 3);
+}
+
+/// The log-probs captured while decoding with the cache are those of one packed forward over prompt and completions.
+#[test]
+fn decoding_equals_the_full_forward() {
+    let model = model();
+    // Long enough to grow the cache twice; completions end at different lengths, so the batch is compacted.
+    let groups = generate(&model, &samples(), &params(6, 80));
+    let lengths: Vec<usize> =
+        groups.iter().flat_map(|g| g.completions.iter().map(|c| c.token_ids.len())).collect();
+    assert!(lengths.iter().any(|&l| l < 70) && lengths.contains(&80), "{lengths:?}");
+
+    let _no_grad = tch::no_grad_guard();
+    let prompts: Vec<_> = groups.iter().map(|g| model.encode(&g.sample.messages).unwrap()).collect();
+    let completions = |g: &'_ Group| -> Vec<Vec<i64>> { tokens(g) };
+    let owned: Vec<Vec<Vec<i64>>> = groups.iter().map(completions).collect();
+    let packed: Vec<_> =
+        prompts.iter().zip(&owned).map(|(p, c)| (p, c.iter().map(Vec::as_slice).collect())).collect();
+    let batch = model.pack(&packed);
+    let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
+    let logits = model.network().decoder.logits(&hidden) + model.allowed_tokens();
+    let logprobs =
+        logits.log_softmax(-1, Kind::Float).gather(1, &batch.targets_c.unsqueeze(1), false).squeeze_dim(1);
+
+    let captured: Vec<f32> =
+        groups.iter().flat_map(|g| &g.completions).flat_map(|c| c.logprobs.clone()).collect();
+    let gap = (logprobs - Tensor::from_slice(&captured)).abs();
+    let (worst, mean) = (gap.max().double_value(&[]), gap.mean(Kind::Double).double_value(&[]));
+    // Rounding of fp32 alone: the worst of two thousand tokens of a model with large logits.
+    assert!(worst < 3e-5 && mean < 3e-6, "worst {worst}, mean {mean}");
+}
+
+#[test]
+fn what_is_drawn_does_not_depend_on_the_batch() {
+    let model = model();
+    let (samples, params) = (samples(), params(4, 40));
+    let together = generate(&model, &samples, &params);
+    assert_eq!(together, generate(&model, &samples, &params), "the same call gives the same bits");
+
+    let same = |others: &BTreeMap<String, Group>, what: &str| {
+        for group in &together {
+            let other = &others[group.sample.id.as_str()];
+            assert_eq!(tokens(group), tokens(other), "{what}: {}", group.sample.id);
+            assert!(logprob_gap(group, other) < 1e-5, "{what}");
+        }
+    };
+    let by_id = |groups: Vec<Group>| groups.into_iter().map(|g| (g.sample.id.to_string(), g)).collect();
+    let alone = samples.iter().flat_map(|s| generate(&model, &[Arc::clone(s)], &params)).collect();
+    same(&by_id(alone), "alone");
+    let reversed: Vec<_> = samples.iter().rev().cloned().collect();
+    same(&by_id(generate(&model, &reversed, &params)), "reversed");
+    let mut frugal = GenerationEngine::with_token_budget(600);
+    same(&by_id(frugal.generate(&model, &samples, &params, &mut |_, _| true).unwrap()), "in chunks");
+
+    // Fewer completions are the first ones of more.
+    let fewer = generate(&model, &samples, &SamplingParams { group_size: 2, ..params });
+    for (few, many) in fewer.iter().zip(&together) {
+        assert_eq!(tokens(few), tokens(many)[..2]);
+    }
+}
+
+#[test]
+fn completions_end_at_an_end_token_or_at_the_limit() {
+    let model = model();
+    let groups = generate(&model, &samples(), &params(32, 24));
+    let end_ids = model.processor().end_token_ids();
+    let mut n_stopped = 0;
+    for completion in groups.iter().flat_map(|g| &g.completions) {
+        let (last, before) = completion.token_ids.split_last().unwrap();
+        assert!(!before.iter().any(|id| end_ids.contains(id)));
+        assert_eq!(completion.token_ids.len(), completion.logprobs.len());
+        assert_eq!(completion.finish == FinishReason::Stop, end_ids.contains(last));
+        assert!(completion.finish == FinishReason::Stop || completion.token_ids.len() == 24);
+        assert!(!completion.text.contains("<|im_end|>") && !completion.text.contains("<|endoftext|>"));
+        n_stopped += usize::from(completion.finish == FinishReason::Stop);
+    }
+    assert!((1..160).contains(&n_stopped), "{n_stopped} of 160 stopped");
+    for (group, sample) in groups.iter().zip(samples()) {
+        assert_eq!((&group.sample, group.completions.len()), (&sample, 32));
+        assert_eq!(group.prompt_tokens, model.encode(&sample.messages).unwrap().token_ids.len());
+    }
+}
+
+#[test]
+fn control_tokens_are_never_sampled() {
+    let model = model();
+    let hot = SamplingParams { temperature: 100.0, ..params(32, 24) };
+    let control = model.processor().control_token_ids();
+    let groups = generate(&model, &samples(), &hot);
+    let mut seen = std::collections::BTreeSet::new();
+    for completion in groups.iter().flat_map(|g| &g.completions) {
+        seen.extend(completion.token_ids.iter().copied());
+        assert!(completion.token_ids.iter().all(|id| !control.contains(id)));
+        // Nearly uniform over the 314 tokens that are left of 320.
+        assert!(completion.logprobs.iter().all(|p| (p + 314_f32.ln()).abs() < 0.5));
+    }
+    assert!(seen.len() > 290, "{} different tokens", seen.len());
+}
+
+#[test]
+fn progress_counts_completions_and_can_stop_the_call() {
+    let model = model();
+    let mut calls = Vec::new();
+    let mut engine = GenerationEngine::with_token_budget(600);
+    engine
+        .generate(&model, &samples(), &params(4, 8), &mut |done, total| {
+            calls.push((done, total));
+            true
+        })
+        .unwrap();
+    assert!(calls.is_sorted() && calls.last() == Some(&(20, 20)), "{calls:?}");
+    let stopped = engine.generate(&model, &samples(), &params(4, 8), &mut |_, _| false);
+    assert!(matches!(stopped, Err(StageError::Interrupted)));
+}
+
+#[test]
+fn the_context_bounds_prompt_and_completion_together() {
+    let model = model();
+    let prompt = |n: usize| sample("long", vec![text(&"7 ".repeat(n))]);
+    let length = |n: usize| model.encode(&prompt(n).messages).map(|p| p.token_ids.len());
+    let limit = model.processor().context_limit();
+    // The longest prompt of this kind that leaves room; one number takes two tokens.
+    let n = (1..limit).take_while(|&n| length(n).is_ok_and(|l| l < limit)).last().unwrap();
+    let room = limit - length(n).unwrap();
+    let groups = generate(&model, &[prompt(n)], &params(4, 100));
+    assert!(groups[0].completions.iter().all(|c| c.token_ids.len() <= room));
+    assert!(groups[0].completions.iter().any(|c| c.finish == FinishReason::Length));
+
+    let error = GenerationEngine::default()
+        .generate(&model, &[prompt(limit)], &params(1, 1), &mut |_, _| true)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("`long`") && error.contains(&limit.to_string()), "{error}");
+}
+
+#[test]
+fn empty_requests_are_refused() {
+    let model = model();
+    for (group_size, max_new_tokens) in [(0, 8), (4, 0)] {
+        let call = params(group_size, max_new_tokens);
+        let error =
+            GenerationEngine::default().generate(&model, &samples(), &call, &mut |_, _| true).unwrap_err();
+        assert!(error.to_string().contains("rollout"), "{error}");
+    }
+    assert!(generate(&model, &[], &params(1, 1)).is_empty());
+}

@@ -1,0 +1,219 @@
+//! Looking at a run directory, of a run that is over or of one that another process works on.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use reft_core::Metrics;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{RunInfo, StoreError, disk, info::RunRecord, layout::Layout};
+
+/// Reads a run directory without owning it.
+#[derive(Debug)]
+pub struct RunReader {
+    layout: Layout,
+    record: RunRecord,
+}
+
+/// A line of `metrics.jsonl` or `timings.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricRow {
+    /// The phase.
+    pub phase: String,
+    /// Steps done in the phase.
+    pub step: u64,
+    /// The numbers; those that were not finite are missing.
+    pub metrics: Metrics,
+}
+
+/// A run at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run's name.
+    pub name: String,
+    /// Whether all phases are done.
+    pub finished: bool,
+    /// How many processes have worked on it.
+    pub attempts: u64,
+    /// The newest checkpoint by name.
+    pub latest_checkpoint: Option<String>,
+    /// Each phase that has recorded something, in order.
+    pub phases: Vec<PhaseSummary>,
+    /// `report.json` by phase and benchmark, in order.
+    pub reports: Vec<BenchmarkReport>,
+}
+
+/// A phase at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhaseSummary {
+    /// Its name.
+    pub phase: String,
+    /// The newest recorded step.
+    pub steps: u64,
+    /// Each metric's mean over the first tenth of the steps (at least one).
+    pub first: Metrics,
+    /// Each metric's mean over the last tenth of the steps (at least one).
+    pub last: Metrics,
+}
+
+/// The outcome of one benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BenchmarkReport {
+    /// The evaluation phase.
+    pub phase: String,
+    /// The benchmark.
+    pub benchmark: String,
+    /// Its `report.json`.
+    pub report: Value,
+}
+
+impl RunReader {
+    /// Fails when `root` is not a run directory.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let layout = Layout::new(root);
+        let record = RunRecord::read(&layout)?;
+        Ok(Self { layout, record })
+    }
+
+    /// What the run is.
+    pub fn info(&self) -> &RunInfo {
+        &self.record.info
+    }
+
+    /// Whether all phases are done.
+    pub fn is_finished(&self) -> bool {
+        self.record.finished
+    }
+
+    /// The numbers of every step.
+    pub fn metrics(&self) -> Result<Vec<MetricRow>, StoreError> {
+        metric_rows(&self.layout.metrics())
+    }
+
+    /// The seconds of every step.
+    pub fn timings(&self) -> Result<Vec<MetricRow>, StoreError> {
+        metric_rows(&self.layout.timings())
+    }
+
+    /// Everything that happened, oldest first.
+    pub fn events(&self) -> Result<Vec<Map<String, Value>>, StoreError> {
+        json_lines(&self.layout.events())
+    }
+
+    /// The completion files of a phase by step; [`read_rows`](crate::read_rows) reads one.
+    pub fn completions(&self, phase: &str) -> Result<Vec<PathBuf>, StoreError> {
+        let files = disk::entries(&self.layout.completions(phase))?;
+        Ok(files.into_iter().filter(|path| crate::layout::parse_step(path).is_some()).collect())
+    }
+
+    /// The predictions of a benchmark; [`read_rows`](crate::read_rows) reads them.
+    pub fn predictions(&self, phase: &str, benchmark: &str) -> PathBuf {
+        let dir = self.layout.eval(phase).join(benchmark);
+        dir.join("predictions.parquet")
+    }
+
+    /// Every finished benchmark, phases in order.
+    pub fn reports(&self) -> Result<Vec<BenchmarkReport>, StoreError> {
+        let mut reports = Vec::new();
+        for phase in &self.record.info.phases {
+            for dir in disk::entries(&self.layout.eval(phase))? {
+                let path = dir.join("report.json");
+                if !path.exists() {
+                    continue;
+                }
+                let report = serde_json::from_slice(&disk::read(&path)?)
+                    .map_err(|error| StoreError::Damaged { path, reason: error.to_string() })?;
+                let benchmark = dir.file_name().unwrap_or_default();
+                reports.push(BenchmarkReport {
+                    phase: phase.clone(),
+                    benchmark: benchmark.to_string_lossy().into_owned(),
+                    report,
+                });
+            }
+        }
+        Ok(reports)
+    }
+
+    /// The run at a glance.
+    pub fn summary(&self) -> Result<Summary, StoreError> {
+        let rows = self.metrics()?;
+        let phases = self.record.info.phases.iter();
+        let latest = self.layout.checkpoints().join("LATEST");
+        Ok(Summary {
+            name: self.record.info.name.clone(),
+            finished: self.record.finished,
+            attempts: self.record.attempts,
+            latest_checkpoint: std::fs::read_to_string(latest).ok().map(|name| name.trim().to_owned()),
+            phases: phases
+                .filter_map(|phase| {
+                    let rows: Vec<&MetricRow> = rows.iter().filter(|row| row.phase == *phase).collect();
+                    let window = rows.len().div_ceil(10);
+                    Some(PhaseSummary {
+                        phase: phase.clone(),
+                        steps: rows.last()?.step,
+                        first: means(&rows[..window]),
+                        last: means(&rows[rows.len() - window..]),
+                    })
+                })
+                .collect(),
+            reports: self.reports()?,
+        })
+    }
+}
+
+fn metric_rows(path: &Path) -> Result<Vec<MetricRow>, StoreError> {
+    let rows = json_lines(path)?.into_iter();
+    Ok(rows
+        .map(|row| {
+            let mut metrics = Metrics::new();
+            for (name, value) in &row {
+                let is_number = name != "phase" && name != "step";
+                if let Some(value) = value.as_f64().filter(|_| is_number) {
+                    metrics.set(name.as_str(), value);
+                }
+            }
+            MetricRow {
+                phase: row.get("phase").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                step: row.get("step").and_then(Value::as_u64).unwrap_or_default(),
+                metrics,
+            }
+        })
+        .collect())
+}
+
+/// The objects of a file that only grows. A last line without its end is still being written, or was torn by a kill.
+fn json_lines(path: &Path) -> Result<Vec<Map<String, Value>>, StoreError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = disk::read(path)?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n');
+    let lines = bytes[..whole.unwrap_or(0)].split(|&byte| byte == b'\n');
+    lines
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(i, line)| {
+            serde_json::from_slice(line).map_err(|error| StoreError::Damaged {
+                path: path.to_owned(),
+                reason: format!("line {}: {error}", i + 1),
+            })
+        })
+        .collect()
+}
+
+fn means(rows: &[&MetricRow]) -> Metrics {
+    let mut sums: BTreeMap<&str, (f64, u32)> = BTreeMap::new();
+    for (name, value) in rows.iter().flat_map(|row| row.metrics.iter()) {
+        let (sum, n) = sums.entry(name).or_default();
+        *sum += value;
+        *n += 1;
+    }
+    let mut means = Metrics::new();
+    for (name, (sum, n)) in sums {
+        means.set(name, sum / f64::from(n));
+    }
+    means
+}

@@ -1,0 +1,298 @@
+//! A run directory that this process owns, as the store of a run.
+
+use std::path::{Path, PathBuf};
+
+use reft_core::{
+    Checkpoint, Checkpointed, Cursor, GradedGroup, JudgedGroup, KeptAnswer, Metrics, Recorder, RunStore,
+    ScoredGroup, StageError, Verdict,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Input, RunInfo, StoreError,
+    checkpoint::{self, Found, Lengths, State},
+    clock, disk,
+    info::{RunRecord, not_a_run},
+    inputs,
+    layout::{Layout, step_name},
+    lock::{self, RunLock},
+    records, rewind,
+};
+
+/// A run directory with its lock. Dropping it releases the lock.
+#[derive(Debug)]
+pub struct RunDir {
+    layout: Layout,
+    record: RunRecord,
+    last_checkpoint: Option<PathBuf>,
+    /// Files that are renamed into place and not yet synced; a checkpoint waits for them.
+    unsynced: Vec<PathBuf>,
+    _lock: RunLock,
+}
+
+impl RunDir {
+    /// A new run in `root`, which must not hold one yet. `config` is the resolved recipe, kept as `config.toml`.
+    pub fn create(root: &Path, info: &RunInfo, config: &str) -> Result<Self, StoreError> {
+        let layout = Layout::new(root);
+        if !layout.lock().exists() && !disk::entries(root)?.is_empty() {
+            let reason = "it has other files in it; give an empty or a new folder";
+            return Err(not_a_run(root, reason));
+        }
+        disk::create_dir(root)?;
+        let lock = RunLock::take(&layout)?;
+        if layout.run_json().exists() {
+            return Err(StoreError::Exists { path: root.to_owned() });
+        }
+        disk::replace_synced(&layout.config(), config.as_bytes())?;
+        Self::start(layout, RunRecord::new(info.clone()), lock)
+    }
+
+    /// The run in `root`, to go on with it.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let layout = Layout::new(root);
+        // Read first: a folder that is no run should not get a lock file.
+        RunRecord::read(&layout)?;
+        let lock = RunLock::take(&layout)?;
+        let record = RunRecord::read(&layout)?;
+        Self::start(layout, record, lock)
+    }
+
+    fn start(layout: Layout, mut record: RunRecord, lock: RunLock) -> Result<Self, StoreError> {
+        record.attempts += 1;
+        record.write(&layout)?;
+        for name in ["logs", "checkpoints"] {
+            disk::create_dir(&layout.root.join(name))?;
+        }
+        let run = Self { layout, record, last_checkpoint: None, unsynced: Vec::new(), _lock: lock };
+        let kind = if run.record.attempts == 1 { "launch" } else { "relaunch" };
+        run.note(kind, json!({"host": lock::host(), "pid": std::process::id()}))?;
+        Ok(run)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.layout.root
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &RunInfo {
+        &self.record.info
+    }
+
+    /// The resolved recipe it was created with.
+    pub fn config(&self) -> Result<String, StoreError> {
+        let path = self.layout.config();
+        std::fs::read_to_string(&path).map_err(StoreError::io("read", path))
+    }
+
+    /// Notes what the run reads, the first time; refuses later when any of it has changed.
+    pub fn check_inputs(&self, inputs: &[Input]) -> Result<(), StoreError> {
+        inputs::record_or_check(&self.layout, inputs)
+    }
+
+    /// The log of this process.
+    pub fn log_path(&self) -> PathBuf {
+        self.layout.log(self.record.attempts)
+    }
+
+    /// Adds a line to the log of this process.
+    pub fn log(&self, text: &str) -> Result<(), StoreError> {
+        disk::append_line(&self.log_path(), &format!("{} {text}", clock::now()))
+    }
+
+    fn note(&self, kind: &str, details: Value) -> Result<(), StoreError> {
+        let mut row = Map::new();
+        row.insert("time".into(), clock::now().into());
+        row.insert("attempt".into(), self.record.attempts.into());
+        row.insert("event".into(), kind.into());
+        if let Value::Object(details) = details {
+            row.extend(details);
+        }
+        disk::append_line(&self.layout.events(), &Value::Object(row.clone()).to_string())?;
+        row.shift_remove("time");
+        self.log(&Value::Object(row).to_string())
+    }
+
+    fn completions_file(&mut self, phase: &str, step: u64) -> PathBuf {
+        let name = format!("{}.parquet", step_name(step));
+        let path = self.layout.completions(phase).join(name);
+        self.unsynced.push(path.clone());
+        path
+    }
+
+    fn chunk_file(&self, policy_version: u64, key: &str) -> PathBuf {
+        let folder = self.layout.partial().join(step_name(policy_version));
+        folder.join(format!("{key}.json"))
+    }
+
+    /// Waits until the disk has everything that a checkpoint will rely on.
+    fn sync_records(&mut self) -> Result<Lengths, StoreError> {
+        let (metrics, timings) = (self.layout.metrics(), self.layout.timings());
+        for path in self.unsynced.drain(..) {
+            disk::sync_file(&path)?;
+        }
+        disk::sync_file(&metrics)?;
+        disk::sync_file(&timings)?;
+        Ok(Lengths { metrics: disk::file_len(&metrics), timings: disk::file_len(&timings) })
+    }
+
+    fn set_damaged_aside(&self, damaged: &[checkpoint::Damage]) -> Result<(), StoreError> {
+        for damage in damaged {
+            let details = json!({"checkpoint": damage.name(), "reason": damage.reason});
+            self.note("checkpoint_damaged", details)?;
+            checkpoint::set_aside(damage)?;
+        }
+        Ok(())
+    }
+}
+
+impl Recorder for RunDir {
+    fn step(&mut self, phase: &str, step: u64, metrics: &Metrics) -> Result<(), StageError> {
+        Ok(disk::append_line(&self.layout.metrics(), &row(phase, step, metrics))?)
+    }
+
+    fn timings(&mut self, phase: &str, step: u64, timings: &Metrics) -> Result<(), StageError> {
+        Ok(disk::append_line(&self.layout.timings(), &row(phase, step, timings))?)
+    }
+
+    fn groups(&mut self, phase: &str, step: u64, groups: &[ScoredGroup]) -> Result<(), StageError> {
+        let path = self.completions_file(phase, step);
+        Ok(records::write_scored(&path, groups)?)
+    }
+
+    fn judged(
+        &mut self,
+        phase: &str,
+        step: u64,
+        groups: &[(JudgedGroup, Vec<Verdict>)],
+    ) -> Result<(), StageError> {
+        let path = self.completions_file(phase, step);
+        Ok(records::write_judged(&path, groups)?)
+    }
+
+    fn event(&mut self, kind: &str, details: Value) -> Result<(), StageError> {
+        Ok(self.note(kind, details)?)
+    }
+}
+
+impl RunStore for RunDir {
+    fn resume(&mut self) -> Result<Option<Checkpoint>, StageError> {
+        checkpoint::remove_unfinished(&self.layout)?;
+        let Found { newest, damaged } = checkpoint::find(&self.layout)?;
+        if newest.is_none() && !damaged.is_empty() && !self.record.finished {
+            let reasons = damaged.iter().map(|d| format!("{}: {}", d.name(), d.reason));
+            return Err(StoreError::NoIntactCheckpoint {
+                path: self.layout.checkpoints(),
+                reasons: reasons.collect(),
+            }
+            .into());
+        }
+        self.set_damaged_aside(&damaged)?;
+        let (cursor, lengths) =
+            newest.as_ref().map(|(_, state)| (state.cursor, state.lengths)).unwrap_or_default();
+        if !self.record.finished {
+            let phases = &self.record.info.phases;
+            for file in rewind::rewind(&self.layout, phases, cursor, lengths)? {
+                let reason = "it is shorter than at the checkpoint, so someone else has cut it";
+                self.note("record_shorter", json!({"file": file, "reason": reason}))?;
+            }
+        }
+        let Some((dir, state)) = newest else {
+            return Ok(None);
+        };
+        self.note("checkpoint_loaded", json!({"checkpoint": dir.file_name().map(|n| n.to_string_lossy())}))?;
+        self.last_checkpoint = Some(dir.clone());
+        Ok(Some(Checkpoint { cursor: state.cursor, dir, stages: state.stages }))
+    }
+
+    fn checkpoint(
+        &mut self,
+        cursor: Cursor,
+        parts: &[(&str, &dyn Checkpointed)],
+        stages: &Value,
+    ) -> Result<(), StageError> {
+        let lengths = self.sync_records();
+        let saved = lengths.map_err(StageError::from).and_then(|lengths| {
+            let state = State { cursor, lengths, stages: stages.clone() };
+            checkpoint::save(&self.layout, &state, parts)
+        });
+        let name = step_name(cursor.global_step);
+        let dir = saved.map_err(|source| StoreError::NotSaved {
+            name: name.clone(),
+            source: Box::new(source),
+            previous: self.last_checkpoint.clone(),
+        })?;
+        self.last_checkpoint = Some(dir);
+        self.note("checkpoint", json!({"checkpoint": name}))?;
+        checkpoint::retain(&self.layout, self.record.info.keep_checkpoints)?;
+        Ok(rewind::drop_chunks(&self.layout, cursor.global_step)?)
+    }
+
+    fn last_checkpoint(&self) -> Option<PathBuf> {
+        self.last_checkpoint.clone()
+    }
+
+    fn save_chunk(&mut self, policy_version: u64, key: &str, value: &Value) -> Result<(), StageError> {
+        let path = self.chunk_file(policy_version, key);
+        Ok(disk::replace(&path, value.to_string().as_bytes())?)
+    }
+
+    fn load_chunk(&self, policy_version: u64, key: &str) -> Option<Value> {
+        let bytes = std::fs::read(self.chunk_file(policy_version, key)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn save_kept(&mut self, phase: &str, groups: &[(JudgedGroup, Vec<Verdict>)]) -> Result<(), StageError> {
+        Ok(records::write_kept(&self.layout.rejection(phase), groups)?)
+    }
+
+    fn load_kept(&self, phase: &str) -> Result<Vec<KeptAnswer>, StageError> {
+        Ok(records::read_kept(&self.layout.rejection(phase))?)
+    }
+
+    fn save_report(
+        &mut self,
+        phase: &str,
+        benchmark: &str,
+        graded: &[GradedGroup],
+        report: &Value,
+    ) -> Result<(), StageError> {
+        let dir = self.layout.eval(phase).join(benchmark);
+        let predictions = dir.join("predictions.parquet");
+        records::write_graded(&predictions, graded)?;
+        self.unsynced.push(predictions);
+        let text = format!("{report:#}\n");
+        Ok(disk::replace_synced(&dir.join("report.json"), text.as_bytes())?)
+    }
+
+    fn finish(&mut self, policy: &dyn Checkpointed) -> Result<(), StageError> {
+        self.sync_records()?;
+        let temporary = self.layout.root.join(".tmp-final");
+        disk::remove(&temporary)?;
+        disk::create_dir(&temporary)?;
+        policy.save(&temporary)?;
+        for file in disk::entries(&temporary)? {
+            disk::sync_file(&file)?;
+        }
+        disk::rename_dir(&temporary, &self.layout.final_dir())?;
+        self.record.finished = true;
+        self.record.write(&self.layout)?;
+        disk::remove(&self.layout.partial())?;
+        Ok(self.note("finish", json!({}))?)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.record.finished
+    }
+}
+
+/// A line of `metrics.jsonl`: phase and step, then the numbers by name; a number that is not finite is `null`.
+fn row(phase: &str, step: u64, metrics: &Metrics) -> String {
+    let mut row = Map::new();
+    row.insert("phase".into(), phase.into());
+    row.insert("step".into(), step.into());
+    for (name, value) in metrics.iter() {
+        row.insert(name.to_owned(), value.into());
+    }
+    Value::Object(row).to_string()
+}

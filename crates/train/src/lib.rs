@@ -1,0 +1,29 @@
+//! Training passes on packed groups: chunked token losses, AdamW with saved state, schedules, supervised fine-tuning.
+//!
+//! What reinforcement learning and fine-tuning share lives here; the policy losses are in `reft-grpo`.
+//!
+//! ```no_run
+//! use reft_config::SftPhase;
+//! use reft_core::{Demonstration, SupervisedTrainer as _};
+//! use reft_train::SftTrainer;
+//! use reft_vlm::Vlm;
+//!
+//! fn step(policy: &mut Vlm, phase: &SftPhase, batch: &[Demonstration]) -> Result<(), reft_core::StageError> {
+//!     let mut trainer = SftTrainer::new(phase, policy);
+//!     let metrics = trainer.update(policy, batch)?;
+//!     assert!(metrics.get("sft/loss").is_some());
+//!     Ok(())
+//! }
+//! ```
+
+mod adamw;
+mod microbatch;
+mod schedule;
+mod sft;
+mod token_loss;
+
+pub use adamw::{AdamW, UpdateStats};
+pub use microbatch::split_by_tokens;
+pub use schedule::learning_rate;
+pub use sft::SftTrainer;
+pub use token_loss::{TokenStats, backward_by_token, token_logprobs};

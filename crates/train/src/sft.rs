@@ -1,0 +1,95 @@
+//! Supervised fine-tuning: the mean negative log-likelihood of the demonstrations' tokens.
+
+use std::path::Path;
+
+use reft_config::SftPhase;
+use reft_core::{Checkpointed, Demonstration, Metrics, StageError, SupervisedTrainer};
+use reft_vlm::{Vlm, processor::EncodedPrompt};
+use tch::Kind;
+
+use crate::{AdamW, backward_by_token, learning_rate, split_by_tokens};
+
+const STATE: &str = "optimizer.safetensors";
+
+/// Fine-tunes on demonstrations. Only the completion's tokens (its end token too) are in the loss, each with weight
+/// 1 / tokens of the batch, so micro-batches do not change the result.
+pub struct SftTrainer {
+    config: SftPhase,
+    optimizer: AdamW,
+    step: u64,
+}
+
+impl SftTrainer {
+    /// A trainer at the start of its phase.
+    pub fn new(config: &SftPhase, policy: &Vlm) -> Self {
+        let mut optimizer = AdamW::new(&config.optimizer, config.trainable);
+        optimizer.begin(policy);
+        Self { config: config.clone(), optimizer, step: 0 }
+    }
+}
+
+impl SupervisedTrainer<Vlm> for SftTrainer {
+    fn update(&mut self, policy: &mut Vlm, batch: &[Demonstration]) -> Result<Metrics, StageError> {
+        let encoded = batch.iter().map(|d| encode(policy, d)).collect::<Result<Vec<_>, _>>()?;
+        let n_tokens: usize = encoded.iter().map(|(_, completion)| completion.len()).sum();
+        let sizes: Vec<usize> = encoded.iter().map(|(prompt, c)| prompt.token_ids.len() + c.len()).collect();
+
+        let (mut loss, mut right) = (0.0, 0.0);
+        for range in split_by_tokens(&sizes, self.config.micro_batch_tokens) {
+            let groups: Vec<_> =
+                encoded[range].iter().map(|(prompt, c)| (prompt, vec![c.as_slice()])).collect();
+            let packed = policy.pack(&groups);
+            loss += backward_by_token(policy.network(), &packed, policy.allowed_tokens(), 1.0, |stats, _| {
+                right += stats.is_top_c.sum(Kind::Double).double_value(&[]);
+                -stats.logprob_c.sum(Kind::Float) / n_tokens as f64
+            });
+        }
+        if !loss.is_finite() {
+            return Err(StageError::NonFinite { what: "loss", step: self.step });
+        }
+
+        let lr = learning_rate(self.config.lr, &self.config.optimizer, self.step, self.config.steps);
+        let stats = self.optimizer.update(policy, lr);
+        if !stats.applied {
+            return Err(StageError::NonFinite { what: "gradient", step: self.step });
+        }
+        self.step += 1;
+
+        let mut metrics = Metrics::new();
+        metrics.set("sft/loss", loss);
+        metrics.set("sft/token_accuracy", right / n_tokens as f64);
+        metrics.set("sft/grad_norm", stats.grad_norm);
+        metrics.set("sft/lr", lr);
+        metrics.set("sft/tokens", n_tokens as f64);
+        Ok(metrics)
+    }
+}
+
+fn encode(policy: &Vlm, demonstration: &Demonstration) -> Result<(EncodedPrompt, Vec<i64>), StageError> {
+    let id = &demonstration.sample.id;
+    let prompt = policy.encode(&demonstration.sample.messages).map_err(|e| StageError::sample(id, e))?;
+    let completion = policy
+        .processor()
+        .encode_completion(&demonstration.completion, true)
+        .map_err(|e| StageError::sample(id, e))?;
+    let (length, limit) =
+        (prompt.token_ids.len() + completion.len(), policy.config().text.max_position_embeddings);
+    if length > limit {
+        return Err(StageError::sample(
+            id,
+            format!("{length} tokens with its answer, the context holds {limit}"),
+        ));
+    }
+    Ok((prompt, completion))
+}
+
+impl Checkpointed for SftTrainer {
+    fn save(&self, dir: &Path) -> Result<(), StageError> {
+        self.optimizer.save(&dir.join(STATE), self.step)
+    }
+
+    fn load(&mut self, dir: &Path) -> Result<(), StageError> {
+        self.step = self.optimizer.load(&dir.join(STATE))?;
+        Ok(())
+    }
+}

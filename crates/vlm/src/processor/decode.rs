@@ -1,0 +1,80 @@
+//! Encoded image bytes to upright 8-bit RGB, as `transformers` 5 with Pillow makes it.
+//!
+//! EXIF orientation is applied. Transparency is laid over white with Pillow's integer arithmetic. Grey is repeated,
+//! palettes are looked up, 16-bit channels keep their high byte.
+//! One deliberate difference: Pillow clips 16-bit grey at 255, which turns most such images white; here they are
+//! scaled like 16-bit colour. JPEG decoders may differ by a few levels; PNG and lossless WebP are exact.
+
+use std::io::Cursor;
+
+use image::{
+    ColorType, DynamicImage, ImageDecoder as _, ImageReader, RgbImage, buffer::ConvertBuffer as _,
+    metadata::Orientation,
+};
+use reft_core::{ImageRef, ImageSource};
+
+use super::ProcessorError;
+
+/// The pixels of an image.
+pub(crate) fn decode_rgb(image: &ImageRef) -> Result<RgbImage, ProcessorError> {
+    let error = |message: String| ProcessorError::image(&image.label, message);
+    let read;
+    let bytes: &[u8] = match &image.source {
+        ImageSource::Bytes(bytes) => bytes,
+        ImageSource::Path(path) => {
+            read = std::fs::read(path).map_err(|e| error(format!("`{}`: {e}", path.display())))?;
+            &read
+        }
+    };
+    let decoded =
+        decode(bytes).map_err(|e| error(format!("cannot be decoded ({e}); replace or remove it")))?;
+    let rgb = to_rgb(decoded);
+    let (width, height) = rgb.dimensions();
+    if (width, height) != (image.size.width, image.size.height) {
+        return Err(error(format!(
+            "is {width}x{height} upright, its data set says {}x{}",
+            image.size.width, image.size.height
+        )));
+    }
+    Ok(rgb)
+}
+
+fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {
+    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    // A broken EXIF block does not make the pixels unusable.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    match image.color() {
+        ColorType::Rgba8 | ColorType::La8 => over_white(&image.into_rgba8()),
+        ColorType::L16 | ColorType::Rgb16 => high_bytes(&image.into_rgba16()).convert(),
+        ColorType::La16 | ColorType::Rgba16 => over_white(&high_bytes(&image.into_rgba16())),
+        // 8-bit colour and grey; floating-point formats are not enabled.
+        _ => image.into_rgb8(),
+    }
+}
+
+type Rgba16Image = image::ImageBuffer<image::Rgba<u16>, Vec<u16>>;
+
+fn high_bytes(image: &Rgba16Image) -> image::RgbaImage {
+    image::RgbaImage::from_fn(image.width(), image.height(), |x, y| {
+        image::Rgba(image.get_pixel(x, y).0.map(|channel| (channel >> 8) as u8))
+    })
+}
+
+/// Pillow's `alpha_composite` over opaque white: seven extra bits, rounded division by 255.
+fn over_white(image: &image::RgbaImage) -> RgbImage {
+    let blend = |colour: u8, alpha: u8| {
+        let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+        let sum = (colour * alpha + 255 * (255 - alpha)) * 128 + (0x80 << 7);
+        ((((sum >> 8) + sum) >> 8) >> 7) as u8
+    };
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let [r, g, b, a] = image.get_pixel(x, y).0;
+        image::Rgb([r, g, b].map(|colour| blend(colour, a)))
+    })
+}

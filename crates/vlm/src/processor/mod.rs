@@ -1,0 +1,237 @@
+//! From messages to what the model reads, and from sampled tokens to text.
+//!
+//! Token ids and pixel values equal those of `transformers` 5 (`AutoProcessor`), which the tests hold against golden
+//! files. Two things are stricter: control-token strings inside a message are text, never control tokens; and image
+//! places are known from the moment a template's placeholder is expanded, never found again by counting ids.
+
+mod decode;
+mod error;
+mod image;
+mod settings;
+mod template;
+mod tokenizer;
+
+use std::path::Path;
+
+use reft_core::{ImageGrid, ImageRef, Message, Part, PixelBudget};
+use tch::Tensor;
+
+pub use error::ProcessorError;
+pub use image::ImageProcessor;
+pub use settings::ImageSettings;
+pub use template::ChatTemplate;
+pub use tokenizer::TextTokenizer;
+
+/// The template's placeholder of an image; it becomes as many tokens as the image has merged patches.
+const IMAGE_TOKEN: &str = "<|image_pad|>";
+
+/// Marks the place of a text when texts are tokenized apart from the template; a private-use character.
+const MARK: char = '\u{e000}';
+
+/// A prompt as the model reads it.
+#[derive(Debug)]
+pub struct EncodedPrompt {
+    /// Token ids, images expanded.
+    pub token_ids: Vec<i64>,
+    /// The images in reading order.
+    pub images: Vec<ImageSpan>,
+}
+
+/// An image of a prompt.
+#[derive(Debug)]
+pub struct ImageSpan {
+    /// Place of its first token.
+    pub start: usize,
+    /// Its patch grid; it has `grid.tokens` tokens.
+    pub grid: ImageGrid,
+    /// `[rows * columns, patch_dim]` patches, fp32 on the CPU.
+    pub pixels: Tensor,
+}
+
+/// Image processor, chat template and tokenizer of a checkpoint.
+#[derive(Clone)]
+pub struct Processor {
+    images: ImageProcessor,
+    template: ChatTemplate,
+    tokenizer: TextTokenizer,
+    /// None for a model of text alone.
+    image_token_id: Option<i64>,
+    context_limit: usize,
+}
+
+/// Token ids and image places, before any pixel is read.
+struct Layout {
+    token_ids: Vec<i64>,
+    starts: Vec<usize>,
+}
+
+impl Processor {
+    /// Reads a checkpoint folder. Areas replace the checkpoint's when given; `context_limit` is the model's
+    /// `max_position_embeddings`.
+    pub fn open(
+        dir: &Path,
+        min_pixels: Option<u64>,
+        max_pixels: Option<u64>,
+        context_limit: usize,
+    ) -> Result<Self, ProcessorError> {
+        let tokenizer = TextTokenizer::open(dir)?;
+        Ok(Self {
+            images: ImageProcessor::open(dir, min_pixels, max_pixels)?,
+            template: ChatTemplate::open(dir)?,
+            image_token_id: tokenizer.special_id(IMAGE_TOKEN),
+            tokenizer,
+            context_limit,
+        })
+    }
+
+    /// The prompt of a conversation, up to and including the opening of the assistant's turn.
+    pub fn encode(&self, messages: &[Message]) -> Result<EncodedPrompt, ProcessorError> {
+        let images: Vec<&ImageRef> = images(messages).collect();
+        // Too long prompts are refused before their pixels are decoded.
+        let grids = self.grids(&images)?;
+        let layout = self.layout(messages, &grids)?;
+        let spans = images.iter().zip(layout.starts).map(|(image, start)| {
+            let (grid, pixels) = self.images.process(image)?;
+            Ok(ImageSpan { start, grid, pixels })
+        });
+        Ok(EncodedPrompt {
+            images: spans.collect::<Result<_, ProcessorError>>()?,
+            token_ids: layout.token_ids,
+        })
+    }
+
+    /// Tokens of the prompt, without decoding an image. Fails as [`Self::encode`] does when they are too many.
+    pub fn count_prompt_tokens(&self, messages: &[Message]) -> Result<usize, ProcessorError> {
+        let images: Vec<&ImageRef> = images(messages).collect();
+        Ok(self.layout(messages, &self.grids(&images)?)?.token_ids.len())
+    }
+
+    /// Token ids of an assistant's turn; control-token strings in it are text. The end token is appended when `end`.
+    pub fn encode_completion(&self, text: &str, end: bool) -> Result<Vec<i64>, ProcessorError> {
+        let mut ids = self.tokenizer.encode_literal(text)?;
+        ids.extend(end.then_some(self.tokenizer.end_id()));
+        Ok(ids)
+    }
+
+    /// The text of a completion, end and padding tokens left out.
+    pub fn decode(&self, ids: &[i64]) -> String {
+        self.tokenizer.decode(ids)
+    }
+
+    /// Tokens that end a completion.
+    pub fn end_token_ids(&self) -> &[i64] {
+        self.tokenizer.end_ids()
+    }
+
+    /// Control tokens that are never sampled, and that the trainer masks in the same way: every special token but the
+    /// end tokens, ascending.
+    pub fn control_token_ids(&self) -> Vec<i64> {
+        self.tokenizer.control_ids()
+    }
+
+    /// How image sizes become grids: what data sets and rewards need of the processor.
+    pub fn budget(&self) -> PixelBudget {
+        self.images.budget()
+    }
+
+    /// Id of the token that stands for a merged patch; none when the tokenizer has no such token.
+    pub fn image_token_id(&self) -> Option<i64> {
+        self.image_token_id
+    }
+
+    /// The image processor.
+    pub fn images(&self) -> &ImageProcessor {
+        &self.images
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// Most tokens that prompt and completion may take together.
+    pub fn context_limit(&self) -> usize {
+        self.context_limit
+    }
+
+    fn grids(&self, images: &[&ImageRef]) -> Result<Vec<ImageGrid>, ProcessorError> {
+        images.iter().map(|image| self.images.grid(image)).collect()
+    }
+
+    fn layout(&self, messages: &[Message], grids: &[ImageGrid]) -> Result<Layout, ProcessorError> {
+        let template_ids = self.template_ids(messages)?;
+        let is_image = |id: &i64| Some(*id) == self.image_token_id;
+        let placed = template_ids.iter().filter(|id| is_image(id)).count();
+        if placed != grids.len() {
+            return Err(ProcessorError::ImageCount { placed, given: grids.len() });
+        }
+
+        let image_tokens: usize = grids.iter().map(|grid| grid.tokens).sum();
+        let mut token_ids = Vec::with_capacity(template_ids.len() + image_tokens - placed);
+        let mut starts = Vec::with_capacity(placed);
+        let mut rest = grids.iter();
+        for id in template_ids {
+            match rest.as_slice().first() {
+                Some(grid) if is_image(&id) => {
+                    starts.push(token_ids.len());
+                    token_ids.extend(std::iter::repeat_n(id, grid.tokens));
+                    rest.next();
+                }
+                _ => token_ids.push(id),
+            }
+        }
+        if token_ids.len() > self.context_limit {
+            return Err(ProcessorError::TooLong {
+                tokens: token_ids.len(),
+                image_tokens,
+                limit: self.context_limit,
+            });
+        }
+        Ok(Layout { token_ids, starts })
+    }
+
+    /// Token ids with one image token per image.
+    ///
+    /// Ordinary chats are tokenized as one text, as the reference does, because a text's first characters may merge
+    /// with the template's last ones. Only when a text holds a control-token string are texts cut out and tokenized
+    /// apart, without control tokens.
+    fn template_ids(&self, messages: &[Message]) -> Result<Vec<i64>, ProcessorError> {
+        if !messages.iter().any(|message| self.tokenizer.has_special(&text_of(message))) {
+            return self.tokenizer.encode_template(&self.template.render(messages)?);
+        }
+        let texts: Vec<&str> = messages.iter().flat_map(|m| &m.content).filter_map(text_part).collect();
+        let marks: Vec<String> = (0..texts.len()).map(|place| format!("{MARK}{place}{MARK}")).collect();
+        let rendered = self.template.render_with(messages, |place, _| marks[place].as_str())?;
+        let mut ids = Vec::new();
+        for (n, piece) in rendered.split(MARK).enumerate() {
+            if n % 2 == 0 {
+                ids.extend(self.tokenizer.encode_template(piece)?);
+            } else {
+                let text = piece.parse().ok().and_then(|place: usize| texts.get(place));
+                let text =
+                    text.ok_or_else(|| ProcessorError::Template("it alters the texts it is given".into()))?;
+                ids.extend(self.tokenizer.encode_literal(text)?);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+fn images(messages: &[Message]) -> impl Iterator<Item = &ImageRef> {
+    messages.iter().flat_map(|message| &message.content).filter_map(|part| match part {
+        Part::Image(image) => Some(image),
+        Part::Text(_) => None,
+    })
+}
+
+fn text_part(part: &Part) -> Option<&str> {
+    match part {
+        Part::Text(text) => Some(text),
+        Part::Image(_) => None,
+    }
+}
+
+/// The texts of a message joined: a control string may not be smuggled in as two halves either.
+fn text_of(message: &Message) -> String {
+    message.content.iter().filter_map(text_part).collect()
+}

@@ -1,0 +1,211 @@
+//! Reading and writing weights.
+#![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use reft_vlm::checkpoint::{
+    CheckpointError, CheckpointFolder, TensorFile, canonical_name, read_tensors, save_folder, write_tensors,
+};
+use tch::{Device, Kind, Tensor};
+
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/tiny-vlm")
+}
+
+fn tensor(name: &str, values: &[f32]) -> (String, Tensor) {
+    (name.into(), Tensor::from_slice(values))
+}
+
+/// Names and shapes as stored.
+fn specs(dir: &Path) -> Vec<(String, Vec<i64>)> {
+    let file = TensorFile::open(&dir.join("model.safetensors")).unwrap();
+    file.tensors().iter().map(|(name, info)| (name.clone(), info.shape.clone())).collect()
+}
+
+#[test]
+fn tensors_come_back_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let tensors: Vec<(String, Tensor)> = vec![
+        tensor("f32", &[1.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::NAN, f32::INFINITY, 0.1]),
+        ("i64".into(), Tensor::from_slice(&[i64::MIN, -1, i64::MAX])),
+        ("bf16".into(), Tensor::from_slice(&[1.5_f32, 3e38]).to_kind(Kind::BFloat16)),
+        ("scalar".into(), Tensor::from(7_i64)),
+        ("empty".into(), Tensor::zeros([0, 3], (Kind::Float, Device::Cpu))),
+        ("strided".into(), Tensor::arange(6, (Kind::Int64, Device::Cpu)).view([2, 3]).transpose(0, 1)),
+    ];
+    write_tensors(&path, &tensors).unwrap();
+    let read = read_tensors(&path).unwrap();
+    assert_eq!(read.len(), tensors.len());
+    let bytes = |t: &Tensor| {
+        let t = t.contiguous();
+        let mut bytes = vec![0; t.numel() * t.kind().elt_size_in_bytes()];
+        t.copy_data_u8(&mut bytes, t.numel());
+        bytes
+    };
+    for (name, tensor) in &tensors {
+        assert_eq!((read[name].size(), read[name].kind()), (tensor.size(), tensor.kind()), "{name}");
+        assert_eq!(bytes(&read[name]), bytes(tensor), "{name}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+}
+
+/// tch's reader is another implementation of the format.
+#[test]
+fn other_readers_read_what_we_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.safetensors");
+    write_tensors(&path, &[tensor("b", &[1.0, 2.0]), tensor("a", &[3.0])]).unwrap();
+    let mut read = Tensor::read_safetensors(&path).unwrap();
+    read.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(read[0].0, "a");
+    assert_eq!(Vec::<f32>::try_from(&read[1].1).unwrap(), [1.0, 2.0]);
+}
+
+#[test]
+fn a_folder_converts_to_the_type_asked_for() {
+    let mut folder = CheckpointFolder::open(&tiny()).unwrap();
+    let expected = specs(&tiny());
+    let tensors = folder.read(&expected, &[], Kind::Float, Device::Cpu).unwrap();
+    assert_eq!(tensors.len(), expected.len());
+    assert!(tensors.values().all(|t| t.kind() == Kind::Float));
+    let head = &tensors["lm_head.weight"];
+    let stored = &read_tensors(&tiny().join("model.safetensors")).unwrap()["lm_head.weight"];
+    assert_eq!(stored.kind(), Kind::BFloat16);
+    assert_eq!((head - stored.to_kind(Kind::Float)).abs().max().double_value(&[]), 0.0);
+}
+
+#[test]
+fn shards_read_like_a_single_file() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tensors(&dir.path().join("a.safetensors"), &[tensor("model.norm.weight", &[1.0, 2.0])]).unwrap();
+    write_tensors(&dir.path().join("b.safetensors"), &[tensor("lm_head.weight", &[3.0])]).unwrap();
+    let index = r#"{"metadata": {}, "weight_map": {"model.norm.weight": "a.safetensors", "lm_head.weight": "b.safetensors"}}"#;
+    let index_path = dir.path().join("model.safetensors.index.json");
+    fs::write(&index_path, index).unwrap();
+    let expected = [("lm_head.weight".to_owned(), vec![1]), ("model.norm.weight".to_owned(), vec![2])];
+    let mut folder = CheckpointFolder::open(dir.path()).unwrap();
+    let tensors = folder.read(&expected, &[], Kind::Float, Device::Cpu).unwrap();
+    assert_eq!(tensors["lm_head.weight"].double_value(&[0]), 3.0);
+
+    fs::remove_file(dir.path().join("b.safetensors")).unwrap();
+    assert!(CheckpointFolder::open(dir.path()).unwrap_err().to_string().contains("b.safetensors"));
+    fs::write(&index_path, r#"{"weight_map": {"x": "../a.safetensors"}}"#).unwrap();
+    assert!(CheckpointFolder::open(dir.path()).unwrap_err().to_string().contains("not a file name"));
+}
+
+#[test]
+fn names_of_both_layouts_are_one() {
+    assert_eq!(
+        canonical_name("model.language_model.layers.0.mlp.up_proj.weight"),
+        "model.layers.0.mlp.up_proj.weight"
+    );
+    assert_eq!(canonical_name("model.visual.patch_embed.proj.weight"), "visual.patch_embed.proj.weight");
+    assert_eq!(canonical_name("lm_head.weight"), "lm_head.weight");
+}
+
+#[test]
+fn every_problem_of_a_folder_is_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = [
+        tensor("model.visual.a", &[1.0]),
+        tensor("b", &[1.0, 2.0]),
+        ("c".to_owned(), Tensor::from_slice(&[1_i64])),
+        tensor("extra", &[1.0]),
+        tensor("lm_head.weight", &[1.0]),
+    ];
+    write_tensors(&dir.path().join("model.safetensors"), &stored).unwrap();
+    let expected: Vec<(String, Vec<i64>)> =
+        [("visual.a", vec![1]), ("b", vec![3]), ("c", vec![1]), ("gone", vec![1]), ("lost", vec![2])]
+            .map(|(name, shape)| (name.to_owned(), shape))
+            .into();
+    let mut folder = CheckpointFolder::open(dir.path()).unwrap();
+    let mut n_read = 0;
+    let error = folder.read_each(&expected, &["lm_head.weight"], |_, _| n_read += 1).unwrap_err();
+    assert_eq!(n_read, 0);
+    let text = error.to_string();
+    let CheckpointError::Mismatch { missing, unexpected, misshaped, mistyped, .. } = error else {
+        panic!("{text}")
+    };
+    assert_eq!((missing, unexpected), (vec!["gone".to_owned(), "lost".into()], vec!["extra".to_owned()]));
+    assert_eq!((misshaped.len(), mistyped.len()), (1, 1));
+    for part in ["`gone`", "`lost`", "`extra`", "`b` is [2], not [3]", "`c` is I64, not F32, BF16 or F16"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn broken_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let missing = CheckpointFolder::open(dir.path()).unwrap_err().to_string();
+    assert!(missing.contains("model.safetensors"), "{missing}");
+
+    let whole = fs::read(tiny().join("model.safetensors")).unwrap();
+    let mut longer = whole.clone();
+    longer.extend([0; 3]);
+    let header = |json: &str| [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &[0; 8]].concat();
+    let cases = [
+        whole[..whole.len() - 1].to_vec(),
+        whole[..1000].to_vec(),
+        whole[..5].to_vec(),
+        longer,
+        Vec::new(),
+        b"version https://git-lfs.github.com/spec/v1".to_vec(),
+        header("[1, 2]"),
+        header(r#"{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}}"#),
+        header(r#"{"a": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}}"#),
+        header(r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}"#),
+        header(r#"{"a": {"dtype": "F32", "shape": [4611686018427387905, 4], "data_offsets": [0, 8]}}"#),
+        header(r#"{"a": {"dtype": "F32", "shape": [2]}}"#),
+    ];
+    for (n, bytes) in cases.iter().enumerate() {
+        fs::write(&path, bytes).unwrap();
+        let error = CheckpointFolder::open(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("model.safetensors") && error.contains("not a complete safetensors file"),
+            "{n}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_saved_folder_has_its_companions_and_says_its_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a/b");
+    let tensors: Vec<(String, Tensor)> =
+        read_tensors(&tiny().join("model.safetensors")).unwrap().into_iter().collect();
+    save_folder(&out, &tensors, Kind::Float, &tiny()).unwrap();
+    for file in fs::read_dir(tiny()).unwrap() {
+        assert!(out.join(file.unwrap().file_name()).exists());
+    }
+    let config = fs::read_to_string(out.join("config.json")).unwrap();
+    assert!(config.contains(r#""dtype": "float32""#) && !config.contains("bfloat16"), "{config}");
+    assert!(
+        TensorFile::open(&out.join("model.safetensors"))
+            .unwrap()
+            .tensors()
+            .values()
+            .all(|t| t.dtype == "F32")
+    );
+    assert_eq!(specs(&out), specs(&tiny()));
+
+    // Saving over itself keeps the folder whole.
+    save_folder(&out, &tensors, Kind::Half, &out).unwrap();
+    assert_eq!(specs(&out), specs(&tiny()));
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.safetensors");
+    write_tensors(&path, &[tensor("a", &[1.0])]).unwrap();
+    // A folder in the temporary file's place makes the write fail before the rename.
+    fs::create_dir(dir.path().join("x.safetensors.tmp")).unwrap();
+    let error = write_tensors(&path, &[tensor("a", &[2.0])]).unwrap_err().to_string();
+    assert!(error.contains("x.safetensors") && error.contains("cannot be written"), "{error}");
+    assert_eq!(read_tensors(&path).unwrap()["a"].double_value(&[0]), 1.0);
+}

@@ -1,0 +1,297 @@
+//! The processor against what `transformers` computes (`fixtures/generate/golden_vlm.py`).
+#![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use reft_core::{ImageRef, ImageSize, ImageSource, Message, Part, Role};
+use reft_vlm::{
+    checkpoint::read_tensors,
+    processor::{ChatTemplate, ImageProcessor, Processor, ProcessorError},
+};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
+
+fn tiny() -> PathBuf {
+    golden("tiny-vlm")
+}
+
+fn processor() -> Processor {
+    Processor::open(&tiny(), None, None, 512).unwrap()
+}
+
+fn image(file: &str, width: u32, height: u32) -> ImageRef {
+    ImageRef {
+        source: ImageSource::Path(golden("images").join(file)),
+        size: ImageSize { width, height },
+        label: Arc::from(file),
+    }
+}
+
+/// An image of the golden set with the size that the reference found.
+fn golden_image(file: &str, tensors: &BTreeMap<String, Tensor>) -> ImageRef {
+    let size = tensors[&format!("rgb.{file}")].size();
+    image(file, size[1] as u32, size[0] as u32)
+}
+
+fn messages(chat: &Value, tensors: &BTreeMap<String, Tensor>) -> Vec<Message> {
+    let part = |part: &Value| match part["image"].as_str() {
+        Some(file) => Part::Image(golden_image(file, tensors)),
+        None => Part::Text(part["text"].as_str().unwrap().to_owned()),
+    };
+    let turns = chat["messages"].as_array().unwrap().iter();
+    turns
+        .map(|turn| Message {
+            role: serde_json::from_value(turn["role"].clone()).unwrap(),
+            content: turn["content"].as_array().unwrap().iter().map(part).collect(),
+        })
+        .collect()
+}
+
+fn user(text: &str) -> Vec<Message> {
+    vec![Message { role: Role::User, content: vec![Part::Text(text.into())] }]
+}
+
+fn ids(value: &Value) -> Vec<i64> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn assert_same(ours: &Tensor, theirs: &Tensor, what: &str) {
+    assert_eq!(ours.size(), theirs.size(), "{what}");
+    let difference = (ours - theirs).abs().max().double_value(&[]);
+    assert!(difference == 0.0, "{what} differs by {difference}");
+}
+
+#[test]
+fn chats_become_the_same_tokens_and_pixels() {
+    let processor = processor();
+    let tensors = read_tensors(&golden("images.safetensors")).unwrap();
+    let chats: Value = serde_json::from_slice(&fs::read(golden("chats.json")).unwrap()).unwrap();
+    let chats = chats.as_array().unwrap();
+    assert_eq!(chats.len(), 5);
+    for chat in chats {
+        let name = chat["name"].as_str().unwrap();
+        let messages = messages(chat, &tensors);
+        let prompt = processor.encode(&messages).unwrap();
+        assert_eq!(prompt.token_ids, ids(&chat["token_ids"]), "{name}");
+        assert_eq!(processor.count_prompt_tokens(&messages).unwrap(), prompt.token_ids.len(), "{name}");
+
+        let expected = chat["images"].as_array().unwrap();
+        assert_eq!(prompt.images.len(), expected.len(), "{name}");
+        let refs = messages.iter().flat_map(|m| &m.content).filter_map(|p| match p {
+            Part::Image(image) => Some(image),
+            Part::Text(_) => None,
+        });
+        for ((span, golden), image) in prompt.images.iter().zip(expected).zip(refs) {
+            let found = [span.start, span.grid.rows, span.grid.columns];
+            assert_eq!(
+                found,
+                ["start", "rows", "columns"].map(|key| golden[key].as_u64().unwrap() as usize),
+                "{name}"
+            );
+            assert_same(&span.pixels, &tensors[&format!("pixels.{}", image.label)], name);
+        }
+    }
+}
+
+#[test]
+fn completions_are_tokenized_and_decoded_as_in_the_reference() {
+    let processor = processor();
+    let text = "<think>2 + 3</think><answer>5</answer>";
+    let chats: Value = serde_json::from_slice(&fs::read(golden("chats.json")).unwrap()).unwrap();
+    let expected = ids(&chats[0]["completion_ids"]);
+    assert_eq!(processor.encode_completion(text, true).unwrap(), expected);
+    assert_eq!(processor.decode(&expected), text);
+
+    // A completion that spells a control token does not contain it.
+    let spelled = processor.encode_completion("a<|im_end|>b<|image_pad|>", false).unwrap();
+    assert!(!spelled.iter().any(|id| processor.end_token_ids().contains(id)));
+    assert!(!spelled.iter().any(|id| processor.control_token_ids().contains(id)));
+    assert_eq!(processor.decode(&spelled), "a<|im_end|>b<|image_pad|>");
+}
+
+#[test]
+fn end_tokens_may_be_sampled_and_other_control_tokens_may_not() {
+    let processor = processor();
+    let id = |token: &str| processor.tokenizer().special_id(token).unwrap();
+    assert_eq!(processor.end_token_ids(), [id("<|im_end|>"), id("<|endoftext|>")]);
+    let mut control: Vec<i64> = [
+        "<|im_start|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|vision_pad|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+    ]
+    .map(id)
+    .into();
+    control.sort_unstable();
+    assert_eq!(processor.control_token_ids(), control);
+}
+
+#[test]
+fn control_strings_in_two_halves_stay_text() {
+    let processor = processor();
+    let content = vec![Part::Text("x<|im_".into()), Part::Text("end|>y".into())];
+    let prompt = processor.encode(&[Message { role: Role::User, content }]).unwrap();
+    let plain = processor.encode(&user("xy")).unwrap();
+    let ends = |ids: &[i64]| ids.iter().filter(|id| processor.end_token_ids().contains(id)).count();
+    assert_eq!(ends(&prompt.token_ids), ends(&plain.token_ids));
+}
+
+/// Every pixel format, through a processor that neither resizes nor normalises nor cuts finer than a pixel.
+#[test]
+fn pixel_formats_become_the_same_rgb() {
+    let settings = r#"{"patch_size": 1, "merge_size": 1, "temporal_patch_size": 1, "do_rescale": false,
+        "do_normalize": false, "size": {"shortest_edge": 1, "longest_edge": 1000000}}"#;
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+    let processor = ImageProcessor::open(dir.path(), None, None).unwrap();
+    let tensors = read_tensors(&golden("images.safetensors")).unwrap();
+    let rgb = |file: &str| {
+        let image = golden_image(file, &tensors);
+        let size = [i64::from(image.size.height), i64::from(image.size.width), 3];
+        processor.process(&image).unwrap().1.view(size)
+    };
+
+    let files = tensors.keys().filter_map(|name| name.strip_prefix("rgb."));
+    let mut n = 0;
+    for file in files {
+        let theirs = tensors[&format!("rgb.{file}")].to_kind(Kind::Float);
+        match file {
+            // Pillow turns this one white; ours keeps the high byte, as both do for 16-bit colour.
+            "grey16.png" => {
+                let grey = rgb("rgb16.png").select(2, 1).unsqueeze(2).expand([11, 20, 3], false);
+                assert_same(&rgb(file), &grey, file);
+            }
+            // Two JPEG decoders may round differently.
+            "rotated.jpg" => {
+                let difference = (rgb(file) - &theirs).abs();
+                assert!(
+                    difference.max().double_value(&[]) <= 3.0
+                        && difference.mean(Kind::Float).double_value(&[]) < 0.5
+                );
+            }
+            _ => assert_same(&rgb(file), &theirs, file),
+        }
+        n += 1;
+    }
+    assert_eq!(n, 12);
+}
+
+#[test]
+fn unusable_images_are_named() {
+    let processor = processor();
+    let broken = |source: ImageSource, width, height| ImageRef {
+        source,
+        size: ImageSize { width, height },
+        label: Arc::from("row 17"),
+    };
+    let png = fs::read(golden("images/photo.png")).unwrap();
+    let truncated = ImageSource::Bytes(Arc::from(&png[..png.len() / 2]));
+    let cases = [
+        (broken(truncated, 85, 62), "cannot be decoded"),
+        (broken(ImageSource::Bytes(Arc::from(&b"hello"[..])), 85, 62), "cannot be decoded"),
+        (broken(ImageSource::Path("no/such.png".into()), 85, 62), "no/such.png"),
+        (broken(ImageSource::Bytes(Arc::from(png)), 85, 63), "is 85x62"),
+        (broken(ImageSource::Bytes(Arc::from(&b""[..])), 0, 10), "no pixels"),
+        (broken(ImageSource::Bytes(Arc::from(&b""[..])), 2010, 10), "aspect ratio"),
+    ];
+    for (image, expected) in cases {
+        let message = Message { role: Role::User, content: vec![Part::Image(image)] };
+        let error = processor.encode(&[message]).unwrap_err().to_string();
+        assert!(error.contains("row 17") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_over_the_context_is_refused_before_its_images_are_read() {
+    let processor = Processor::open(&tiny(), None, None, 50).unwrap();
+    let content = vec![Part::Image(image("missing.png", 85, 62)), Part::Text("what?".into())];
+    let messages = [Message { role: Role::User, content }];
+    let error = processor.encode(&messages).unwrap_err();
+    assert!(matches!(error, ProcessorError::TooLong { image_tokens: 35, limit: 50, .. }), "{error}");
+    assert!(processor.count_prompt_tokens(&messages).is_err());
+}
+
+#[test]
+fn areas_given_replace_the_checkpoints() {
+    let processor = Processor::open(&tiny(), Some(64), Some(640), 512).unwrap();
+    assert_eq!((processor.budget().min_pixels, processor.budget().max_pixels), (64, 640));
+    assert!(processor.images().grid(&image("photo.png", 85, 62)).unwrap().tokens <= 10);
+}
+
+/// Older folders keep image settings in `preprocessor_config.json` and the template in `tokenizer_config.json`.
+#[test]
+fn the_older_layout_reads_to_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["tokenizer.json", "generation_config.json"] {
+        fs::copy(tiny().join(file), dir.path().join(file)).unwrap();
+    }
+    let mut tokenizer: Value =
+        serde_json::from_slice(&fs::read(tiny().join("tokenizer_config.json")).unwrap()).unwrap();
+    tokenizer["chat_template"] = fs::read_to_string(tiny().join("chat_template.jinja")).unwrap().into();
+    fs::write(dir.path().join("tokenizer_config.json"), tokenizer.to_string()).unwrap();
+    let settings = r#"{"patch_size": 4, "min_pixels": 1024, "max_pixels": 2400, "image_processor_type": "Qwen2VLImageProcessor"}"#;
+    fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+
+    let older = Processor::open(dir.path(), None, None, 512).unwrap();
+    assert_eq!(older.budget(), processor().budget());
+    assert_eq!(older.images().settings().image_mean, processor().images().settings().image_mean);
+    assert_eq!(
+        older.encode(&user("hi")).unwrap().token_ids,
+        processor().encode(&user("hi")).unwrap().token_ids
+    );
+}
+
+#[test]
+fn folders_without_a_processor_say_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Processor::open(dir.path(), None, None, 512).err().unwrap().to_string();
+    assert!(open().contains("tokenizer.json"));
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(tiny().join(file), dir.path().join(file)).unwrap();
+    }
+    assert!(open().contains("preprocessor_config.json"));
+    fs::write(dir.path().join("preprocessor_config.json"), r#"{"resample": 1, "do_resize": false}"#).unwrap();
+    let error = open();
+    assert!(error.contains("resample = 1") && error.contains("do_resize"), "{error}");
+    fs::copy(tiny().join("processor_config.json"), dir.path().join("processor_config.json")).unwrap();
+    assert!(open().contains("chat_template.jinja"));
+}
+
+#[test]
+fn templates_have_what_hugging_face_gives_them() {
+    let render = |source: &str| {
+        ChatTemplate::new(source.into(), "<s>".into(), "</s>".into())
+            .and_then(|template| template.render(&user("a \"b\" <é>")))
+    };
+    let cases = [
+        (
+            "{{ messages[0] | tojson }}",
+            r#"{"role": "user", "content": [{"type": "text", "text": "a \"b\" <é>"}]}"#,
+        ),
+        ("{{ bos_token }}{{ messages[0]['content'][0]['text'].split(' ')[0] }}{{ eos_token }}", "<s>a</s>"),
+        ("  {% if add_generation_prompt %}\nyes\n  {% endif %}\n", "yes\n"),
+        ("{{ messages[0].role.upper() }}", "USER"),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(render(source).unwrap(), expected, "{source}");
+    }
+    assert!(
+        render("{{ raise_exception('no images, please') }}")
+            .unwrap_err()
+            .to_string()
+            .contains("no images, please")
+    );
+    assert!(render("{{ strftime_now('%Y') }}").unwrap_err().to_string().contains("date"));
+    assert!(render("{% if %}").is_err());
+}

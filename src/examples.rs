@@ -1,0 +1,233 @@
+//! Answers of a run with their questions and pictures: the same questions before and after, and samples of a phase.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use reft_config::{PhaseConfig, Recipe, Resolved};
+use reft_core::{Form, ImageRef, ImageSource, SampleId, Seed};
+use reft_data::Dataset;
+use reft_store::{RunReader, read_rows};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// An answer as a run stored it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// The question's id.
+    pub sample: String,
+    /// The open sample that the question was made of; the id itself for open questions.
+    pub picture: String,
+    /// The task.
+    pub task: String,
+    /// The prompt, `<image>` where the image stands.
+    pub prompt: String,
+    /// The right answer.
+    pub solution: String,
+    /// What the model wrote.
+    pub completion: String,
+    /// Whether a benchmark counted it as right; none outside of evaluation.
+    pub right: Option<bool>,
+    /// Its mark in words: `grade 1.00`, `reward 1.20`, `score 95.00`.
+    pub mark: String,
+}
+
+/// One question, answered at the first and at the last evaluation of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The first evaluation phase, and its answer.
+    pub before: (String, Answer),
+    /// The last evaluation phase, and its answer.
+    pub after: (String, Answer),
+    /// The picture's file, where there is one.
+    pub image: Option<PathBuf>,
+}
+
+/// Up to `n` questions of the test sets as they were answered before and after. Those that were wrong and became right
+/// come first, tasks in turn. Pictures that exist only in memory are written to `examples/` of the run.
+pub fn compare(run: &Path, n: usize) -> Result<Vec<Comparison>, Error> {
+    let reader = RunReader::open(run)?;
+    let mut by_benchmark: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for report in reader.reports()? {
+        by_benchmark.entry(report.benchmark).or_default().push(report.phase);
+    }
+    let mut candidates = Vec::new();
+    for (benchmark, phases) in &by_benchmark {
+        let [first, .., last] = phases.as_slice() else { continue };
+        let before = answers(&reader.predictions(first, benchmark))?;
+        let mut after: BTreeMap<String, Answer> = BTreeMap::new();
+        for answer in answers(&reader.predictions(last, benchmark))? {
+            after.entry(answer.sample.clone()).or_insert(answer);
+        }
+        let mut seen = BTreeSet::new();
+        for before in before {
+            // With several answers to a question, the first stands for it.
+            if seen.insert(before.sample.clone())
+                && let Some(after) = after.remove(&before.sample)
+            {
+                candidates.push(((first.clone(), before), (last.clone(), after), benchmark.clone()));
+            }
+        }
+    }
+
+    let rank = |before: &Answer, after: &Answer| match (before.right == Some(true), after.right == Some(true))
+    {
+        (false, true) => 0,
+        (true, true) => 1,
+        (false, false) => 2,
+        (true, false) => 3,
+    };
+    // A place within the task, so that the tasks take turns.
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    candidates.sort_by_key(|((_, before), (_, after), _)| rank(before, after));
+    let mut ordered: Vec<_> = candidates
+        .into_iter()
+        .map(|candidate| {
+            let place = places.entry(candidate.0.1.task.clone()).or_default();
+            *place += 1;
+            ((rank(&candidate.0.1, &candidate.1.1), *place), candidate)
+        })
+        .collect();
+    ordered.sort_by_key(|(key, _)| *key);
+
+    let mut pictures = Pictures::of_run(run)?;
+    ordered
+        .into_iter()
+        .take(n)
+        .map(|(_, (before, after, benchmark))| {
+            let image = pictures.find(&benchmark, &before.1.picture);
+            let image = image.map(|image| file_of(&image, run, &before.1.picture)).transpose()?;
+            Ok(Comparison { before, after, image })
+        })
+        .collect()
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, question) = &self.before;
+        let prompt = question.prompt.replace("<image>", "");
+        writeln!(f, "{} ({}): {}", question.sample, question.task, one_line(&prompt, 200))?;
+        if let Some(image) = &self.image {
+            writeln!(f, "  image   {}", image.display())?;
+        }
+        writeln!(f, "  answer  {}", question.solution)?;
+        for (phase, answer) in [&self.before, &self.after] {
+            let mark = if answer.right == Some(true) { "right" } else { "wrong" };
+            writeln!(f, "  {phase} ({mark}): {}", one_line(&answer.completion, 300))?;
+        }
+        Ok(())
+    }
+}
+
+/// The answers in a Parquet file of a run.
+pub(crate) fn answers(path: &Path) -> Result<Vec<Answer>, Error> {
+    Ok(read_rows(path)?.iter().map(answer).collect())
+}
+
+fn answer(row: &Map<String, Value>) -> Answer {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let number = |name: &str| row.get(name).and_then(Value::as_f64);
+    let marks = ["grade", "reward", "score"];
+    let sample = text("sample");
+    let parent = text("parent");
+    Answer {
+        picture: if parent.is_empty() { sample.clone() } else { parent },
+        sample,
+        task: text("task"),
+        prompt: text("prompt"),
+        solution: text("solution"),
+        completion: text("completion"),
+        right: number("grade").map(|grade| grade >= 1.0),
+        mark: marks.iter().find_map(|name| Some(format!("{name} {:.2}", number(name)?))).unwrap_or_default(),
+    }
+}
+
+/// The images of a run's data sets by sample. A data set is loaded when it is first asked for.
+pub(crate) struct Pictures {
+    recipe: Option<Recipe>,
+    loaded: BTreeMap<String, BTreeMap<SampleId, ImageRef>>,
+}
+
+impl Pictures {
+    /// Of the recipe in a run directory. A run that was made without one has no pictures to show.
+    pub(crate) fn of_run(run: &Path) -> Result<Self, Error> {
+        let path = run.join("config.toml");
+        let text = fs::read_to_string(&path)
+            .map_err(|error| Error::File { path: path.clone(), message: error.to_string() })?;
+        let recipe = Resolved::from_text(&text, &path.to_string_lossy(), &[]).ok();
+        Ok(Self { recipe: recipe.map(|resolved| resolved.recipe), loaded: BTreeMap::new() })
+    }
+
+    /// The data set that a phase draws its questions from.
+    pub(crate) fn data_of(&self, phase: &str) -> Option<String> {
+        let phase = self.recipe.as_ref()?.phase.iter().find(|other| other.name() == phase)?;
+        match phase {
+            PhaseConfig::Grpo(phase) => Some(phase.data.clone()),
+            PhaseConfig::Reject(phase) => Some(phase.data.clone()),
+            PhaseConfig::Sft(_) | PhaseConfig::Eval(_) => None,
+        }
+    }
+
+    /// The image of an open sample. Data that has moved away since the run has none.
+    pub(crate) fn find(&mut self, data: &str, sample: &str) -> Option<ImageRef> {
+        let recipe = self.recipe.as_ref()?;
+        let images = self.loaded.entry(data.to_owned()).or_insert_with(|| {
+            let config = recipe.data.get(data);
+            let set = config
+                .and_then(|config| Dataset::load(config, &recipe.prompt, &[Form::Open], Seed::new(0)).ok());
+            let samples = set.into_iter().flat_map(|set| set.samples);
+            samples.filter_map(|sample| Some((sample.id.clone(), sample.images().next()?.clone()))).collect()
+        });
+        images.get(&SampleId::from(sample)).cloned()
+    }
+}
+
+/// The encoded bytes of an image.
+pub(crate) fn bytes_of(image: &ImageRef) -> Result<Vec<u8>, Error> {
+    match &image.source {
+        ImageSource::Bytes(bytes) => Ok(bytes.to_vec()),
+        ImageSource::Path(path) => {
+            fs::read(path).map_err(|error| Error::File { path: path.clone(), message: error.to_string() })
+        }
+    }
+}
+
+/// The MIME type of encoded image bytes, by their first bytes.
+pub(crate) fn mime_of(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0xff, 0xd8, ..] => "image/jpeg",
+        [b'R', b'I', b'F', b'F', ..] => "image/webp",
+        _ => "image/png",
+    }
+}
+
+/// The file of an image; images in memory are written to the run's `examples/`.
+fn file_of(image: &ImageRef, run: &Path, sample: &str) -> Result<PathBuf, Error> {
+    let bytes = match &image.source {
+        ImageSource::Path(path) => return Ok(path.clone()),
+        ImageSource::Bytes(bytes) => bytes,
+    };
+    let ending = mime_of(bytes).trim_start_matches("image/");
+    let name: String =
+        sample.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let path = run.join("examples").join(format!("{name}.{ending}"));
+    let written = fs::create_dir_all(run.join("examples")).and_then(|()| fs::write(&path, bytes.as_ref()));
+    match written {
+        Ok(()) => Ok(path),
+        Err(error) => Err(Error::File { path, message: error.to_string() }),
+    }
+}
+
+/// Text without line breaks, cut to a number of characters.
+fn one_line(text: &str, most: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most).chain(" ...".chars()).collect()
+}

@@ -1,0 +1,248 @@
+//! Scores stored completions: `reft score`.
+
+use std::{path::Path, sync::Arc};
+
+use reft_config::RewardConfig;
+use reft_core::{
+    Completion, FinishReason, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, Sample, SampleId,
+    Task,
+};
+use reft_reward::RewardName;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Error,
+    table::{self, Row},
+};
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoreSummary {
+    /// Rows read.
+    pub rows: usize,
+    /// Rows with a score.
+    pub scored: usize,
+    /// Rows whose score could not be computed.
+    pub failed: usize,
+    /// Mean of the scores; none without a score.
+    pub mean: Option<f64>,
+    /// The first few errors.
+    pub errors: Vec<String>,
+}
+
+/// Adds `score` to every row of `input`; where none can be computed it is null and `error` says why.
+pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSummary, Error> {
+    table::check_output(output)?;
+    let mut scores = Vec::new();
+    let mut errors = Vec::new();
+    let mut rows = Vec::new();
+    for (place, mut row) in table::read(input)? {
+        match score_row(&row, &place.to_string(), reward) {
+            Ok(score) => {
+                scores.push(f64::from(score));
+                // Through text, so that 0.2 stays 0.2 and does not become 0.20000000298023224.
+                let shortest: f64 = score.to_string().parse().unwrap_or(f64::from(score));
+                row.insert("score".to_owned(), shortest.into());
+                row.remove("error");
+            }
+            Err(error) => {
+                row.insert("score".to_owned(), Value::Null);
+                row.insert("error".to_owned(), error.clone().into());
+                errors.push(format!("{place}: {error}"));
+            }
+        }
+        rows.push(row);
+    }
+    table::write(output, &rows)?;
+    Ok(ScoreSummary {
+        rows: rows.len(),
+        scored: scores.len(),
+        failed: errors.len(),
+        mean: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
+        errors: errors.into_iter().take(5).collect(),
+    })
+}
+
+/// A row, as far as scoring needs it.
+#[derive(Deserialize)]
+struct ScoreRow {
+    completion: Option<Value>,
+    solution: Option<Value>,
+    task: Option<Task>,
+    form: Option<Form>,
+    #[serde(default)]
+    finish_reason: Option<FinishReason>,
+    kwargs: Option<Kwargs>,
+}
+
+/// What a reward may need beyond completion and solution. Other keys belong to other programs' rewards.
+#[derive(Default, Deserialize)]
+struct Kwargs {
+    /// `[width, height]` of the original image, to convert boxes by.
+    image_size: Option<[u32; 2]>,
+    /// The frame of the solution's box.
+    box_frame: Option<reft_core::BoxFrame>,
+    /// Settings of the reward, as under `[phase.reward]` of a recipe.
+    #[serde(default)]
+    reward: Option<RewardConfig>,
+}
+
+fn score_row(row: &Row, id: &str, reward: RewardName) -> Result<f32, String> {
+    let row = ScoreRow::deserialize(Value::Object(row.clone())).map_err(|error| error.to_string())?;
+    let kwargs = row.kwargs.unwrap_or_default();
+    let completion = text("completion", row.completion.as_ref())?;
+    let solution = text("solution", row.solution.as_ref())?;
+    let (task, form) = meaning(reward, row.task, row.form)?;
+    let image = kwargs.image_size.map(|[width, height]| {
+        Part::Image(ImageRef {
+            // Scoring reads the size alone.
+            source: ImageSource::Bytes(Arc::from([].as_slice())),
+            size: ImageSize { width, height },
+            label: "kwargs".into(),
+        })
+    });
+    let sample = Sample {
+        id: SampleId::from(id),
+        task,
+        form,
+        problem: String::new(),
+        messages: vec![Message { role: Role::User, content: image.into_iter().collect() }],
+        solution,
+        box_frame: kwargs.box_frame.unwrap_or_default(),
+        parent: None,
+    };
+    let completion = Completion {
+        finish: row.finish_reason.unwrap_or(FinishReason::Stop),
+        ..Completion::from_text(completion)
+    };
+    let reward = reward.build(&kwargs.reward.unwrap_or_default(), None);
+    reward.score(&sample, &completion).map_err(|error| error.to_string())
+}
+
+/// Solutions are often stored as bare numbers.
+fn text(name: &str, value: Option<&Value>) -> Result<String, String> {
+    match value {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(value @ (Value::Number(_) | Value::Array(_) | Value::Object(_))) if name == "solution" => {
+            Ok(value.to_string())
+        }
+        Some(Value::Null) | None => Err(format!("the row has no `{name}`")),
+        Some(other) => Err(format!("`{name}` is not text: {other}")),
+    }
+}
+
+/// The task and form of a row: its own, else what the reward is for.
+fn meaning(reward: RewardName, task: Option<Task>, form: Option<Form>) -> Result<(Task, Form), String> {
+    let (implied_task, implied_form) = match reward {
+        RewardName::Paper | RewardName::Accuracy | RewardName::Format => (None, None),
+        RewardName::YesNo => (Some(Task::Math), Some(Form::Binary)),
+        RewardName::Letters => (Some(Task::Classification), Some(Form::Choice)),
+        RewardName::ClassIou => (Some(Task::Classification), None),
+        RewardName::BoxIou | RewardName::BoxThreshold => (Some(Task::Detection), None),
+        RewardName::MathEqual => (Some(Task::Math), None),
+        RewardName::TextEqual => (Some(Task::Vqa), None),
+    };
+    let task = task.or(implied_task).ok_or_else(|| {
+        let known: Vec<&str> = Task::ALL.iter().map(|task| task.as_str()).collect();
+        format!("reward `{reward}` depends on the task, and the row has no `task` ({})", known.join(", "))
+    })?;
+    Ok((task, form.or(implied_form).unwrap_or(Form::Open)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn one(row: Value, reward: &str) -> Result<f32, String> {
+        score_row(row.as_object().unwrap(), "line 1", reward.parse().unwrap())
+    }
+
+    #[test]
+    fn rows_by_hand() {
+        let answer = |text: &str| format!("<think>t</think><answer>{text}</answer>");
+        let cases = [
+            (json!({"completion": answer("1/2"), "solution": "0.5"}), "math_equal", 1.0),
+            (json!({"completion": answer("13"), "solution": 12}), "math_equal", 0.0),
+            (
+                json!({"completion": answer("12"), "solution": "12", "kwargs": {"other": 1}}),
+                "math_equal",
+                1.0,
+            ),
+            (json!({"completion": answer("yes"), "solution": "yes"}), "yes_no", 1.0),
+            (json!({"completion": answer("cat, dog"), "solution": "dog"}), "class_iou", 0.5),
+            (json!({"completion": answer("[0,0,2,2]"), "solution": [1, 0, 3, 2]}), "box_iou", 1.0 / 3.0),
+            (json!({"completion": answer("12"), "solution": "12", "task": "math"}), "paper", 2.0),
+            (json!({"completion": "12", "solution": "12", "task": "math"}), "paper", 0.0),
+            (
+                json!({"completion": answer("no"), "solution": "yes", "task": "math", "form": "binary"}),
+                "paper",
+                1.0,
+            ),
+            // Fractions of a 200x100 image against pixels of it.
+            (
+                json!({"completion": answer("[0,0,100,50]"), "solution": "[0,0,0.5,0.5]",
+                       "kwargs": {"image_size": [200, 100], "box_frame": "unit"}}),
+                "box_iou",
+                1.0,
+            ),
+            (
+                json!({"completion": answer("[0,0,2,2]"), "solution": "[1,0,3,2]",
+                       "kwargs": {"reward": {"iou_threshold": 0.3}}}),
+                "box_threshold",
+                1.0,
+            ),
+        ];
+        for (row, reward, expected) in cases {
+            let got = one(row.clone(), reward).unwrap();
+            assert!((got - expected).abs() < 1e-6, "{reward} {row}: {got}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_scored_says_why() {
+        for (row, reward, expected) in [
+            (json!({"solution": "1"}), "math_equal", "no `completion`"),
+            (json!({"completion": "1"}), "math_equal", "no `solution`"),
+            (json!({"completion": 3, "solution": "1"}), "math_equal", "`completion` is not text"),
+            (json!({"completion": "1", "solution": "1"}), "paper", "no `task` (detection"),
+            (
+                json!({"completion": "1", "solution": "x", "task": "detection"}),
+                "accuracy",
+                "is a box such as",
+            ),
+            (
+                json!({"completion": "1", "solution": "x", "task": "poetry"}),
+                "accuracy",
+                "unknown variant `poetry`",
+            ),
+        ] {
+            let error = one(row.clone(), reward).unwrap_err();
+            assert!(error.contains(expected), "{reward} {row}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_get_their_scores() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, output) = (dir.path().join("in.jsonl"), dir.path().join("out.jsonl"));
+        std::fs::write(
+            &input,
+            "{\"id\": 7, \"completion\": \"<answer>4</answer>\", \"solution\": \"4\"}\n{\"completion\": \"x\"}\n",
+        )
+        .unwrap();
+        let summary = score(&input, &output, RewardName::MathEqual).unwrap();
+        assert_eq!((summary.rows, summary.scored, summary.failed, summary.mean), (2, 1, 1, Some(1.0)));
+        assert_eq!(summary.errors, ["line 2: the row has no `solution`"]);
+        let text = std::fs::read_to_string(&output).unwrap();
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(
+            rows[0],
+            json!({"id": 7, "completion": "<answer>4</answer>", "solution": "4", "score": 1.0})
+        );
+        assert_eq!(rows[1]["score"], Value::Null);
+        assert_eq!(rows[1]["error"], "the row has no `solution`");
+    }
+}

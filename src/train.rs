@@ -1,0 +1,89 @@
+//! A whole run: the phases of a recipe in a run directory, new or resumed.
+
+use std::path::Path;
+
+use reft_config::{DataConfig, Recipe, Resolved};
+use reft_core::Seed;
+use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
+use reft_store::{Input, RunDir, RunInfo};
+use reft_vlm::Vlm;
+use serde_json::json;
+
+use crate::{Error, model, phases::RecipePhases};
+
+/// Starts a run in `runs/<name>` and runs all phases.
+pub fn start(recipe: &Recipe, runs: &Path, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+    start_with(recipe, runs, observer, |_, _| {})
+}
+
+/// [`start`] with some stages replaced (see [`RecipePhases::customize`]).
+pub fn start_with(
+    recipe: &Recipe,
+    runs: &Path,
+    observer: &mut dyn Observer,
+    customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
+) -> Result<Outcome, Error> {
+    let info = RunInfo {
+        seed: recipe.run.seed,
+        keep_checkpoints: recipe.run.keep_checkpoints,
+        environment: json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "command": std::env::args().collect::<Vec<_>>(),
+            "threads": recipe.run.threads,
+        }),
+        ..RunInfo::new(&recipe.run.name, recipe.phase.iter().map(reft_config::PhaseConfig::name))
+    };
+    let mut store = RunDir::create(&runs.join(&recipe.run.name), &info, &recipe.to_toml()?)?;
+    run(recipe, &mut store, observer, customize)
+}
+
+/// Continues the run in `dir` from its newest checkpoint, with the recipe it was started with.
+pub fn resume(dir: &Path, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+    resume_with(dir, observer, |_, _| {})
+}
+
+/// [`resume`] with the stages replaced that the run was started with.
+pub fn resume_with(
+    dir: &Path,
+    observer: &mut dyn Observer,
+    customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
+) -> Result<Outcome, Error> {
+    let mut store = RunDir::open(dir)?;
+    let origin = dir.join("config.toml");
+    let resolved = Resolved::from_text(&store.config()?, &origin.to_string_lossy(), &[])?;
+    run(&resolved.recipe, &mut store, observer, customize)
+}
+
+fn run(
+    recipe: &Recipe,
+    store: &mut RunDir,
+    observer: &mut dyn Observer,
+    customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
+) -> Result<Outcome, Error> {
+    store.check_inputs(&inputs(recipe))?;
+    model::set_threads(recipe.run.threads);
+    let mut policy = model::open(&recipe.model)?;
+    let mut phases = RecipePhases::new(recipe).customize(customize);
+    let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
+    let run = Run {
+        seed: Seed::new(recipe.run.seed),
+        checkpoint_every: recipe.run.checkpoint_every,
+        phases,
+        store,
+        observer,
+    };
+    Ok(run.run(&mut policy)?)
+}
+
+/// What the run reads: a resume on other bytes is refused.
+fn inputs(recipe: &Recipe) -> Vec<Input> {
+    let data = recipe.data.iter().map(|(name, data)| {
+        let path = match data {
+            DataConfig::File(file) => &file.path,
+            DataConfig::Scenes(scenes) => &scenes.glyphs,
+        };
+        Input { name: format!("data.{name}"), path: path.clone() }
+    });
+    let model = Input { name: "model".into(), path: recipe.model.path.clone() };
+    std::iter::once(model).chain(data).collect()
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask`: sets up libtorch, runs the demo, the tests and the checks of a change.
+
+mod cargo;
+mod ci;
+mod console;
+mod demo;
+mod libtorch;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use libtorch::{Set, Want};
+
+/// Set-up, demo and checks of curr-reft.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Provide libtorch 2.11.0 and link it into the checkout as `.libtorch`.
+    ///
+    /// A LIBTORCH that you set wins: it is checked and linked.
+    /// Otherwise pinned wheels are fetched through pip, checked against their SHA-256, and unpacked into a per-user
+    /// cache that other clones reuse (`$XDG_CACHE_HOME/curr-reft`, `~/.cache/curr-reft`, `~/Library/Caches/curr-reft`).
+    /// Linux on x86-64 is tested; macOS on Apple silicon takes the same steps and is untested.
+    Libtorch {
+        /// Provide the CUDA libraries too (Linux on x86-64, about 3 GB to download).
+        #[arg(long)]
+        cuda: bool,
+    },
+    /// Provide libtorch, then run every test of the workspace.
+    Test,
+    /// Provide libtorch, build in release mode, and run the whole method on the shipped model: minutes on a laptop.
+    Demo {
+        /// Seed of the run.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The recipe to run.
+        #[arg(long, default_value = "configs/demo.toml", value_name = "RECIPE")]
+        recipe: PathBuf,
+        /// Folder of the run directory.
+        #[arg(long, default_value = "runs", value_name = "DIR")]
+        runs: PathBuf,
+    },
+    /// Run all checks of a change, cheap ones first. `.ci/run` calls this.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let root = cargo::root();
+    let result = match Args::parse().command {
+        Command::Libtorch { cuda: true } => libtorch::provide(&root, Want::Only(Set::Cuda)),
+        Command::Libtorch { cuda: false } => libtorch::provide(&root, Want::Only(Set::Cpu)),
+        Command::Test => ci::test(&root),
+        Command::Demo { seed, recipe, runs } => demo::demo(&root, &recipe, &runs, seed),
+        Command::Ci => ci::ci(&root),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
