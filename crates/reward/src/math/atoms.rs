@@ -70,8 +70,10 @@ impl Parser<'_> {
     /// A group, a tuple or an interval.
     fn bracketed(&mut self, open: char) -> Result<Node, Refusal> {
         let bars = std::mem::take(&mut self.bars);
-        let items = self.items()?;
+        let items = self.items();
+        // Put back before an error leaves: the caller may go on with another reading, inside its own bars.
         self.bars = bars;
+        let items = items?;
         let close = if self.eat(')') {
             ')'
         } else if self.eat(']') {
