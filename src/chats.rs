@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use reft_config::{DataConfig, FileData, FrameName, PromptConfig, RowFormat};
+use reft_config::{DataConfig, FileData, PromptConfig, RowFormat};
 use reft_core::{Form, Sample, Seed};
 use reft_data::Dataset;
 
@@ -19,14 +19,7 @@ pub(crate) struct Chats {
 }
 
 pub(crate) fn read(path: &Path) -> Result<Chats, Error> {
-    let config = DataConfig::File(FileData {
-        path: path.to_owned(),
-        format: RowFormat::Messages,
-        task: None,
-        split: None,
-        box_frame: FrameName::default(),
-        limit: 0,
-    });
+    let config = DataConfig::File(FileData { format: RowFormat::Messages, ..FileData::new(path) });
     let dataset = Dataset::load(&config, &PromptConfig::default(), &[Form::Open], Seed::new(0))?;
     let mut written = dataset.demonstrations().into_iter().peekable();
     let completions = dataset

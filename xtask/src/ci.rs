@@ -11,22 +11,8 @@ use crate::{
     cargo::{run, run_with},
     console::{heading, say},
     libtorch::{self, Want},
+    torch_free::TORCH_FREE,
 };
-
-/// Packages that never reach torch-sys: `tests/tidy.rs` checks it. `xtask` brings the tidy tests themselves.
-const TORCH_FREE: [&str; 11] = [
-    "reft-core",
-    "reft-config",
-    "reft-data",
-    "reft-reward",
-    "reft-curriculum",
-    "reft-reject",
-    "reft-eval",
-    "reft-store",
-    "reft-pipeline",
-    "reft-testkit",
-    "xtask",
-];
 
 /// Formatting, lints, all tests, examples, documentation, a smoke run.
 pub(crate) fn ci(root: &Path) -> Result<()> {

@@ -5,6 +5,7 @@ mod ci;
 mod console;
 mod demo;
 mod libtorch;
+mod torch_free;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{expect_none, files, read, root};
+use crate::{expect_none, files, read, root, torch_free::TORCH_FREE};
 
 /// Packages of one level do not depend on each other, and never on a higher one.
 const LEVELS: [&[&str]; 7] = [
@@ -35,21 +35,6 @@ const SIDEWAYS: [(&str, &str); 2] = [("reft-eval", "reft-reward"), ("reft-eval",
 
 /// Arrows inside a level that exist for tests alone: the loops are tried, and killed, on a real run directory.
 const IN_TESTS: [(&str, &str); 1] = [("reft-pipeline", "reft-store")];
-
-/// Whoever writes a reward or a curriculum compiles in seconds.
-const TORCH_FREE: [&str; 11] = [
-    "reft-core",
-    "reft-config",
-    "reft-data",
-    "reft-reward",
-    "reft-curriculum",
-    "reft-reject",
-    "reft-eval",
-    "reft-store",
-    "reft-pipeline",
-    "reft-testkit",
-    "xtask",
-];
 
 fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
