@@ -96,6 +96,10 @@ pub struct SceneData {
     /// Share of dense scenes to be read out whole, which teach a new model to see. 0 to 1.
     #[serde(default)]
     pub transcription: f64,
+    /// Share of scenes whose digits are to be read and then listed by value, which teach a new model to look things up
+    /// in what it wrote. 0 to 1, together with `transcription` at most 1.
+    #[serde(default)]
+    pub listing: f64,
     /// Largest shift of a glyph from the middle of its cell along each axis, in pixels. Harder when larger.
     #[serde(default = "SceneData::default_jitter")]
     pub jitter: f64,
@@ -113,6 +117,7 @@ impl SceneData {
             seed: 0,
             careful: Self::all_careful(),
             transcription: 0.0,
+            listing: 0.0,
             jitter: Self::default_jitter(),
         }
     }

@@ -26,6 +26,7 @@ fn check_scenes(scenes: &SceneData, at: &mut At<'_>) {
     at.at_least_one(scenes.count as u64, "count");
     at.require(i64::try_from(scenes.seed).is_ok(), "seed", too_large_for_toml);
     at.in_range(scenes.careful, 0.0..=1.0, "careful", "from 0 to 1");
+    at.in_range(scenes.listing, 0.0..=1.0, "listing", "from 0 to 1");
     let transcription = scenes.transcription;
     at.in_range(transcription, 0.0..=1.0, "transcription", "from 0 to 1");
     at.in_range(scenes.jitter, 0.0.., "jitter", "0 or above");

@@ -122,6 +122,28 @@ fn lettered(options: &[(String, bool)]) -> (String, String) {
     (shown.join(" "), right.join(", "))
 }
 
+/// What a converted sample was shown, in order: the one answer of a yes/no question, or the options of a choice.
+pub(crate) fn shown(sample: &Sample) -> Vec<&str> {
+    if sample.form == Form::Binary {
+        let shown = sample.problem.rsplit_once(" Is it ").map(|(_, shown)| shown.trim_end_matches('?'));
+        return shown.into_iter().collect();
+    }
+    let mut rest = sample.problem.split_once(" A. ").map(|(_, options)| options);
+    let mut options = Vec::new();
+    for next in [" B. ", " C. ", " D. ", " E. "] {
+        let Some(text) = rest else { break };
+        match text.split_once(next) {
+            Some((option, after)) => {
+                options.push(option);
+                rest = Some(after);
+            }
+            None => break,
+        }
+    }
+    options.extend(rest);
+    options
+}
+
 fn no_wrong_answer(sample: &Sample) -> DataError {
     DataError::Sample {
         sample: sample.id.to_string(),

@@ -8,7 +8,11 @@
 
 use reft_core::{Form, Sample};
 
-use super::{Question, SceneFacts, question::numbers};
+use super::{
+    Cell, Question, SceneFacts,
+    question::{numbers, reading},
+};
+use crate::forms;
 
 /// How a demonstration thinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,33 +27,68 @@ pub enum Style {
 pub fn completion(sample: &Sample, facts: &SceneFacts, style: Style) -> String {
     // A dense scene's answer is the reading itself; thinking it first would only double the tokens.
     let thinking = match (style, &facts.question) {
-        (Style::Hasty, _) | (_, Question::ReadAll) => "at a glance".to_owned(),
-        (Style::Careful, _) => think(sample, facts),
+        (_, Question::ReadAll) => "at a glance".to_owned(),
+        // Nothing could be listed at a glance.
+        (_, Question::ListAll) | (Style::Careful, _) => think(sample, facts),
+        (Style::Hasty, _) => "at a glance".to_owned(),
     };
     format!("<think>{thinking}</think><answer>{}</answer>", sample.solution)
 }
 
 fn think(sample: &Sample, facts: &SceneFacts) -> String {
-    let reading: Vec<String> = facts.placed.iter().map(|p| format!("{} in {}", p.label, p.cell)).collect();
-    let mut steps = vec![reading.join(", ")];
+    let mut steps = vec![reading(&facts.placed)];
     let is_open = sample.form == Form::Open;
     match &facts.question {
         Question::Where { target } => {
             let target = &facts.placed[*target];
             steps.push(format!("{} in {}", target.label, target.cell));
-            // The right box in full, so that comparing it with those on offer is comparing text.
-            if !is_open {
-                let [x1, y1, x2, y2] = target.corners();
-                steps.push(format!("[{x1}, {y1}, {x2}, {y2}]"));
-            }
         }
         Question::Which if is_open => {}
         Question::Which => steps.push(facts.question.answer(&facts.placed)),
         Question::Math(operation) => steps.push(operation.derivation(&numbers(&facts.placed))),
-        Question::ReadAll => {}
+        Question::ReadAll | Question::ListAll => {}
     }
-    if !is_open {
-        steps.push(format!("so {}", sample.solution));
+    match sample.form {
+        Form::Open => {}
+        Form::Binary => steps.extend(
+            forms::shown(sample)
+                .into_iter()
+                .map(|shown| format!("{}? {}", name(shown, facts), sample.solution)),
+        ),
+        Form::Choice => {
+            steps.push(go_through(sample, facts));
+            steps.push(format!("so {}", sample.solution));
+        }
     }
     steps.join("; ")
+}
+
+/// Compares the options with what was found, one by one: `A 15? no, B 17? yes`. Each comparison then is between
+/// neighbours; to find the right option among all at once, a small model does not learn.
+fn go_through(sample: &Sample, facts: &SceneFacts) -> String {
+    let right: Vec<&str> = sample.solution.split(", ").collect();
+    let options = ["A", "B", "C", "D", "E"].into_iter().zip(forms::shown(sample));
+    let verdicts: Vec<String> = options
+        .map(|(letter, shown)| {
+            let verdict = if right.contains(&letter) { "yes" } else { "no" };
+            format!("{letter} {}? {verdict}", name(shown, facts))
+        })
+        .collect();
+    verdicts.join(", ")
+}
+
+/// An answer that was shown, as a derivation speaks of it: a box by the cell that its middle is in.
+fn name(shown: &str, facts: &SceneFacts) -> String {
+    if !matches!(facts.question, Question::Where { .. }) {
+        return shown.to_owned();
+    }
+    let corners: Vec<u32> =
+        shown.trim_matches(['[', ']']).split(", ").filter_map(|number| number.parse().ok()).collect();
+    match corners[..] {
+        [x1, y1, x2, y2] => {
+            let middle = |low: u32, high: u32| low.midpoint(high) / facts.cell_side;
+            Cell { row: middle(y1, y2), column: middle(x1, x2) }.to_string()
+        }
+        _ => shown.to_owned(),
+    }
 }

@@ -14,7 +14,10 @@ mod render;
 
 use std::{panic::resume_unwind, sync::Arc, thread};
 
-use rand::{Rng, seq::IndexedRandom as _};
+use rand::{
+    Rng,
+    seq::{IndexedRandom as _, index},
+};
 use rand_chacha::ChaCha8Rng;
 use reft_config::{PromptConfig, SceneData, SceneDomain};
 use reft_core::{BoxFrame, Form, ImageRef, ImageSize, ImageSource, Sample, SampleId, Seed, Task};
@@ -34,6 +37,19 @@ pub struct SceneFacts {
     pub placed: Vec<Placed>,
     /// What is asked.
     pub question: Question,
+    /// Side of a cell of the grid, in pixels.
+    pub cell_side: u32,
+}
+
+/// What a scene is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A full grid to be read out.
+    ReadAll,
+    /// Digits to be read and listed by value.
+    ListAll,
+    /// A question of a task.
+    Asked(Task),
 }
 
 /// A scene with its question.
@@ -52,6 +68,7 @@ pub struct SceneSet {
     params: SceneParams,
     tasks: Vec<Task>,
     transcription: f64,
+    listing: f64,
     noun: &'static str,
     name: String,
     seed: Seed,
@@ -73,6 +90,7 @@ impl SceneSet {
             params: SceneParams::from_config(config),
             tasks,
             transcription: config.transcription,
+            listing: config.listing,
             noun,
             name: format!("{}-{domain}-{}", config.split, config.seed),
             seed: Seed::new(config.seed).at("scene").at(config.split.as_str()).at(domain),
@@ -137,24 +155,44 @@ impl SceneSet {
     /// What scene `index` holds and asks; also the label index of each glyph.
     fn draw(&self, index: usize, rng: &mut ChaCha8Rng) -> (SceneFacts, Task, Vec<usize>, Look) {
         let params = &self.params;
-        let is_dense = self.tasks.is_empty() || rng.random::<f64>() < self.transcription;
-        let task = if is_dense { Task::Vqa } else { self.tasks[index % self.tasks.len()] };
+        let kind = self.draw_kind(index, rng);
         let look = draw_look(&params.looks, rng);
-        let count =
-            rng.random_range(if is_dense { params.dense_glyphs.clone() } else { params.glyphs.clone() });
-        let (labels, target) = self.draw_labels(count, task, rng);
+        let count = rng.random_range(match kind {
+            Kind::ReadAll => params.dense_glyphs.clone(),
+            Kind::ListAll => params.listed_glyphs.clone(),
+            Kind::Asked(_) => params.glyphs.clone(),
+        });
+        let (labels, target) = self.draw_labels(count, kind, rng);
         let texts = labels.iter().map(|&label| Arc::clone(&self.glyphs.labels()[label])).collect();
         let placed = layout::place(params, &look, texts, rng);
-        let question = match task {
+        let (task, question) = match kind {
+            Kind::ReadAll => (Task::Vqa, Question::ReadAll),
+            Kind::ListAll => (Task::Vqa, Question::ListAll),
+            Kind::Asked(task) => (task, self.draw_question(task, target, rng)),
+        };
+        (SceneFacts { placed, question, cell_side: params.cell() }, task, labels, look)
+    }
+
+    fn draw_kind(&self, index: usize, rng: &mut impl Rng) -> Kind {
+        if self.tasks.is_empty() && self.listing == 0.0 {
+            return Kind::ReadAll;
+        }
+        match rng.random::<f64>() {
+            x if x < self.transcription => Kind::ReadAll,
+            x if x < self.transcription + self.listing => Kind::ListAll,
+            _ => Kind::Asked(self.tasks[index % self.tasks.len()]),
+        }
+    }
+
+    fn draw_question(&self, task: Task, target: usize, rng: &mut impl Rng) -> Question {
+        match task {
             Task::Detection => Question::Where { target },
-            Task::Classification => Question::Which,
-            Task::Math if rng.random::<f64>() < params.unseen_operations => {
+            Task::Classification | Task::Vqa => Question::Which,
+            Task::Math if rng.random::<f64>() < self.params.unseen_operations => {
                 Question::Math(Operation::unseen(rng))
             }
             Task::Math => Question::Math(Operation::usual(rng)),
-            Task::Vqa => Question::ReadAll,
-        };
-        (SceneFacts { placed, question }, task, labels, look)
+        }
     }
 
     /// How many neighbours of a dense scene are alike: all, a row, or none.
@@ -170,19 +208,25 @@ impl SceneSet {
     }
 
     /// Labels in reading order, and the position of one that a detection question may ask for: it occurs once.
-    fn draw_labels(&self, count: usize, task: Task, rng: &mut impl Rng) -> (Vec<usize>, usize) {
+    fn draw_labels(&self, count: usize, kind: Kind, rng: &mut impl Rng) -> (Vec<usize>, usize) {
         let kinds = self.glyphs.labels().len();
         let mut labels: Vec<usize> = (0..count).map(|_| rng.random_range(0..kinds)).collect();
         let target = rng.random_range(0..count);
-        if task == Task::Detection {
+        match kind {
             // The others are drawn from the other labels, so the asked label is as evenly distributed as any.
-            for i in (0..count).filter(|&i| i != target) {
-                let other = rng.random_range(0..kinds - 1);
-                labels[i] = other + usize::from(other >= labels[target]);
+            Kind::Asked(Task::Detection) => {
+                for i in (0..count).filter(|&i| i != target) {
+                    let other = rng.random_range(0..kinds - 1);
+                    labels[i] = other + usize::from(other >= labels[target]);
+                }
             }
-        } else if task == Task::Vqa {
-            let run = self.draw_run(count, rng);
-            labels = (0..count).map(|i| labels[i / run * run]).collect();
+            Kind::Asked(_) => {}
+            Kind::ReadAll => {
+                let run = self.draw_run(count, rng);
+                labels = (0..count).map(|i| labels[i / run * run]).collect();
+            }
+            // All different, so that every one has one cell.
+            Kind::ListAll => labels = index::sample(rng, kinds, count.min(kinds)).into_vec(),
         }
         (labels, target)
     }
@@ -208,7 +252,9 @@ fn check(config: &SceneData, tasks: &[Task], glyphs: &GlyphSet) -> Result<(), Da
             message: "`count` is 0".into(),
         });
     }
-    for (key, share) in [("careful", config.careful), ("transcription", config.transcription)] {
+    for (key, share) in
+        [("careful", config.careful), ("transcription", config.transcription), ("listing", config.listing)]
+    {
         if !(0.0..=1.0).contains(&share) {
             return fail(key, format!("{share} is no share; give 0 to 1"));
         }
@@ -216,11 +262,14 @@ fn check(config: &SceneData, tasks: &[Task], glyphs: &GlyphSet) -> Result<(), Da
     if !(0.0..=16.0).contains(&config.jitter) {
         return fail("jitter", format!("{} is no shift in pixels; give 0 to 16", config.jitter));
     }
-    if tasks.is_empty() && config.transcription < 1.0 {
+    if config.transcription + config.listing > 1.0 {
+        return fail("listing", format!("{} and `transcription` are more than all scenes", config.listing));
+    }
+    if tasks.is_empty() && config.transcription + config.listing < 1.0 {
         return fail("tasks", "no task is named; leave the key out for all three".into());
     }
     if tasks.contains(&Task::Vqa) {
-        return fail("tasks", "scenes ask no `vqa` questions; set `transcription` for dense scenes".into());
+        return fail("tasks", "scenes ask no `vqa` questions; set `transcription` or `listing`".into());
     }
     let wordy = glyphs.labels().iter().find(|label| label.parse::<i64>().is_err());
     if let (true, Some(label)) = (tasks.contains(&Task::Math), wordy) {

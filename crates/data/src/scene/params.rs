@@ -16,6 +16,8 @@ pub struct SceneParams {
     /// Glyphs of a dense scene that is to be read out whole. A full grid: the n-th token of the answer is the n-th cell,
     /// which a model without any sight yet can find out; with gaps to skip it does not get off the ground.
     pub dense_glyphs: RangeInclusive<usize>,
+    /// Glyphs of a scene whose labels are to be listed; all different.
+    pub listed_glyphs: RangeInclusive<usize>,
     /// Share of dense scenes with one label throughout, and again of those with one label per row. 0 to 0.5.
     pub dense_alike: f64,
     /// Largest shift of a glyph from the middle of its cell along each axis. The canvas border wins.
@@ -66,6 +68,7 @@ impl SceneParams {
             grid: 4,
             glyphs: 2..=4,
             dense_glyphs: 16..=16,
+            listed_glyphs: 5..=9,
             dense_alike: 0.3,
             jitter: 1.5,
             background: 8..=48,

@@ -20,6 +20,8 @@ pub enum Question {
     Math(Operation),
     /// All labels in reading order.
     ReadAll,
+    /// All labels with their cells, by label.
+    ListAll,
 }
 
 /// What to compute from the numbers of a scene.
@@ -130,6 +132,7 @@ impl Question {
             Self::Which => format!("Which {noun} are there?"),
             Self::Math(operation) => operation.text(),
             Self::ReadAll => format!("Read all {noun} in order."),
+            Self::ListAll => format!("List all {noun} by value."),
         }
     }
 
@@ -151,8 +154,19 @@ impl Question {
                 let labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
                 labels.join(" ")
             }
+            Self::ListAll => {
+                let mut sorted: Vec<&Placed> = placed.iter().collect();
+                sorted.sort_unstable_by(|a, b| a.label.cmp(&b.label));
+                reading(sorted)
+            }
         }
     }
+}
+
+/// What stands where: `3 in a2, 7 in c4`.
+pub(super) fn reading<'a>(placed: impl IntoIterator<Item = &'a Placed>) -> String {
+    let items: Vec<String> = placed.into_iter().map(|p| format!("{} in {}", p.label, p.cell)).collect();
+    items.join(", ")
 }
 
 /// The labels as numbers. The scene set has checked that mathematics is asked about numbers only.

@@ -82,7 +82,7 @@ fn scenes_are_true_to_their_domain() {
                         Operation::SumOfLargest | Operation::ProductOfSmallest | Operation::Smaller(_)
                     ));
                 }
-                Question::Which | Question::ReadAll => {}
+                Question::Which | Question::ReadAll | Question::ListAll => {}
             }
         }
         assert_eq!(math, 100);
@@ -160,31 +160,6 @@ fn solutions_by_a_second_reading() {
 }
 
 #[test]
-fn demonstration_texts() {
-    let data = scenes(60, json!({}), &Form::ALL).unwrap();
-    for d in data.demonstrations() {
-        let thinking = d.completion.split("</think>").next().unwrap();
-        let reading = thinking.matches(" in ").count();
-        assert!(reading >= 2, "{thinking}");
-        match d.sample.form {
-            Form::Open => assert!(!thinking.contains("so "), "{thinking}"),
-            Form::Binary | Form::Choice => {
-                assert!(thinking.ends_with(&format!("so {}", d.sample.solution)), "{thinking}");
-            }
-        }
-        // What is compared with the options is spelled as the options are.
-        if d.sample.task == Task::Detection && d.sample.form == Form::Choice {
-            let own = thinking.split("; ").find(|step| step.starts_with('[')).unwrap();
-            assert!(
-                d.sample.problem.contains(&format!("{}. {own}", d.sample.solution)),
-                "{}",
-                d.sample.problem
-            );
-        }
-    }
-}
-
-#[test]
 fn careful_is_a_share() {
     let hasty = |careful: f64| {
         let data = scenes(300, json!({"careful": careful}), &[Form::Open]).unwrap();
@@ -207,6 +182,68 @@ fn styles_differ_only_in_thinking() {
         text.split_once("</think>").map(|(_, tail)| tail.to_owned()).unwrap()
     };
     assert_eq!(tail(Style::Careful), tail(Style::Hasty));
+}
+
+#[test]
+fn lists_hold_what_was_read_by_value() {
+    let data = scenes(60, json!({"listing": 0.5, "transcription": 0.2}), &[Form::Open]).unwrap();
+    let lists: Vec<_> = data
+        .demonstrations()
+        .into_iter()
+        .filter(|d| d.sample.problem == "List all digits by value.")
+        .collect();
+    assert!((20..=40).contains(&lists.len()), "30 expected: {}", lists.len());
+    for list in lists {
+        let text = list.completion.strip_prefix("<think>").unwrap().strip_suffix("</answer>").unwrap();
+        let (read, listed) = text.split_once("</think><answer>").unwrap();
+        let [read, listed] = [read, listed].map(|text| text.split(", ").collect::<Vec<_>>());
+        assert!((5..=9).contains(&listed.len()), "{text}");
+        let values = |items: &[&str]| items.iter().map(|item| item.chars().next()).collect::<Vec<_>>();
+        assert!(values(&listed).is_sorted(), "{text}");
+        assert_eq!(values(&listed).iter().collect::<BTreeSet<_>>().len(), listed.len(), "{text}");
+        assert_eq!(read.iter().collect::<BTreeSet<_>>(), listed.iter().collect(), "{text}");
+    }
+
+    let error =
+        scenes(5, json!({"listing": 0.6, "transcription": 0.5}), &[Form::Open]).unwrap_err().to_string();
+    assert!(error.contains("listing"), "{error}");
+}
+
+#[test]
+fn careful_answers_compare_what_they_were_shown() {
+    let data = scenes(120, json!({}), &Form::ALL).unwrap();
+    for demonstration in data.demonstrations() {
+        let (sample, completion) = (&demonstration.sample, &demonstration.completion);
+        let thinking = completion.split_once("</think>").unwrap().0;
+        assert!(thinking.matches(" in ").count() >= 2, "{thinking}");
+        let last = thinking.rsplit("; ").next().unwrap();
+        match sample.form {
+            Form::Open => assert!(!thinking.contains('?') && !last.starts_with("so "), "{thinking}"),
+            Form::Binary => {
+                // A shown box is compared by its cell, anything else as it was shown.
+                let shown = sample.problem.rsplit_once(" Is it ").unwrap().1;
+                let verdict = format!("{shown} {}", sample.solution);
+                assert!(last.ends_with(&sample.solution), "{}: {completion}", sample.problem);
+                assert!(
+                    sample.task == Task::Detection || last == verdict,
+                    "{}: {completion}",
+                    sample.problem
+                );
+            }
+            Form::Choice => {
+                assert_eq!(last, format!("so {}", sample.solution));
+                let letters = sample.solution.split(", ").count();
+                assert_eq!(thinking.matches("? yes").count(), letters, "{}: {completion}", sample.problem);
+                let options = sample.problem.matches(". ").count();
+                assert_eq!(thinking.matches("? ").count(), options, "{}: {completion}", sample.problem);
+            }
+        }
+        // The cell that is said to hold the digit is the cell of the option that is said to be right.
+        if sample.task == Task::Detection && thinking.contains("? yes") {
+            let found = thinking.split("; ").nth(1).unwrap().split_once(" in ").unwrap().1;
+            assert!(thinking.contains(&format!("{found}? yes")), "{}: {completion}", sample.problem);
+        }
+    }
 }
 
 #[test]

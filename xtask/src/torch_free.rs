@@ -1,0 +1,17 @@
+//! Which packages build without libtorch. The checks run them first, and a tidy test holds them to it.
+
+/// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
+/// `xtask` brings the tidy tests themselves.
+pub(crate) const TORCH_FREE: [&str; 11] = [
+    "reft-core",
+    "reft-config",
+    "reft-data",
+    "reft-reward",
+    "reft-curriculum",
+    "reft-reject",
+    "reft-eval",
+    "reft-store",
+    "reft-pipeline",
+    "reft-testkit",
+    "xtask",
+];
