@@ -11,6 +11,9 @@ use crate::{
     processor::{EncodedPrompt, Processor, ProcessorError},
 };
 
+/// The head's name in every family.
+const HEAD: &str = "lm_head.weight";
+
 /// A checkpoint that cannot be opened, run or written.
 #[derive(Debug, thiserror::Error)]
 pub enum VlmError {
@@ -93,7 +96,10 @@ impl FrozenNetwork {
 impl Vlm {
     /// Opens a Hugging Face folder.
     pub fn open(dir: &Path, options: VlmOptions) -> Result<Self, VlmError> {
-        let config = VlmConfig::open(dir)?;
+        let mut config = VlmConfig::open(dir)?;
+        if options.init.is_none() && config.tie_word_embeddings {
+            config.tie_word_embeddings = !has_own_head(dir)?;
+        }
         let context = config.text.max_position_embeddings;
         let processor = Processor::open(dir, options.min_pixels, options.max_pixels, context)?;
         check_agreement(dir, &config, &processor)?;
@@ -174,8 +180,9 @@ impl Vlm {
 
     /// Writes a Hugging Face folder with weights of the given number type.
     pub fn save_as(&self, dir: &Path, kind: Kind) -> Result<(), VlmError> {
+        let published = |name: &str| self.config.family.published_name(name);
         let tensors: Vec<(String, Tensor)> =
-            self.params.params().iter().map(|p| (p.spec.name.clone(), p.tensor.detach())).collect();
+            self.params.params().iter().map(|p| (published(&p.spec.name), p.tensor.detach())).collect();
         Ok(save_folder(dir, &tensors, kind, &self.folder)?)
     }
 }
@@ -191,19 +198,33 @@ impl Checkpointed for Vlm {
     }
 }
 
+/// Whether a head is stored that is not the embedding. As in `transformers`, it then counts, whatever the config says.
+fn has_own_head(dir: &Path) -> Result<bool, VlmError> {
+    let equal = CheckpointFolder::open(dir)?.are_equal([HEAD, "model.embed_tokens.weight"])?;
+    Ok(equal == Some(false))
+}
+
 fn load_into(params: &ParamStore, dir: &Path) -> Result<(), VlmError> {
     let expected: Vec<(String, Vec<i64>)> =
         params.params().iter().map(|p| (p.spec.name.clone(), p.spec.shape.clone())).collect();
     // A tied head is sometimes stored all the same; old exports hold rotary frequencies.
-    let ignored = ["lm_head.weight", "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
+    let ignored = [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
     let _no_grad = tch::no_grad_guard();
     let mut tensors = params.params().iter();
-    CheckpointFolder::open(dir)?.read_each(&expected, &ignored, |_, stored| {
+    let mut non_finite = Vec::new();
+    CheckpointFolder::open(dir)?.read_each(&expected, &ignored, |name, stored| {
         if let Some(param) = tensors.next() {
             param.tensor.shallow_clone().copy_(&stored);
+            // Looked at as they are in memory: a number that fp16 cannot hold became infinite just now.
+            if param.tensor.isfinite().all().int64_value(&[]) == 0 {
+                non_finite.push(name.to_owned());
+            }
         }
     })?;
-    Ok(())
+    if non_finite.is_empty() {
+        return Ok(());
+    }
+    Err(CheckpointError::NonFinite { dir: dir.to_owned(), names: non_finite }.into())
 }
 
 /// Normal weights with variance 1 / fan-in; norms 1, biases 0. Narrow models learn several times faster from it than

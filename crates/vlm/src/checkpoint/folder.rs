@@ -99,6 +99,16 @@ impl CheckpointFolder {
         Err(CheckpointError::Mismatch { dir: self.dir.clone(), missing, unexpected, misshaped, mistyped })
     }
 
+    /// Whether two tensors are there with equal values; none when one of them is missing.
+    pub fn are_equal(&mut self, names: [&str; 2]) -> Result<Option<bool>, CheckpointError> {
+        let mut tensors = Vec::new();
+        for name in names {
+            let Some((file, stored)) = self.places.get(name) else { return Ok(None) };
+            tensors.push(self.files[*file].read(stored)?);
+        }
+        Ok(Some(tensors[0].size() == tensors[1].size() && tensors[0].equal(&tensors[1])))
+    }
+
     /// Reads the tensors asked for, one at a time, into `take`, on the CPU and in the file's number type.
     /// Nothing is read when [`Self::check`] finds a problem.
     pub fn read_each(
