@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     checkpoint::{CheckpointError, CheckpointFolder, save_folder},
+    init::randomize,
     model::{ConfigError, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
     processor::{EncodedPrompt, Processor, ProcessorError},
 };
@@ -227,36 +228,6 @@ fn load_into(params: &ParamStore, dir: &Path) -> Result<(), VlmError> {
     Err(CheckpointError::NonFinite { dir: dir.to_owned(), names: non_finite }.into())
 }
 
-/// Normal weights with variance 1 / fan-in; norms 1, biases 0. Narrow models learn several times faster from it than
-/// from the usual 0.02.
-pub(crate) fn randomize(params: &ParamStore, seed: Seed) {
-    let _no_grad = tch::no_grad_guard();
-    for param in params.params() {
-        let (name, shape) = (&param.spec.name, &param.spec.shape);
-        let mut tensor = param.tensor.shallow_clone();
-        if shape.len() > 1 {
-            let fan_in: i64 = shape[1..].iter().product();
-            let values =
-                normals(seed.at(name.as_str()), param.spec.numel() as usize, 1.0 / (fan_in as f64).sqrt());
-            tensor.copy_(&Tensor::from_slice(&values).view(shape.as_slice()));
-        } else if name.ends_with(".weight") {
-            let _ = tensor.fill_(1.0);
-        }
-    }
-}
-
-/// Box-Muller.
-fn normals(seed: Seed, n: usize, std: f64) -> Vec<f32> {
-    use rand::Rng as _;
-    let mut rng = seed.rng();
-    (0..n)
-        .map(|_| {
-            let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
-            ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos() * std) as f32
-        })
-        .collect()
-}
-
 fn allowed_tokens(config: &VlmConfig, processor: &Processor) -> Tensor {
     let mut allowed = vec![0.0_f32; config.text.vocab_size as usize];
     for id in processor.control_token_ids() {
@@ -278,6 +249,13 @@ fn check_agreement(dir: &Path, config: &VlmConfig, processor: &Processor) -> Res
         return mismatch(format!(
             "the image processor makes patches of {} px merged by {}, the vision tower wants {} px merged by {}",
             budget.patch_size, budget.merge_size, config.vision.patch_size, config.vision.spatial_merge_size
+        ));
+    }
+    let (made, wanted) = (processor.images().settings().patch_dim() as i64, config.vision.patch_dim());
+    if made != wanted {
+        return mismatch(format!(
+            "the image processor makes patches of {made} numbers, the vision tower wants {wanted}; compare \
+             temporal_patch_size and in_channels"
         ));
     }
     if processor.image_token_id() != Some(config.image_token_id) {

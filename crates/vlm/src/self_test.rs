@@ -5,11 +5,11 @@ use reft_core::{ImageGrid, ImageSize, Seed};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
+    init::randomize,
     model::{
         Activation, AttentionBias, Family, Network, PackedBatch, ParamStore, TextConfig, TowerConfig,
         VisionConfig, VlmConfig,
     },
-    policy::randomize,
     processor::{EncodedPrompt, ImageSpan},
 };
 

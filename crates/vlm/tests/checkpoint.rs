@@ -346,3 +346,20 @@ fn a_config_that_does_not_fit_the_weights_is_reported_whole() {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
+
+#[test]
+fn a_processor_that_does_not_fit_the_tower_is_refused() {
+    for (field, value, expected) in [
+        ("temporal_patch_size", 1, "numbers"),
+        ("patch_size", 8, "patches of 8 px"),
+        ("merge_size", 1, "merged by 1"),
+    ] {
+        let dir = altered("qwen3-vl/model", |_| {});
+        let path = dir.path().join("preprocessor_config.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        json[field] = value.into();
+        fs::write(&path, json.to_string()).unwrap();
+        let error = Vlm::open(dir.path(), VlmOptions::default()).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use reft_vlm::model::{Activation, ConfigError, VlmConfig};
+use reft_vlm::model::{Activation, ConfigError, Network, ParamSpec, VlmConfig};
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> Value {
@@ -121,6 +121,8 @@ fn what_cannot_be_computed_is_refused() {
         ("qwen2-vl/model", "/image_token_id", Value::Null, "image_token_id"),
         ("qwen2-vl/model", "/vision_config/hidden_size", json!(48), "output width 48"),
         ("qwen2-vl/model", "/vision_config/num_heads", json!(0), "num_heads 0"),
+        ("qwen2-vl/model", "/vision_config/patch_size", json!(0), "patch_size 0 is not positive"),
+        ("qwen2-vl/model", "/num_hidden_layers", json!(-1), "num_hidden_layers -1"),
         ("tiny-vlm", "/vision_config/window_size", json!(7), "window_size 7"),
         ("qwen3-vl/model", "/text_config/rope_scaling/rope_type", json!("linear"), "linear"),
         ("qwen3-vl/model", "/vision_config/deepstack_visual_indexes", json!([4]), "beyond depth 4"),
@@ -138,5 +140,22 @@ fn what_cannot_be_computed_is_refused() {
         *json.pointer_mut(field).unwrap() = value.clone();
         let error = read(&json).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("config.json"), "{field} = {value}: {error}");
+    }
+}
+
+/// The published sizes: as many tensors and parameters as `transformers` makes of the same configs.
+#[test]
+fn published_configs_have_the_references_parameters() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/shapes.json");
+    let rows: Vec<Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        let specs = Network::declare(&read(&row["config"]).unwrap());
+        let parameters: i64 = specs.iter().map(ParamSpec::numel).sum();
+        assert_eq!(
+            (json!(specs.len()), json!(parameters)),
+            (row["tensors"].clone(), row["parameters"].clone()),
+            "{row}"
+        );
     }
 }

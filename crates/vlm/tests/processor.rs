@@ -261,6 +261,28 @@ fn the_older_layout_reads_to_the_same() {
     );
 }
 
+/// As in `transformers`: the older names win, a `size` without its areas is an error.
+#[test]
+fn areas_are_read_under_both_names() {
+    let open = |settings: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+        ImageProcessor::open(dir.path(), None, None).map(|images| images.budget())
+    };
+    let cases = [
+        ("{}", (3136, 1_003_520)),
+        (r#"{"size": {"shortest_edge": 65536, "longest_edge": 16777216}}"#, (65_536, 16_777_216)),
+        (r#"{"min_pixels": 7, "size": {"shortest_edge": 65536, "longest_edge": 16777216}}"#, (7, 16_777_216)),
+        (r#"{"min_pixels": 7, "max_pixels": 9, "size": {"min_pixels": 8, "max_pixels": 8}}"#, (7, 9)),
+    ];
+    for (settings, expected) in cases {
+        let budget = open(settings).unwrap();
+        assert_eq!((budget.min_pixels, budget.max_pixels), expected, "{settings}");
+    }
+    let error = open(r#"{"size": {"min_pixels": 8, "max_pixels": 8}}"#).unwrap_err().to_string();
+    assert!(error.contains("`shortest_edge`") && error.contains("`longest_edge`"), "{error}");
+}
+
 #[test]
 fn folders_without_a_processor_say_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();

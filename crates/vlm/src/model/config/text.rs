@@ -117,6 +117,14 @@ impl TextConfig {
                 problems.push(message);
             }
         };
+        for (name, value) in [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+        ] {
+            check(value > 0, format!("{name} {value} is not positive"));
+        }
         let divides = self.qk_norm || (heads > 0 && self.hidden_size % heads == 0);
         check(divides, {
             format!("hidden_size {} is not a multiple of num_attention_heads {heads}", self.hidden_size)

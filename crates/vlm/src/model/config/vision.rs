@@ -172,7 +172,17 @@ impl VisionConfig {
             }
         };
         let (width, heads) = (self.hidden_size, self.num_heads);
-        check(heads > 0 && width % heads.max(1) == 0 && width / heads.max(1) % 4 == 0, {
+        for (name, value) in [
+            ("depth", self.depth),
+            ("MLP width", self.intermediate_size),
+            ("in_channels", self.in_channels),
+            ("patch_size", self.patch_size),
+            ("spatial_merge_size", self.spatial_merge_size),
+            ("temporal_patch_size", self.temporal_patch_size),
+        ] {
+            check(value > 0, format!("vision {name} {value} is not positive"));
+        }
+        check(width > 0 && heads > 0 && width % heads.max(1) == 0 && width / heads.max(1) % 4 == 0, {
             format!("vision width {width} over num_heads {heads} is not a multiple of 4")
         });
         match &self.tower {
