@@ -282,16 +282,21 @@ fn names_before_and_after_transformers_4_52_load() {
 /// As `transformers` decides: a stored head counts when it is not the embedding, whatever the config says.
 #[test]
 fn a_stored_head_of_a_tied_model_counts_when_it_differs() {
-    let with_head = |change: f64| {
-        altered("qwen2-vl/model", |tensors| {
+    let with_head = |head: fn(&Tensor) -> Tensor| {
+        let dir = altered("qwen2-vl/model", |tensors| {
             let embedding = &tensors.iter().find(|(name, _)| name == "model.embed_tokens.weight").unwrap().1;
-            tensors.push(("lm_head.weight".into(), embedding + change));
-        })
+            tensors.push(("lm_head.weight".into(), head(embedding)));
+        });
+        Vlm::open(dir.path(), VlmOptions::default())
     };
-    let open = |dir: &tempfile::TempDir| Vlm::open(dir.path(), VlmOptions::default()).unwrap();
-    let (same, other) = (open(&with_head(0.0)), open(&with_head(0.5)));
-    assert!(same.config().tie_word_embeddings && !other.config().tie_word_embeddings);
+    let same = with_head(Tensor::copy).unwrap();
+    let wider = with_head(|embedding| embedding.to_kind(Kind::Float)).unwrap();
+    let other = with_head(|embedding| embedding + 0.5).unwrap();
+    assert!(same.config().tie_word_embeddings && wider.config().tie_word_embeddings);
+    assert!(!other.config().tie_word_embeddings);
     assert_eq!(other.params().params().len(), same.params().params().len() + 1);
+    let text = with_head(|embedding| embedding.narrow(0, 0, 7)).err().unwrap().to_string();
+    assert!(text.contains("`lm_head.weight` is [7, 32], not [320, 32]"), "{text}");
 }
 
 #[test]
