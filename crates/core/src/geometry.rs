@@ -70,7 +70,7 @@ impl PixelBudget {
         let factor = f64::from(self.patch_size * self.merge_size);
         let (w, h) = (f64::from(width), f64::from(height));
         // Python rounds half to even; so must we to get the same sizes.
-        let round = |side: f64| ((side / factor).round_ties_even() * factor).max(factor);
+        let round = |side: f64| (side / factor).round_ties_even() * factor;
         let (mut rw, mut rh) = (round(w), round(h));
         if rw * rh > self.max_pixels as f64 {
             let beta = (w * h / self.max_pixels as f64).sqrt();
@@ -110,6 +110,10 @@ mod tests {
             ((70, 42), (56, 56)),
             ((30, 20), (84, 56)),
             ((1920, 1080), (1316, 728)),
+            // A side that rounds to nothing makes the area nothing, which is too small.
+            ((1000, 5), (812, 28)),
+            ((13, 1300), (28, 560)),
+            ((10, 10), (56, 56)),
         ];
         for ((w, h), (rw, rh)) in cases {
             let grid = QWEN.grid(ImageSize { width: w, height: h }).unwrap();

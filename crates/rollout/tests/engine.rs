@@ -1,4 +1,4 @@
-//! The engine on the tiny random checkpoint of `fixtures/golden`.
+//! The engine on the tiny random checkpoints of `fixtures/golden`.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
@@ -18,6 +18,18 @@ fn golden(name: &str) -> PathBuf {
 
 fn model() -> Vlm {
     Vlm::open(&golden("tiny-vlm"), VlmOptions::default()).unwrap()
+}
+
+/// A checkpoint of every family with the file of its chats.
+fn families() -> impl Iterator<Item = (Vlm, PathBuf)> {
+    let folders = [
+        ("tiny-vlm", "chats.json"),
+        ("qwen2-vl/model", "qwen2-vl/chats.json"),
+        ("qwen3-vl/model", "qwen3-vl/chats.json"),
+    ];
+    folders
+        .into_iter()
+        .map(|(model, chats)| (Vlm::open(&golden(model), VlmOptions::default()).unwrap(), golden(chats)))
 }
 
 fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
@@ -85,56 +97,60 @@ fn logprob_gap(a: &Group, b: &Group) -> f32 {
 
 #[test]
 fn greedy_equals_the_reference() {
-    let model = model();
-    let chats: Value = serde_json::from_slice(&fs::read(golden("chats.json")).unwrap()).unwrap();
-    let mut n = 0;
-    for chat in chats.as_array().unwrap().iter().filter(|chat| chat["greedy_ids"].is_array()) {
-        let parts = chat["messages"][0]["content"].as_array().unwrap().iter();
-        let parts = parts.map(|part| match part["image"].as_str() {
-            Some(file) => image(file),
-            None => text(part["text"].as_str().unwrap()),
-        });
-        let groups = generate(&model, &[sample("greedy", parts.collect())], &SamplingParams::greedy(12));
-        let completion = &groups[0].completions[0];
-        let expected: Vec<i64> = serde_json::from_value(chat["greedy_ids"].clone()).unwrap();
-        assert_eq!(completion.token_ids, expected, "{}", chat["name"]);
-        let expected: Vec<f32> = serde_json::from_value(chat["greedy_logprobs"].clone()).unwrap();
-        for (found, expected) in completion.logprobs.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
+    for (model, chats) in families() {
+        let chats: Value = serde_json::from_slice(&fs::read(chats).unwrap()).unwrap();
+        let mut n = 0;
+        for chat in chats.as_array().unwrap().iter().filter(|chat| chat["greedy_ids"].is_array()) {
+            let parts = chat["messages"][0]["content"].as_array().unwrap().iter();
+            let parts = parts.map(|part| match part["image"].as_str() {
+                Some(file) => image(file),
+                None => text(part["text"].as_str().unwrap()),
+            });
+            let groups = generate(&model, &[sample("greedy", parts.collect())], &SamplingParams::greedy(12));
+            let completion = &groups[0].completions[0];
+            let expected: Vec<i64> = serde_json::from_value(chat["greedy_ids"].clone()).unwrap();
+            assert_eq!(completion.token_ids, expected, "{:?} {}", model.config().family, chat["name"]);
+            let expected: Vec<f32> = serde_json::from_value(chat["greedy_logprobs"].clone()).unwrap();
+            for (found, expected) in completion.logprobs.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
+            }
+            n += 1;
         }
-        n += 1;
+        assert_eq!(n, 3);
     }
-    assert_eq!(n, 3);
 }
 
 /// The log-probs captured while decoding with the cache are those of one packed forward over prompt and completions.
 #[test]
 fn decoding_equals_the_full_forward() {
-    let model = model();
-    // Long enough to grow the cache twice; completions end at different lengths, so the batch is compacted.
-    let groups = generate(&model, &samples(), &params(6, 80));
-    let lengths: Vec<usize> =
-        groups.iter().flat_map(|g| g.completions.iter().map(|c| c.token_ids.len())).collect();
-    assert!(lengths.iter().any(|&l| l < 70) && lengths.contains(&80), "{lengths:?}");
+    for (model, _) in families() {
+        let family = model.config().family;
+        // Long enough to grow the cache twice; completions end at different lengths, so the batch is compacted.
+        let groups = generate(&model, &samples(), &params(6, 80));
+        let lengths: Vec<usize> =
+            groups.iter().flat_map(|g| g.completions.iter().map(|c| c.token_ids.len())).collect();
+        assert!(lengths.iter().any(|&l| l < 70) && lengths.contains(&80), "{family:?} {lengths:?}");
 
-    let _no_grad = tch::no_grad_guard();
-    let prompts: Vec<_> = groups.iter().map(|g| model.encode(&g.sample.messages).unwrap()).collect();
-    let completions = |g: &'_ Group| -> Vec<Vec<i64>> { tokens(g) };
-    let owned: Vec<Vec<Vec<i64>>> = groups.iter().map(completions).collect();
-    let packed: Vec<_> =
-        prompts.iter().zip(&owned).map(|(p, c)| (p, c.iter().map(Vec::as_slice).collect())).collect();
-    let batch = model.pack(&packed);
-    let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
-    let logits = model.network().decoder.logits(&hidden) + model.allowed_tokens();
-    let logprobs =
-        logits.log_softmax(-1, Kind::Float).gather(1, &batch.targets_c.unsqueeze(1), false).squeeze_dim(1);
+        let _no_grad = tch::no_grad_guard();
+        let prompts: Vec<_> = groups.iter().map(|g| model.encode(&g.sample.messages).unwrap()).collect();
+        let owned: Vec<Vec<Vec<i64>>> = groups.iter().map(tokens).collect();
+        let packed: Vec<_> =
+            prompts.iter().zip(&owned).map(|(p, c)| (p, c.iter().map(Vec::as_slice).collect())).collect();
+        let batch = model.pack(&packed);
+        let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
+        let logits = model.network().decoder.logits(&hidden) + model.allowed_tokens();
+        let logprobs = logits
+            .log_softmax(-1, Kind::Float)
+            .gather(1, &batch.targets_c.unsqueeze(1), false)
+            .squeeze_dim(1);
 
-    let captured: Vec<f32> =
-        groups.iter().flat_map(|g| &g.completions).flat_map(|c| c.logprobs.clone()).collect();
-    let gap = (logprobs - Tensor::from_slice(&captured)).abs();
-    let (worst, mean) = (gap.max().double_value(&[]), gap.mean(Kind::Double).double_value(&[]));
-    // Rounding of fp32 alone: the worst of two thousand tokens of a model with large logits.
-    assert!(worst < 3e-5 && mean < 3e-6, "worst {worst}, mean {mean}");
+        let captured: Vec<f32> =
+            groups.iter().flat_map(|g| &g.completions).flat_map(|c| c.logprobs.clone()).collect();
+        let gap = (logprobs - Tensor::from_slice(&captured)).abs();
+        let (worst, mean) = (gap.max().double_value(&[]), gap.mean(Kind::Double).double_value(&[]));
+        // Rounding of fp32 alone: the worst of two thousand tokens of a model with large logits.
+        assert!(worst < 3e-5 && mean < 3e-6, "{family:?}: worst {worst}, mean {mean}");
+    }
 }
 
 #[test]

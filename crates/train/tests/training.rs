@@ -1,4 +1,4 @@
-//! AdamW against its formula, and the chunked loss against the plain one, on the golden checkpoint.
+//! AdamW against its formula, and the chunked loss against the plain one, on the golden checkpoints.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,9 +10,13 @@ use reft_train::{AdamW, backward_by_token, token_logprobs};
 use reft_vlm::{Vlm, VlmOptions};
 use tch::{Kind, Tensor};
 
-fn model() -> Vlm {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/tiny-vlm");
+fn golden(name: &str) -> Vlm {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name);
     Vlm::open(&dir, VlmOptions::default()).unwrap()
+}
+
+fn model() -> Vlm {
+    golden("tiny-vlm")
 }
 
 /// Sets the gradient of every parameter to `sin` of its place, times `scale`.
@@ -100,7 +104,12 @@ fn frozen_parts_stay_and_norms_are_clipped() {
 /// Over a thousand predicted tokens make several chunks.
 #[test]
 fn chunked_gradients_are_the_plain_ones() {
-    let model = model();
+    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
+        chunked_equals_plain(&golden(name));
+    }
+}
+
+fn chunked_equals_plain(model: &Vlm) {
     model.set_trainable(|_| true);
     let prompt = model
         .encode(&[Message { role: Role::User, content: vec![Part::Text("How many are there?".into())] }])

@@ -15,6 +15,7 @@
 
 pub mod checkpoint;
 pub mod cuda;
+mod init;
 pub mod model;
 mod policy;
 pub mod processor;

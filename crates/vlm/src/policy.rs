@@ -7,9 +7,13 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     checkpoint::{CheckpointError, CheckpointFolder, save_folder},
+    init::randomize,
     model::{ConfigError, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
     processor::{EncodedPrompt, Processor, ProcessorError},
 };
+
+/// The head's name in every family.
+const HEAD: &str = "lm_head.weight";
 
 /// A checkpoint that cannot be opened, run or written.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +97,10 @@ impl FrozenNetwork {
 impl Vlm {
     /// Opens a Hugging Face folder.
     pub fn open(dir: &Path, options: VlmOptions) -> Result<Self, VlmError> {
-        let config = VlmConfig::open(dir)?;
+        let mut config = VlmConfig::open(dir)?;
+        if options.init.is_none() && config.tie_word_embeddings {
+            config.tie_word_embeddings = !has_own_head(dir)?;
+        }
         let context = config.text.max_position_embeddings;
         let processor = Processor::open(dir, options.min_pixels, options.max_pixels, context)?;
         check_agreement(dir, &config, &processor)?;
@@ -174,8 +181,9 @@ impl Vlm {
 
     /// Writes a Hugging Face folder with weights of the given number type.
     pub fn save_as(&self, dir: &Path, kind: Kind) -> Result<(), VlmError> {
+        let published = |name: &str| self.config.family.published_name(name);
         let tensors: Vec<(String, Tensor)> =
-            self.params.params().iter().map(|p| (p.spec.name.clone(), p.tensor.detach())).collect();
+            self.params.params().iter().map(|p| (published(&p.spec.name), p.tensor.detach())).collect();
         Ok(save_folder(dir, &tensors, kind, &self.folder)?)
     }
 }
@@ -191,49 +199,33 @@ impl Checkpointed for Vlm {
     }
 }
 
+/// Whether a head is stored that is not the embedding. As in `transformers`, it then counts, whatever the config says.
+fn has_own_head(dir: &Path) -> Result<bool, VlmError> {
+    let equal = CheckpointFolder::open(dir)?.are_equal([HEAD, "model.embed_tokens.weight"])?;
+    Ok(equal == Some(false))
+}
+
 fn load_into(params: &ParamStore, dir: &Path) -> Result<(), VlmError> {
     let expected: Vec<(String, Vec<i64>)> =
         params.params().iter().map(|p| (p.spec.name.clone(), p.spec.shape.clone())).collect();
     // A tied head is sometimes stored all the same; old exports hold rotary frequencies.
-    let ignored = ["lm_head.weight", "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
+    let ignored = [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
     let _no_grad = tch::no_grad_guard();
     let mut tensors = params.params().iter();
-    CheckpointFolder::open(dir)?.read_each(&expected, &ignored, |_, stored| {
+    let mut non_finite = Vec::new();
+    CheckpointFolder::open(dir)?.read_each(&expected, &ignored, |name, stored| {
         if let Some(param) = tensors.next() {
             param.tensor.shallow_clone().copy_(&stored);
+            // Looked at as they are in memory: a number that fp16 cannot hold became infinite just now.
+            if param.tensor.isfinite().all().int64_value(&[]) == 0 {
+                non_finite.push(name.to_owned());
+            }
         }
     })?;
-    Ok(())
-}
-
-/// Normal weights with variance 1 / fan-in; norms 1, biases 0. Narrow models learn several times faster from it than
-/// from the usual 0.02.
-pub(crate) fn randomize(params: &ParamStore, seed: Seed) {
-    let _no_grad = tch::no_grad_guard();
-    for param in params.params() {
-        let (name, shape) = (&param.spec.name, &param.spec.shape);
-        let mut tensor = param.tensor.shallow_clone();
-        if shape.len() > 1 {
-            let fan_in: i64 = shape[1..].iter().product();
-            let values =
-                normals(seed.at(name.as_str()), param.spec.numel() as usize, 1.0 / (fan_in as f64).sqrt());
-            tensor.copy_(&Tensor::from_slice(&values).view(shape.as_slice()));
-        } else if name.ends_with(".weight") {
-            let _ = tensor.fill_(1.0);
-        }
+    if non_finite.is_empty() {
+        return Ok(());
     }
-}
-
-/// Box-Muller.
-fn normals(seed: Seed, n: usize, std: f64) -> Vec<f32> {
-    use rand::Rng as _;
-    let mut rng = seed.rng();
-    (0..n)
-        .map(|_| {
-            let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
-            ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos() * std) as f32
-        })
-        .collect()
+    Err(CheckpointError::NonFinite { dir: dir.to_owned(), names: non_finite }.into())
 }
 
 fn allowed_tokens(config: &VlmConfig, processor: &Processor) -> Tensor {
@@ -257,6 +249,13 @@ fn check_agreement(dir: &Path, config: &VlmConfig, processor: &Processor) -> Res
         return mismatch(format!(
             "the image processor makes patches of {} px merged by {}, the vision tower wants {} px merged by {}",
             budget.patch_size, budget.merge_size, config.vision.patch_size, config.vision.spatial_merge_size
+        ));
+    }
+    let (made, wanted) = (processor.images().settings().patch_dim() as i64, config.vision.patch_dim());
+    if made != wanted {
+        return mismatch(format!(
+            "the image processor makes patches of {made} numbers, the vision tower wants {wanted}; compare \
+             temporal_patch_size and in_channels"
         ));
     }
     if processor.image_token_id() != Some(config.image_token_id) {

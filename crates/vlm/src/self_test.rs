@@ -5,8 +5,11 @@ use reft_core::{ImageGrid, ImageSize, Seed};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    model::{Network, PackedBatch, ParamStore, TextConfig, VisionConfig, VlmConfig},
-    policy::randomize,
+    init::randomize,
+    model::{
+        Activation, AttentionBias, Family, Network, PackedBatch, ParamStore, TextConfig, TowerConfig,
+        VisionConfig, VlmConfig,
+    },
     processor::{EncodedPrompt, ImageSpan},
 };
 
@@ -43,6 +46,7 @@ fn logprobs() -> Vec<f64> {
 
 fn config() -> VlmConfig {
     VlmConfig {
+        family: Family::Qwen2_5Vl,
         text: TextConfig {
             vocab_size: 16,
             hidden_size: 16,
@@ -50,23 +54,29 @@ fn config() -> VlmConfig {
             num_hidden_layers: 2,
             num_attention_heads: 4,
             num_key_value_heads: 2,
+            head_dim: 4,
             max_position_embeddings: 64,
             rms_norm_eps: 1e-6,
+            hidden_act: Activation::Silu,
+            attention_bias: AttentionBias::QueryKeyValue,
+            qk_norm: false,
             rope_theta: 1e6,
             mrope_section: [1, 1, 0],
+            mrope_interleaved: false,
         },
         vision: VisionConfig {
             depth: 2,
             hidden_size: 16,
             intermediate_size: 24,
+            hidden_act: Activation::Silu,
             num_heads: 2,
             in_channels: 3,
             patch_size: 4,
             spatial_merge_size: 2,
             temporal_patch_size: 2,
-            window_size: 16,
             out_hidden_size: 16,
-            fullatt_block_indexes: vec![1],
+            rope_theta: 10_000.0,
+            tower: TowerConfig::Qwen2_5 { window_size: 16, fullatt_block_indexes: vec![1] },
         },
         image_token_id: 0,
         tie_word_embeddings: true,

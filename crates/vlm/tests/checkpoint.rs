@@ -6,13 +6,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reft_vlm::checkpoint::{
-    CheckpointError, CheckpointFolder, TensorFile, canonical_name, read_tensors, save_folder, write_tensors,
+use reft_vlm::{
+    Vlm, VlmError, VlmOptions,
+    checkpoint::{
+        CheckpointError, CheckpointFolder, TensorFile, canonical_name, read_tensors, save_folder,
+        write_tensors,
+    },
 };
 use tch::{Device, Kind, Tensor};
 
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
+
 fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/tiny-vlm")
+    golden("tiny-vlm")
 }
 
 fn tensor(name: &str, values: &[f32]) -> (String, Tensor) {
@@ -208,4 +216,155 @@ fn a_failed_write_leaves_the_old_file() {
     let error = write_tensors(&path, &[tensor("a", &[2.0])]).unwrap_err().to_string();
     assert!(error.contains("x.safetensors") && error.contains("cannot be written"), "{error}");
     assert_eq!(read_tensors(&path).unwrap()["a"].double_value(&[0]), 1.0);
+}
+
+/// All tensors of a folder's files, by the names in them.
+fn stored(dir: &Path) -> Vec<(String, Tensor)> {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut tensors: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+        .flat_map(|path| read_tensors(&path).unwrap())
+        .collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    tensors
+}
+
+/// A copy of a folder with its weights in one file, changed.
+fn altered(name: &str, change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tensors = stored(&golden(name));
+    change(&mut tensors);
+    save_folder(dir.path(), &[], Kind::Float, &golden(name)).unwrap();
+    write_tensors(&dir.path().join("model.safetensors"), &tensors).unwrap();
+    dir
+}
+
+fn assert_same_params(a: &Vlm, b: &Vlm) {
+    assert_eq!(a.params().params().len(), b.params().params().len());
+    for (a, b) in a.params().params().iter().zip(b.params().params()) {
+        assert!(a.spec == b.spec && a.tensor.equal(&b.tensor), "{}", a.spec.name);
+    }
+}
+
+#[test]
+fn every_family_saves_what_it_loaded() {
+    for (name, kind) in
+        [("tiny-vlm", Kind::BFloat16), ("qwen2-vl/model", Kind::Half), ("qwen3-vl/model", Kind::BFloat16)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
+        model.save_as(dir.path(), kind).unwrap();
+        assert_same_params(&model, &Vlm::open(dir.path(), VlmOptions::default()).unwrap());
+        // The files hold the same bits under the same names, in one file instead of shards.
+        let (before, after) = (stored(&golden(name)), stored(dir.path()));
+        assert_eq!(before.len(), after.len(), "{name}");
+        for ((name, before), (saved, after)) in before.iter().zip(&after) {
+            assert!(name == saved && before.kind() == after.kind() && before.equal(after), "{name} {saved}");
+        }
+    }
+}
+
+/// transformers 4.52 to 4.57 named the tensors by its classes; 4.51 and before, and published files, do not.
+#[test]
+fn names_before_and_after_transformers_4_52_load() {
+    let model = Vlm::open(&golden("qwen2-vl/model"), VlmOptions::default()).unwrap();
+    let newer = altered("qwen2-vl/model", |tensors| {
+        for (name, _) in tensors {
+            *name = match name.strip_prefix("model.") {
+                Some(rest) => format!("model.language_model.{rest}"),
+                None => format!("model.{name}"),
+            };
+        }
+    });
+    assert_same_params(&model, &Vlm::open(newer.path(), VlmOptions::default()).unwrap());
+}
+
+/// As `transformers` decides: a stored head counts when it is not the embedding, whatever the config says.
+#[test]
+fn a_stored_head_of_a_tied_model_counts_when_it_differs() {
+    let with_head = |head: fn(&Tensor) -> Tensor| {
+        let dir = altered("qwen2-vl/model", |tensors| {
+            let embedding = &tensors.iter().find(|(name, _)| name == "model.embed_tokens.weight").unwrap().1;
+            tensors.push(("lm_head.weight".into(), head(embedding)));
+        });
+        Vlm::open(dir.path(), VlmOptions::default())
+    };
+    let same = with_head(Tensor::copy).unwrap();
+    let wider = with_head(|embedding| embedding.to_kind(Kind::Float)).unwrap();
+    let other = with_head(|embedding| embedding + 0.5).unwrap();
+    assert!(same.config().tie_word_embeddings && wider.config().tie_word_embeddings);
+    assert!(!other.config().tie_word_embeddings);
+    assert_eq!(other.params().params().len(), same.params().params().len() + 1);
+    let text = with_head(|embedding| embedding.narrow(0, 0, 7)).err().unwrap().to_string();
+    assert!(text.contains("`lm_head.weight` is [7, 32], not [320, 32]"), "{text}");
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let broken = |value: f64| {
+        altered("qwen3-vl/model", |tensors| {
+            for (name, tensor) in tensors {
+                if name.contains("q_norm") || name.contains("deepstack_merger_list.1.norm.bias") {
+                    let _ = tensor.get(3).fill_(value);
+                }
+            }
+        })
+    };
+    let open =
+        |dir: &tempfile::TempDir, kind| Vlm::open(dir.path(), VlmOptions { kind, ..VlmOptions::default() });
+    for value in [f64::NAN, f64::NEG_INFINITY] {
+        let error = open(&broken(value), Kind::Float).err().unwrap();
+        let text = error.to_string();
+        let VlmError::Checkpoint(CheckpointError::NonFinite { names, .. }) = error else { panic!("{text}") };
+        assert_eq!(names.len(), 4, "{text}");
+        assert!(text.contains("`model.layers.0.self_attn.q_norm.weight`"), "{text}");
+        assert!(text.contains("`visual.deepstack_merger_list.1.norm.bias`"), "{text}");
+    }
+    // bf16 holds numbers that fp16 does not.
+    let large = broken(1e30);
+    assert!(open(&large, Kind::BFloat16).is_ok());
+    assert!(open(&large, Kind::Half).err().unwrap().to_string().contains("fp16"));
+}
+
+/// A folder of one family with the config of another: everything is named in one report.
+#[test]
+fn a_config_that_does_not_fit_the_weights_is_reported_whole() {
+    let dir = altered("qwen3-vl/model", |tensors| {
+        tensors.retain(|(name, _)| name != "model.visual.pos_embed.weight");
+        tensors.push(("model.visual.extra".into(), Tensor::from(1.0_f32)));
+        for (name, tensor) in tensors {
+            match name.as_str() {
+                "model.language_model.norm.weight" => *tensor = tensor.narrow(0, 0, 31),
+                "lm_head.weight" => *tensor = tensor.to_kind(Kind::Int),
+                _ => {}
+            }
+        }
+    });
+    let text = Vlm::open(dir.path(), VlmOptions::default()).err().unwrap().to_string();
+    for part in [
+        "1 missing, 1 unexpected, 1 of another shape, 1 of another type",
+        "`visual.pos_embed.weight`",
+        "`visual.extra`",
+        "`model.norm.weight` is [31], not [32]",
+        "`lm_head.weight` is I32",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_processor_that_does_not_fit_the_tower_is_refused() {
+    for (field, value, expected) in [
+        ("temporal_patch_size", 1, "numbers"),
+        ("patch_size", 8, "patches of 8 px"),
+        ("merge_size", 1, "merged by 1"),
+    ] {
+        let dir = altered("qwen3-vl/model", |_| {});
+        let path = dir.path().join("preprocessor_config.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        json[field] = value.into();
+        fs::write(&path, json.to_string()).unwrap();
+        let error = Vlm::open(dir.path(), VlmOptions::default()).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

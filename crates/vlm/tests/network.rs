@@ -1,4 +1,5 @@
-//! The network against `transformers`: the golden files of `fixtures/generate/golden_vlm.py`, in fp32 on the CPU.
+//! The networks against `transformers`: the golden files of `fixtures/generate/golden_vlm.py` and `golden_families.py`,
+//! in fp32 on the CPU.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
 use std::{
@@ -40,8 +41,27 @@ fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
 }
 
-fn model() -> Vlm {
-    Vlm::open(&golden("tiny-vlm"), VlmOptions::default()).unwrap()
+/// A random checkpoint of one family and what `transformers` computes with it.
+struct Golden {
+    name: &'static str,
+    model: Vlm,
+    outputs: BTreeMap<String, Tensor>,
+    gradients: PathBuf,
+    chats: Vec<(Chat, EncodedPrompt)>,
+}
+
+/// Every family's model folder, and the folder of its golden files.
+const FAMILIES: [(&str, &str); 3] =
+    [("tiny-vlm", "."), ("qwen2-vl/model", "qwen2-vl"), ("qwen3-vl/model", "qwen3-vl")];
+
+fn families() -> impl Iterator<Item = Golden> {
+    FAMILIES.into_iter().map(|(name, files)| {
+        let files = golden(files);
+        let model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
+        let chats = chats(&model, &files.join("chats.json"));
+        let outputs = read_tensors(&files.join("outputs.safetensors")).unwrap();
+        Golden { name, model, outputs, gradients: files.join("gradients.safetensors"), chats }
+    })
 }
 
 /// Messages whose images are files of `folder`.
@@ -63,23 +83,33 @@ fn to_messages(messages: &[GoldenMessage], folder: &Path) -> Vec<Message> {
 }
 
 /// Chats that have model outputs, encoded.
-fn chats(model: &Vlm) -> Vec<(Chat, EncodedPrompt)> {
-    let chats: Vec<Chat> = serde_json::from_slice(&std::fs::read(golden("chats.json")).unwrap()).unwrap();
+fn chats(model: &Vlm, path: &Path) -> Vec<(Chat, EncodedPrompt)> {
+    let chats: Vec<Chat> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let chats: Vec<_> = chats
         .into_iter()
         .filter(|c| c.completion_ids.is_some())
         .map(|c| (model.encode(&to_messages(&c.messages, &golden("images"))).unwrap(), c))
         .map(|(prompt, chat)| (chat, prompt))
         .collect();
-    assert!(chats.len() >= 3, "one image, two images, text only");
+    assert_eq!(chats.len(), 3, "one image, two images, text only");
     for (chat, prompt) in &chats {
         assert_eq!(prompt.token_ids, chat.token_ids, "{}", chat.name);
     }
     chats
 }
 
-fn outputs() -> BTreeMap<String, Tensor> {
-    read_tensors(&golden("outputs.safetensors")).unwrap()
+impl Chat {
+    /// The files of its images in reading order.
+    fn images(&self) -> impl Iterator<Item = &str> {
+        self.messages.iter().flat_map(|m| &m.content).filter_map(|part| match part {
+            GoldenPart::Image { image } => Some(image.as_str()),
+            GoldenPart::Text { .. } => None,
+        })
+    }
+
+    fn completion(&self) -> &[i64] {
+        self.completion_ids.as_deref().unwrap()
+    }
 }
 
 fn max_diff(a: &Tensor, b: &Tensor) -> f64 {
@@ -93,51 +123,59 @@ fn logprobs(logits: &Tensor, ids: &[i64]) -> Tensor {
 
 #[test]
 fn positions_are_the_references() {
-    let model = model();
-    let outputs = outputs();
-    for (chat, prompt) in chats(&model) {
-        let completion = chat.completion_ids.unwrap();
-        // The whole completion is fed as a prompt would be; positions of fed tokens are what is compared.
-        let batch = model.pack(&[(&prompt, vec![&completion])]);
-        let expected = &outputs[&format!("positions.{}", chat.name)];
-        let n = batch.n_tokens();
-        assert!(batch.positions_3t.equal(&expected.narrow(1, 0, n)), "{}", chat.name);
+    for Golden { name, model, outputs, chats, .. } in families() {
+        for (chat, prompt) in chats {
+            let batch = model.pack(&[(&prompt, vec![chat.completion()])]);
+            // The last token of a completion is never fed; positions of fed tokens are what is compared.
+            let expected = &outputs[&format!("positions.{}", chat.name)];
+            assert!(
+                batch.positions_3t.equal(&expected.narrow(1, 0, batch.n_tokens())),
+                "{name} {}",
+                chat.name
+            );
+        }
     }
 }
 
 #[test]
 fn logits_and_logprobs_are_the_references() {
-    let model = model();
-    let outputs = outputs();
-    for (chat, prompt) in chats(&model) {
-        let completion = chat.completion_ids.unwrap();
-        let batch = model.pack(&[(&prompt, vec![&completion])]);
-        let hidden = tch::no_grad(|| model.network().forward(&batch));
-        let logits = model.network().decoder.logits(&hidden.index_select(0, &batch.predictors_c));
-        let diff = max_diff(&logits, &outputs[&format!("logits.{}", chat.name)]);
-        assert!(diff < TOLERANCE, "{}: logits differ by {diff}", chat.name);
+    for Golden { name, model, outputs, chats, .. } in families() {
+        for (chat, prompt) in chats {
+            let batch = model.pack(&[(&prompt, vec![chat.completion()])]);
+            let hidden = tch::no_grad(|| model.network().forward(&batch));
+            let logits = model.network().decoder.logits(&hidden.index_select(0, &batch.predictors_c));
+            let diff = max_diff(&logits, &outputs[&format!("logits.{}", chat.name)]);
+            assert!(diff < TOLERANCE, "{name} {}: logits differ by {diff}", chat.name);
 
-        // Every token of prompt and completion, not only the predicted ones.
-        let all: Vec<i64> = prompt.token_ids.iter().chain(&completion).copied().collect();
-        let got = logprobs(&model.network().decoder.logits(&hidden), &all[1..]);
-        let diff = max_diff(&got, &outputs[&format!("logprobs.{}", chat.name)]);
-        assert!(diff < TOLERANCE, "{}: log-probs differ by {diff}", chat.name);
+            // Every token of prompt and completion, not only the predicted ones.
+            let all: Vec<i64> = prompt.token_ids.iter().chain(chat.completion()).copied().collect();
+            let got = logprobs(&model.network().decoder.logits(&hidden), &all[1..]);
+            let diff = max_diff(&got, &outputs[&format!("logprobs.{}", chat.name)]);
+            assert!(diff < TOLERANCE, "{name} {}: log-probs differ by {diff}", chat.name);
+        }
     }
 }
 
+/// Of the images of a chat together; the reference saw each alone.
 #[test]
 fn vision_features_are_the_references() {
-    let model = model();
-    let outputs = outputs();
-    for (_, prompt) in chats(&model) {
-        for image in &prompt.images {
-            let features = tch::no_grad(|| model.network().vision.forward(&image.pixels, &[image.grid]));
-            let closest = outputs
-                .iter()
-                .filter(|(name, t)| name.starts_with("vision.") && t.size() == features.size())
-                .map(|(_, expected)| max_diff(&features, expected))
-                .fold(f64::INFINITY, f64::min);
-            assert!(closest < TOLERANCE, "features differ by {closest}");
+    for Golden { name, model, outputs, chats, .. } in families() {
+        for (chat, prompt) in chats.iter().filter(|(_, prompt)| !prompt.images.is_empty()) {
+            let pixels = Tensor::cat(&prompt.images.iter().map(|image| &image.pixels).collect::<Vec<_>>(), 0);
+            let grids: Vec<_> = prompt.images.iter().map(|image| image.grid).collect();
+            let features = tch::no_grad(|| model.network().vision.forward(&pixels, &grids));
+            let check = |features: &Tensor, what: &str| {
+                let expected: Vec<&Tensor> =
+                    chat.images().map(|file| &outputs[&format!("{what}.{file}")]).collect();
+                let diff = max_diff(features, &Tensor::cat(&expected, 0));
+                assert!(diff < TOLERANCE, "{name} {}: {what} differs by {diff}", chat.name);
+            };
+            check(&features.tokens_md, "vision");
+            for (n, deep) in features.deepstack.iter().enumerate() {
+                check(deep, &format!("deepstack.{n}"));
+            }
+            let n_deep = outputs.keys().filter(|key| key.starts_with("deepstack.")).count();
+            assert_eq!(features.deepstack.len() * 2, n_deep, "of two images");
         }
     }
 }
@@ -146,63 +184,87 @@ fn vision_features_are_the_references() {
 /// inside attention change nothing.
 #[test]
 fn packed_groups_equal_single_sequences() {
-    let model = model();
-    let chats = chats(&model);
-    let completions: Vec<Vec<Vec<i64>>> = chats
-        .iter()
-        .enumerate()
-        .map(|(i, (chat, _))| {
-            let ids = chat.completion_ids.clone().unwrap();
-            vec![ids.clone(), ids[..1].to_vec(), ids.iter().rev().copied().take(3 + i).collect()]
-        })
-        .collect();
-    let groups: Vec<_> = chats
-        .iter()
-        .zip(&completions)
-        .map(|((_, p), c)| (p, c.iter().map(Vec::as_slice).collect()))
-        .collect();
-    let packed = model.pack(&groups);
-    let hidden = tch::no_grad(|| model.network().forward(&packed)).index_select(0, &packed.predictors_c);
+    for Golden { name, model, chats, .. } in families() {
+        let completions: Vec<Vec<Vec<i64>>> = chats
+            .iter()
+            .enumerate()
+            .map(|(i, (chat, _))| {
+                let ids = chat.completion();
+                vec![ids.to_vec(), ids[..1].to_vec(), ids.iter().rev().copied().take(3 + i).collect()]
+            })
+            .collect();
+        let groups: Vec<_> = chats
+            .iter()
+            .zip(&completions)
+            .map(|((_, p), c)| (p, c.iter().map(Vec::as_slice).collect()))
+            .collect();
+        let packed = model.pack(&groups);
+        let hidden = tch::no_grad(|| model.network().forward(&packed)).index_select(0, &packed.predictors_c);
 
-    let mut first = 0;
-    for (prompt, completions) in groups {
-        for completion in completions {
-            let alone = model.pack(&[(prompt, vec![completion])]);
-            let expected =
-                tch::no_grad(|| model.network().forward(&alone)).index_select(0, &alone.predictors_c);
-            let n = completion.len() as i64;
-            let diff = max_diff(&hidden.narrow(0, first, n), &expected);
-            assert!(diff < 1e-5, "packed differs by {diff}");
-            first += n;
+        let mut first = 0;
+        for (prompt, completions) in groups {
+            for completion in completions {
+                let alone = model.pack(&[(prompt, vec![completion])]);
+                let expected =
+                    tch::no_grad(|| model.network().forward(&alone)).index_select(0, &alone.predictors_c);
+                let n = completion.len() as i64;
+                let diff = max_diff(&hidden.narrow(0, first, n), &expected);
+                assert!(diff < 1e-5, "{name}: packed differs by {diff}");
+                first += n;
+            }
         }
+        assert_eq!(first, packed.targets_c.size()[0]);
     }
-    assert_eq!(first, packed.targets_c.size()[0]);
 }
 
 #[test]
 fn gradients_are_the_references() {
-    let model = model();
-    model.set_trainable(|_| true);
-    let chats = chats(&model);
-    let completions: Vec<Vec<i64>> = chats.iter().map(|(c, _)| c.completion_ids.clone().unwrap()).collect();
-    let groups: Vec<_> = chats.iter().zip(&completions).map(|((_, p), c)| (p, vec![c.as_slice()])).collect();
-    let batch = model.pack(&groups);
-    let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
-    let logits = model.network().decoder.logits(&hidden);
-    logits
-        .log_softmax(-1, Kind::Float)
-        .gather(1, &batch.targets_c.unsqueeze(1), false)
-        .sum(Kind::Float)
-        .backward();
+    for Golden { name, model, chats, gradients, .. } in families() {
+        model.set_trainable(|_| true);
+        let groups: Vec<_> = chats.iter().map(|(chat, prompt)| (prompt, vec![chat.completion()])).collect();
+        let batch = model.pack(&groups);
+        let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
+        let logits = model.network().decoder.logits(&hidden);
+        logits
+            .log_softmax(-1, Kind::Float)
+            .gather(1, &batch.targets_c.unsqueeze(1), false)
+            .sum(Kind::Float)
+            .backward();
 
-    let expected = read_tensors(&golden("gradients.safetensors")).unwrap();
-    for param in model.params().params() {
-        let reference = &expected[&param.spec.name];
-        let scale = reference.abs().max().double_value(&[]).max(1e-3);
-        let diff = max_diff(&param.tensor.grad(), reference) / scale;
-        assert!(diff < TOLERANCE, "{}: relative gradient difference {diff}", param.spec.name);
+        let expected = read_tensors(&gradients).unwrap();
+        for param in model.params().params() {
+            let reference = &expected[&param.spec.name];
+            let scale = reference.abs().max().double_value(&[]).max(1e-3);
+            let diff = max_diff(&param.tensor.grad(), reference) / scale;
+            assert!(diff < TOLERANCE, "{name} {}: relative gradient difference {diff}", param.spec.name);
+        }
+        assert_eq!(expected.len(), model.params().params().len());
     }
-    assert_eq!(expected.len(), model.params().params().len());
+}
+
+/// In half precision the numbers are those of fp32 but for rounding.
+#[test]
+fn half_precision_is_near_fp32() {
+    for Golden { name, model, chats, outputs, .. } in families() {
+        for (kind, tolerance) in [(Kind::BFloat16, 0.1), (Kind::Half, 0.01)] {
+            let half = Vlm::open(&golden(name), VlmOptions { kind, ..VlmOptions::default() }).unwrap();
+            assert_eq!(half.params().numel(), model.params().numel());
+            for (chat, prompt) in &chats {
+                let batch = half.pack(&[(prompt, vec![chat.completion()])]);
+                let hidden = tch::no_grad(|| half.network().forward(&batch));
+                assert_eq!(hidden.kind(), kind);
+                let all: Vec<i64> = prompt.token_ids.iter().chain(chat.completion()).copied().collect();
+                let got = logprobs(&half.network().decoder.logits(&hidden), &all[1..]);
+                let gap = (got - &outputs[&format!("logprobs.{}", chat.name)]).abs().mean(Kind::Float);
+                let gap = gap.double_value(&[]);
+                assert!(
+                    gap < tolerance,
+                    "{name} {} in {kind:?}: log-probs differ by {gap} on average",
+                    chat.name
+                );
+            }
+        }
+    }
 }
 
 /// The shipped model on real digits. Rows of `chats.jsonl` are prompts with a written completion.

@@ -70,34 +70,43 @@ fn assert_same(ours: &Tensor, theirs: &Tensor, what: &str) {
     assert!(difference == 0.0, "{what} differs by {difference}");
 }
 
+/// Every family's processor: its own template, sizes, means and deviations.
 #[test]
 fn chats_become_the_same_tokens_and_pixels() {
-    let processor = processor();
-    let tensors = read_tensors(&golden("images.safetensors")).unwrap();
-    let chats: Value = serde_json::from_slice(&fs::read(golden("chats.json")).unwrap()).unwrap();
-    let chats = chats.as_array().unwrap();
-    assert_eq!(chats.len(), 5);
-    for chat in chats {
-        let name = chat["name"].as_str().unwrap();
-        let messages = messages(chat, &tensors);
-        let prompt = processor.encode(&messages).unwrap();
-        assert_eq!(prompt.token_ids, ids(&chat["token_ids"]), "{name}");
-        assert_eq!(processor.count_prompt_tokens(&messages).unwrap(), prompt.token_ids.len(), "{name}");
+    let sizes = read_tensors(&golden("images.safetensors")).unwrap();
+    let families = [
+        ("tiny-vlm", "chats.json", "images.safetensors"),
+        ("qwen2-vl/model", "qwen2-vl/chats.json", "qwen2-vl/outputs.safetensors"),
+        ("qwen3-vl/model", "qwen3-vl/chats.json", "qwen3-vl/outputs.safetensors"),
+    ];
+    for (model, chats, pixels) in families {
+        let processor = Processor::open(&golden(model), None, None, 512).unwrap();
+        let pixels = read_tensors(&golden(pixels)).unwrap();
+        let chats: Value = serde_json::from_slice(&fs::read(golden(chats)).unwrap()).unwrap();
+        let chats = chats.as_array().unwrap();
+        assert_eq!(chats.len(), 5);
+        for chat in chats {
+            let name = format!("{model} {}", chat["name"]);
+            let messages = messages(chat, &sizes);
+            let prompt = processor.encode(&messages).unwrap();
+            assert_eq!(prompt.token_ids, ids(&chat["token_ids"]), "{name}");
+            assert_eq!(processor.count_prompt_tokens(&messages).unwrap(), prompt.token_ids.len(), "{name}");
 
-        let expected = chat["images"].as_array().unwrap();
-        assert_eq!(prompt.images.len(), expected.len(), "{name}");
-        let refs = messages.iter().flat_map(|m| &m.content).filter_map(|p| match p {
-            Part::Image(image) => Some(image),
-            Part::Text(_) => None,
-        });
-        for ((span, golden), image) in prompt.images.iter().zip(expected).zip(refs) {
-            let found = [span.start, span.grid.rows, span.grid.columns];
-            assert_eq!(
-                found,
-                ["start", "rows", "columns"].map(|key| golden[key].as_u64().unwrap() as usize),
-                "{name}"
-            );
-            assert_same(&span.pixels, &tensors[&format!("pixels.{}", image.label)], name);
+            let expected = chat["images"].as_array().unwrap();
+            assert_eq!(prompt.images.len(), expected.len(), "{name}");
+            let refs = messages.iter().flat_map(|m| &m.content).filter_map(|p| match p {
+                Part::Image(image) => Some(image),
+                Part::Text(_) => None,
+            });
+            for ((span, golden), image) in prompt.images.iter().zip(expected).zip(refs) {
+                let found = [span.start, span.grid.rows, span.grid.columns];
+                assert_eq!(
+                    found,
+                    ["start", "rows", "columns"].map(|key| golden[key].as_u64().unwrap() as usize),
+                    "{name}"
+                );
+                assert_same(&span.pixels, &pixels[&format!("pixels.{}", image.label)], &name);
+            }
         }
     }
 }
@@ -250,6 +259,28 @@ fn the_older_layout_reads_to_the_same() {
         older.encode(&user("hi")).unwrap().token_ids,
         processor().encode(&user("hi")).unwrap().token_ids
     );
+}
+
+/// As in `transformers`: the older names win, a `size` without its areas is an error.
+#[test]
+fn areas_are_read_under_both_names() {
+    let open = |settings: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+        ImageProcessor::open(dir.path(), None, None).map(|images| images.budget())
+    };
+    let cases = [
+        ("{}", (3136, 1_003_520)),
+        (r#"{"size": {"shortest_edge": 65536, "longest_edge": 16777216}}"#, (65_536, 16_777_216)),
+        (r#"{"min_pixels": 7, "size": {"shortest_edge": 65536, "longest_edge": 16777216}}"#, (7, 16_777_216)),
+        (r#"{"min_pixels": 7, "max_pixels": 9, "size": {"min_pixels": 8, "max_pixels": 8}}"#, (7, 9)),
+    ];
+    for (settings, expected) in cases {
+        let budget = open(settings).unwrap();
+        assert_eq!((budget.min_pixels, budget.max_pixels), expected, "{settings}");
+    }
+    let error = open(r#"{"size": {"min_pixels": 8, "max_pixels": 8}}"#).unwrap_err().to_string();
+    assert!(error.contains("`shortest_edge`") && error.contains("`longest_edge`"), "{error}");
 }
 
 #[test]

@@ -33,6 +33,14 @@ pub enum CheckpointError {
         /// There in a number type that weights cannot have.
         mistyped: Vec<MismatchedTensor>,
     },
+    /// Weights that are not numbers, or that the number type of memory cannot hold.
+    #[error("{}", non_finite(.dir, .names))]
+    NonFinite {
+        /// The folder.
+        dir: PathBuf,
+        /// The tensors.
+        names: Vec<String>,
+    },
 }
 
 impl CheckpointError {
@@ -75,6 +83,16 @@ fn mismatch(
     list(&mut text, "unexpected", quoted(unexpected));
     list(&mut text, "shape", compared(misshaped));
     list(&mut text, "type", compared(mistyped));
+    text
+}
+
+fn non_finite(dir: &std::path::Path, names: &[String]) -> String {
+    let mut text = format!(
+        "`{}` has weights that are NaN or infinite, or too large for the number type asked for; take another copy, \
+         or bf16 or fp32 instead of fp16",
+        dir.display()
+    );
+    list(&mut text, "tensors", names.iter().map(|name| format!("`{name}`")).collect());
     text
 }
 

@@ -99,6 +99,20 @@ impl CheckpointFolder {
         Err(CheckpointError::Mismatch { dir: self.dir.clone(), missing, unexpected, misshaped, mistyped })
     }
 
+    /// Whether two tensors are there with equal values; none when one of them is missing or in no type of weights.
+    pub fn are_equal(&mut self, names: [&str; 2]) -> Result<Option<bool>, CheckpointError> {
+        let mut tensors = Vec::new();
+        for name in names {
+            let Some((file, stored)) = self.places.get(name) else { return Ok(None) };
+            let file = &mut self.files[*file];
+            if !kind::is_weight(kind::from_name(&file.tensors()[stored].dtype)) {
+                return Ok(None);
+            }
+            tensors.push(file.read(stored)?.to_kind(Kind::Float));
+        }
+        Ok(Some(tensors[0].size() == tensors[1].size() && tensors[0].equal(&tensors[1])))
+    }
+
     /// Reads the tensors asked for, one at a time, into `take`, on the CPU and in the file's number type.
     /// Nothing is read when [`Self::check`] finds a problem.
     pub fn read_each(

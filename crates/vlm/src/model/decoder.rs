@@ -1,16 +1,18 @@
-//! The decoder: Qwen2.5 with multimodal rotary positions (M-RoPE; Qwen2-VL, arXiv 2409.12191, section 2.1).
+//! The decoder of Qwen2, Qwen2.5 and Qwen3 with multimodal rotary positions (M-RoPE; Qwen2-VL, arXiv 2409.12191,
+//! section 2.1). The families differ in biases, in norms of queries and keys, and in how M-RoPE deals out frequencies.
 //!
 //! It sees tokens packed without padding, `[t, width]`. Which token attends to which is the business of an
 //! [`AttentionPlan`]: packed groups in training and prefill, a KV cache in decoding. All three run this one forward.
 //!
-//! Axes in tensor names: t token, h head, d width.
+//! Axes in tensor names: t token, k image token, h head, d width.
 
 use tch::{Kind, Tensor};
 
 use super::{
-    TextConfig,
-    layers::{Linear, RmsNorm, Rotary, rotary_frequencies},
+    AttentionBias, TextConfig,
+    layers::{Bias, GatedMlp, Linear, RmsNorm, Rotary, rotary_frequencies},
     params::ParamSource,
+    vision::VisionFeatures,
 };
 
 /// Decides which keys each query sees, and keeps them when that is its job.
@@ -18,6 +20,36 @@ pub trait AttentionPlan {
     /// Attention of one layer: queries `[t, heads, d]`, keys and values `[t, kv_heads, d]`, rotary applied;
     /// returns `[t, heads, d]`. Called once per layer, in order.
     fn attend(&mut self, layer: usize, q_thd: &Tensor, k_thd: &Tensor, v_thd: &Tensor) -> Tensor;
+}
+
+/// What the decoder reads: embeddings, and features that join the hidden states of image tokens on the way.
+pub struct DecoderInput {
+    /// `[t, width]` embeddings, image features in place.
+    x_td: Tensor,
+    /// `[k, width]` per layer, added to the image tokens behind it (DeepStack, arXiv 2406.04334).
+    deepstack: Vec<Tensor>,
+    /// `[k]` the image tokens; none in a text.
+    image_tokens_k: Option<Tensor>,
+}
+
+impl DecoderInput {
+    /// Puts the features of images at the image tokens `tokens_k`.
+    #[must_use]
+    pub(super) fn with_images(&self, tokens_k: &Tensor, features: VisionFeatures) -> Self {
+        Self {
+            x_td: self.x_td.index_copy(0, tokens_k, &features.tokens_md),
+            deepstack: features.deepstack,
+            image_tokens_k: Some(tokens_k.shallow_clone()),
+        }
+    }
+
+    /// The hidden states behind a layer, with what joins there.
+    fn join(&self, layer: usize, x_td: Tensor) -> Tensor {
+        match (self.deepstack.get(layer), &self.image_tokens_k) {
+            (Some(features_kd), Some(tokens_k)) => x_td.index_add(0, tokens_k, features_kd),
+            _ => x_td,
+        }
+    }
 }
 
 /// Embedding, layers and final norm.
@@ -42,17 +74,23 @@ impl Decoder {
         Self { embed_tokens, layers, norm, lm_head, config: config.clone() }
     }
 
-    /// Token ids `[t]` to embeddings `[t, width]`.
-    pub fn embed(&self, tokens_t: &Tensor) -> Tensor {
-        self.embed_tokens.index_select(0, tokens_t)
+    /// Token ids `[t]` of a text.
+    pub fn embed(&self, tokens_t: &Tensor) -> DecoderInput {
+        let x_td = self.embed_tokens.index_select(0, tokens_t);
+        DecoderInput { x_td, deepstack: Vec::new(), image_tokens_k: None }
     }
 
-    /// Embeddings `[t, width]` at M-RoPE positions `[3, t]` to normed hidden states `[t, width]`.
-    pub fn forward(&self, x_td: &Tensor, positions_3t: &Tensor, plan: &mut dyn AttentionPlan) -> Tensor {
-        let rotary = self.rotary(positions_3t, x_td.kind());
-        let mut x_td = x_td.shallow_clone();
+    /// Tokens at M-RoPE positions `[3, t]` to normed hidden states `[t, width]`.
+    pub fn forward(
+        &self,
+        input: &DecoderInput,
+        positions_3t: &Tensor,
+        plan: &mut dyn AttentionPlan,
+    ) -> Tensor {
+        let rotary = self.rotary(positions_3t, input.x_td.kind());
+        let mut x_td = input.x_td.shallow_clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x_td = layer.forward(&x_td, &rotary, i, plan);
+            x_td = input.join(i, layer.forward(&x_td, &rotary, i, plan));
         }
         self.norm.forward(&x_td)
     }
@@ -67,34 +105,38 @@ impl Decoder {
         self.layers.len()
     }
 
-    /// Each rotary frequency turns with one of time, height and width, by sections of `mrope_section`.
+    /// Each rotary frequency turns with one of time, height and width.
     fn rotary(&self, positions_3t: &Tensor, kind: Kind) -> Rotary {
-        let half = self.config.head_dim() / 2;
-        let frequencies = rotary_frequencies(self.config.rope_theta, half, positions_3t.device());
-        let positions_t3 = positions_3t.transpose(0, 1).to_kind(Kind::Float);
-        let mut start = 0;
-        let sections: Vec<Tensor> = (0..3)
-            .map(|axis| {
-                let n = self.config.mrope_section[axis as usize];
-                let angles = positions_t3.narrow(1, axis, 1) * frequencies.narrow(0, start, n);
-                start += n;
-                angles
-            })
-            .collect();
-        Rotary::from_angles(&Tensor::cat(&sections, 1), kind)
+        let axes = mrope_axes(self.config.mrope_section, self.config.mrope_interleaved);
+        let device = positions_3t.device();
+        let frequencies = rotary_frequencies(self.config.rope_theta, axes.len() as i64, device);
+        let axes = Tensor::from_slice(&axes).to_device(device);
+        let positions_td = positions_3t.index_select(0, &axes).transpose(0, 1).to_kind(Kind::Float);
+        Rotary::from_angles(&(positions_td * frequencies), kind)
     }
+}
+
+/// The axis (0 time, 1 height, 2 width) of each rotary frequency: sections one after another, or, interleaved
+/// (Qwen3-VL, arXiv 2511.21631), height and width at every third place and time at the others.
+fn mrope_axes(section: [i64; 3], interleaved: bool) -> Vec<i64> {
+    if !interleaved {
+        return (0..3).flat_map(|axis| std::iter::repeat_n(axis, section[axis as usize] as usize)).collect();
+    }
+    let axis_at = |i: i64| (1..3).find(|&axis| i % 3 == axis && i < 3 * section[axis as usize]).unwrap_or(0);
+    (0..section.iter().sum()).map(axis_at).collect()
 }
 
 struct Layer {
     input_layernorm: RmsNorm,
     self_attn: Attention,
     post_attention_layernorm: RmsNorm,
-    mlp: Mlp,
+    mlp: GatedMlp,
 }
 
 impl Layer {
     fn new(source: &mut dyn ParamSource, name: &str, config: &TextConfig) -> Self {
         let (width, eps) = (config.hidden_size, config.rms_norm_eps);
+        let widths = [width, config.intermediate_size];
         Self {
             input_layernorm: RmsNorm::new(source, &format!("{name}.input_layernorm"), width, eps),
             self_attn: Attention::new(source, &format!("{name}.self_attn"), config),
@@ -104,7 +146,7 @@ impl Layer {
                 width,
                 eps,
             ),
-            mlp: Mlp::new(source, &format!("{name}.mlp"), width, config.intermediate_size),
+            mlp: GatedMlp::new(source, &format!("{name}.mlp"), widths, Bias::No, config.hidden_act),
         }
     }
 
@@ -120,51 +162,59 @@ struct Attention {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    /// Norms of queries and of keys, over one head.
+    qk_norm: Option<[RmsNorm; 2]>,
     head_dim: i64,
 }
 
 impl Attention {
     fn new(source: &mut dyn ParamSource, name: &str, config: &TextConfig) -> Self {
-        let (width, head_dim) = (config.hidden_size, config.head_dim());
+        let (width, head_dim) = (config.hidden_size, config.head_dim);
         let (q_width, kv_width) =
             (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
+        let (qkv_bias, o_bias) = match config.attention_bias {
+            AttentionBias::None => (Bias::No, Bias::No),
+            AttentionBias::QueryKeyValue => (Bias::Yes, Bias::No),
+            AttentionBias::All => (Bias::Yes, Bias::Yes),
+        };
         Self {
-            q_proj: Linear::with_bias(source, &format!("{name}.q_proj"), width, q_width),
-            k_proj: Linear::with_bias(source, &format!("{name}.k_proj"), width, kv_width),
-            v_proj: Linear::with_bias(source, &format!("{name}.v_proj"), width, kv_width),
-            o_proj: Linear::new(source, &format!("{name}.o_proj"), q_width, width),
+            q_proj: Linear::new(source, &format!("{name}.q_proj"), width, q_width, qkv_bias),
+            k_proj: Linear::new(source, &format!("{name}.k_proj"), width, kv_width, qkv_bias),
+            v_proj: Linear::new(source, &format!("{name}.v_proj"), width, kv_width, qkv_bias),
+            o_proj: Linear::new(source, &format!("{name}.o_proj"), q_width, width, o_bias),
+            qk_norm: config.qk_norm.then(|| {
+                ["q_norm", "k_norm"].map(|norm| {
+                    RmsNorm::new(source, &format!("{name}.{norm}"), head_dim, config.rms_norm_eps)
+                })
+            }),
             head_dim,
         }
     }
 
     fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn AttentionPlan) -> Tensor {
         let heads = |x: Tensor| x.view([x.size()[0], -1, self.head_dim]);
-        let q_thd = rotary.apply(&heads(self.q_proj.forward(x_td)));
-        let k_thd = rotary.apply(&heads(self.k_proj.forward(x_td)));
+        let mut q_thd = heads(self.q_proj.forward(x_td));
+        let mut k_thd = heads(self.k_proj.forward(x_td));
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
+            (q_thd, k_thd) = (q_norm.forward(&q_thd), k_norm.forward(&k_thd));
+        }
         let v_thd = heads(self.v_proj.forward(x_td));
-        let out_thd = plan.attend(layer, &q_thd, &k_thd, &v_thd);
+        let out_thd = plan.attend(layer, &rotary.apply(&q_thd), &rotary.apply(&k_thd), &v_thd);
         self.o_proj.forward(&out_thd.flatten(1, 2))
     }
 }
 
-/// `down(silu(gate(x)) * up(x))` (Shazeer 2020).
-#[expect(clippy::struct_field_names, reason = "the names of the checkpoint")]
-struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Mlp {
-    fn new(source: &mut dyn ParamSource, name: &str, width: i64, inner: i64) -> Self {
-        Self {
-            gate_proj: Linear::new(source, &format!("{name}.gate_proj"), width, inner),
-            up_proj: Linear::new(source, &format!("{name}.up_proj"), width, inner),
-            down_proj: Linear::new(source, &format!("{name}.down_proj"), inner, width),
-        }
-    }
-
-    fn forward(&self, x_td: &Tensor) -> Tensor {
-        self.down_proj.forward(&(self.gate_proj.forward(x_td).silu() * self.up_proj.forward(x_td)))
+    #[test]
+    fn frequencies_are_dealt_out_by_hand() {
+        assert_eq!(mrope_axes([2, 1, 1], false), [0, 0, 1, 2]);
+        assert_eq!(mrope_axes([4, 2, 2], true), [0, 1, 2, 0, 1, 2, 0, 0]);
+        // Qwen3-VL's own: 24 of time, 20 of height, 20 of width; the last four are time's.
+        let axes = mrope_axes([24, 20, 20], true);
+        assert_eq!(axes[57..], [0, 1, 2, 0, 0, 0, 0]);
+        assert_eq!([0, 1, 2].map(|axis| axes.iter().filter(|&&a| a == axis).count()), [24, 20, 20]);
     }
 }

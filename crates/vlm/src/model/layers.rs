@@ -1,10 +1,18 @@
-//! Linear, RMS norm and rotary embedding: the pieces that tower and decoder share.
+//! Linear, norms, MLPs and rotary embedding: the pieces that towers and decoders share.
 //!
 //! Axes in tensor names: t token, h head, d width.
 
+use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::params::ParamSource;
+
+/// Whether a linear layer has a bias.
+#[derive(Clone, Copy)]
+pub(super) enum Bias {
+    Yes,
+    No,
+}
 
 /// `y = x W^T + b`, weights as in the checkpoint: `[out, in]`.
 pub(super) struct Linear {
@@ -13,13 +21,13 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    pub(super) fn new(source: &mut dyn ParamSource, name: &str, input: i64, output: i64) -> Self {
-        Self { weight: source.param(format!("{name}.weight"), &[output, input]), bias: None }
-    }
-
-    pub(super) fn with_bias(source: &mut dyn ParamSource, name: &str, input: i64, output: i64) -> Self {
+    pub(super) fn new(source: &mut dyn ParamSource, name: &str, input: i64, output: i64, bias: Bias) -> Self {
         let weight = source.param(format!("{name}.weight"), &[output, input]);
-        Self { weight, bias: Some(source.param(format!("{name}.bias"), &[output])) }
+        let bias = match bias {
+            Bias::Yes => Some(source.param(format!("{name}.bias"), &[output])),
+            Bias::No => None,
+        };
+        Self { weight, bias }
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
@@ -46,6 +54,121 @@ impl RmsNorm {
     }
 }
 
+/// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` (Ba et al. 2016).
+pub(super) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(super) fn new(source: &mut dyn ParamSource, name: &str, width: i64, eps: f64) -> Self {
+        let weight = source.param(format!("{name}.weight"), &[width]);
+        Self { weight, bias: source.param(format!("{name}.bias"), &[width]), eps }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, false)
+    }
+}
+
+/// A norm of either kind, where a module takes both.
+pub(super) enum Norm {
+    Rms(RmsNorm),
+    Layer(LayerNorm),
+}
+
+impl Norm {
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Rms(norm) => norm.forward(x),
+            Self::Layer(norm) => norm.forward(x),
+        }
+    }
+}
+
+/// An activation, by its name in `config.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `x Phi(x)`.
+    Gelu,
+    /// `x Phi(x)` by the tanh approximation (Hendrycks & Gimpel 2016).
+    #[serde(rename = "gelu_pytorch_tanh")]
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`.
+    QuickGelu,
+}
+
+impl Activation {
+    pub(super) fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Silu => x.silu(),
+            Self::Gelu => x.gelu("none"),
+            Self::GeluTanh => x.gelu("tanh"),
+            Self::QuickGelu => x * (x * 1.702).sigmoid(),
+        }
+    }
+}
+
+/// `down(act(gate(x)) * up(x))` (Shazeer 2020).
+pub(super) struct GatedMlp {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+    act: Activation,
+}
+
+impl GatedMlp {
+    pub(super) fn new(
+        source: &mut dyn ParamSource,
+        name: &str,
+        [width, inner]: [i64; 2],
+        bias: Bias,
+        act: Activation,
+    ) -> Self {
+        Self {
+            gate_proj: Linear::new(source, &format!("{name}.gate_proj"), width, inner, bias),
+            up_proj: Linear::new(source, &format!("{name}.up_proj"), width, inner, bias),
+            down_proj: Linear::new(source, &format!("{name}.down_proj"), inner, width, bias),
+            act,
+        }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        self.down_proj.forward(&(self.act.apply(&self.gate_proj.forward(x)) * self.up_proj.forward(x)))
+    }
+}
+
+/// `second(act(first(x)))`, with biases.
+pub(super) struct PlainMlp {
+    first: Linear,
+    second: Linear,
+    act: Activation,
+}
+
+impl PlainMlp {
+    /// `names` are those of the two linear layers, `widths` those of input, between and output.
+    pub(super) fn new(
+        source: &mut dyn ParamSource,
+        names: [&str; 2],
+        [input, inner, output]: [i64; 3],
+        act: Activation,
+    ) -> Self {
+        Self {
+            first: Linear::new(source, names[0], input, inner, Bias::Yes),
+            second: Linear::new(source, names[1], inner, output, Bias::Yes),
+            act,
+        }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        self.second.forward(&self.act.apply(&self.first.forward(x)))
+    }
+}
+
 /// `[n]` frequencies `base^(-i / n)`.
 pub(super) fn rotary_frequencies(base: f64, n: i64, device: Device) -> Tensor {
     let frequencies: Vec<f32> = (0..n).map(|i| 1.0 / (base as f32).powf(i as f32 / n as f32)).collect();
@@ -65,10 +188,11 @@ impl Rotary {
     }
 
     /// Turns `x_thd` by the angles of its tokens (Su et al. 2021, in the half-split layout of the checkpoints).
+    /// Computed in the wider of the two number types, returned in that of `x_thd`.
     pub(super) fn apply(&self, x_thd: &Tensor) -> Tensor {
         let half = x_thd.size()[2] / 2;
         let (left, right) = (x_thd.narrow(2, 0, half), x_thd.narrow(2, half, half));
         let turned = Tensor::cat(&[-right, left], 2);
-        x_thd * &self.cos + turned * &self.sin
+        (x_thd * &self.cos + turned * &self.sin).to_kind(x_thd.kind())
     }
 }

@@ -11,13 +11,14 @@ mod vision;
 
 use tch::Tensor;
 
-pub use config::{ConfigError, SUPPORTED, TextConfig, VisionConfig, VlmConfig};
-pub use decoder::{AttentionPlan, Decoder};
+pub use config::{AttentionBias, ConfigError, Family, TextConfig, TowerConfig, VisionConfig, VlmConfig};
+pub use decoder::{AttentionPlan, Decoder, DecoderInput};
+pub use layers::Activation;
 pub use packed::{PackedBatch, PackedImages};
 pub use params::{BufferKey, Declared, Param, ParamSource, ParamSpec, ParamStore, PartOfModel};
 pub use positions::{PromptPositions, prompt_positions};
 pub use segments::{Segments, scaled_dot_product};
-pub use vision::VisionTower;
+pub use vision::{VisionFeatures, VisionTower};
 
 /// Tower and decoder over one set of parameters. Knows no tokenizer and keeps no cache, so training, reference and
 /// rollout share it.
@@ -44,14 +45,13 @@ impl Network {
         declared.0
     }
 
-    /// Embeddings `[t, width]` of a packed batch, image features in place.
-    pub fn embed(&self, batch: &PackedBatch) -> Tensor {
-        let x_td = self.decoder.embed(&batch.tokens_t);
+    /// What the decoder reads of a packed batch: embeddings, image features in place.
+    pub fn embed(&self, batch: &PackedBatch) -> DecoderInput {
+        let text = self.decoder.embed(&batch.tokens_t);
         match &batch.images {
-            None => x_td,
+            None => text,
             Some(images) => {
-                let features = self.vision.forward(&images.pixels_pd, &images.grids);
-                x_td.index_copy(0, &images.tokens_k, &features)
+                text.with_images(&images.tokens_k, self.vision.forward(&images.pixels_pd, &images.grids))
             }
         }
     }

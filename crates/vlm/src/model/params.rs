@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 pub enum PartOfModel {
     /// Vision tower without merger.
     VisionTower,
-    /// Merger between tower and decoder.
+    /// Mergers between tower and decoder, DeepStack's too.
     Merger,
     /// Embedding, decoder and head.
     Decoder,
@@ -26,7 +26,7 @@ impl PartOfModel {
     pub const ALL: [Self; 3] = [Self::VisionTower, Self::Merger, Self::Decoder];
 
     fn of(name: &str) -> Self {
-        if name.starts_with("visual.merger.") {
+        if name.starts_with("visual.merger.") || name.starts_with("visual.deepstack_merger_list.") {
             Self::Merger
         } else if name.starts_with("visual.") {
             Self::VisionTower

@@ -42,17 +42,16 @@ pub struct ImageSettings {
     pub image_std: [f64; 3],
 }
 
-/// Areas in pixels, under names that say edges.
+/// Areas in pixels, under names that say edges. A `size` that is there has no defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(default)]
 struct Size {
-    shortest_edge: u64,
-    longest_edge: u64,
+    shortest_edge: Option<u64>,
+    longest_edge: Option<u64>,
 }
 
 impl Default for Size {
     fn default() -> Self {
-        Self { shortest_edge: 56 * 56, longest_edge: 28 * 28 * 1280 }
+        Self { shortest_edge: Some(56 * 56), longest_edge: Some(28 * 28 * 1280) }
     }
 }
 
@@ -100,8 +99,8 @@ impl ImageSettings {
         PixelBudget {
             patch_size: self.patch_size,
             merge_size: self.merge_size,
-            min_pixels: self.min_pixels.unwrap_or(self.size.shortest_edge),
-            max_pixels: self.max_pixels.unwrap_or(self.size.longest_edge),
+            min_pixels: self.min_pixels.or(self.size.shortest_edge).unwrap_or_default(),
+            max_pixels: self.max_pixels.or(self.size.longest_edge).unwrap_or_default(),
         }
     }
 
@@ -140,6 +139,12 @@ impl ImageSettings {
         check(self.patch_size > 0 && self.merge_size > 0 && self.temporal_patch_size > 0, {
             "patch_size, merge_size and temporal_patch_size must be positive".into()
         });
+        for (older, newer, name) in [
+            (self.min_pixels, self.size.shortest_edge, "shortest_edge"),
+            (self.max_pixels, self.size.longest_edge, "longest_edge"),
+        ] {
+            check(older.or(newer).is_some(), format!("size has no `{name}`"));
+        }
         check(budget.min_pixels <= budget.max_pixels, {
             format!("min_pixels {} is above max_pixels {}", budget.min_pixels, budget.max_pixels)
         });

@@ -1,0 +1,91 @@
+//! One GRPO step on the tiny random checkpoint of every family: rollout, reference and trainer agree, and every part of
+//! the model learns.
+
+use std::{path::PathBuf, sync::Arc};
+
+use reft_config::GrpoPhase;
+use reft_core::{
+    BoxFrame, Form, Group, ImageRef, ImageSize, ImageSource, Message, Part, PolicyOptimizer as _,
+    RewardParts, Role, RolloutEngine as _, Sample, SamplingParams, ScoredGroup, Seed, Task, Verdict,
+};
+use reft_grpo::GrpoOptimizer;
+use reft_rollout::GenerationEngine;
+use reft_vlm::{Vlm, VlmOptions, model::PartOfModel};
+use tch::Tensor;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
+
+fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
+    Arc::new(Sample {
+        id: id.into(),
+        task: Task::Math,
+        form: Form::Open,
+        problem: String::new(),
+        messages: vec![Message { role: Role::User, content }],
+        solution: String::new(),
+        box_frame: BoxFrame::Original,
+        parent: None,
+    })
+}
+
+fn samples() -> Vec<Arc<Sample>> {
+    let photo = || {
+        Part::Image(ImageRef {
+            source: ImageSource::Path(golden("images/photo.png")),
+            size: ImageSize { width: 85, height: 62 },
+            label: Arc::from("photo.png"),
+        })
+    };
+    let text = |text: &str| Part::Text(text.into());
+    vec![sample("image", vec![photo(), text("Is it a cat?")]), sample("text", vec![text("What is 2 + 3?")])]
+}
+
+fn score(group: Group) -> ScoredGroup {
+    let n = group.completions.len();
+    let advantages = (0..n).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    ScoredGroup { group, rewards: vec![RewardParts::default(); n], advantages, verdict: Verdict::Admit }
+}
+
+fn buffers(model: &Vlm) -> Vec<(PartOfModel, Tensor)> {
+    model.params().buffers().iter().map(|(key, buffer)| (key.part, buffer.copy())).collect()
+}
+
+#[test]
+fn a_step_on_every_family() {
+    let params = SamplingParams {
+        group_size: 4,
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: 0,
+        max_new_tokens: 16,
+        seed: Seed::new(3),
+    };
+    let phase: GrpoPhase = serde_json::from_value(
+        serde_json::json!({"name": "test", "data": "none", "steps": 100, "lr": 1e-3, "kl_coef": 0.1}),
+    )
+    .unwrap();
+    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
+        let mut model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
+        let groups =
+            GenerationEngine::default().generate(&model, &samples(), &params, &mut |_, _| true).unwrap();
+        let scored: Vec<ScoredGroup> = groups.into_iter().map(score).collect();
+        let mut optimizer = GrpoOptimizer::new(&phase, &model);
+
+        let before = buffers(&model);
+        let first = optimizer.update(&mut model, &scored).unwrap();
+        let value = |metrics: &reft_core::Metrics, key: &str| metrics.get(key).unwrap();
+        assert!(
+            value(&first, "grpo/logprob_diff_max") < 1e-4,
+            "{name}: rollout and trainer differ: {first:?}"
+        );
+        assert!(value(&first, "grpo/kl").abs() < 1e-6, "{name}: the reference is the policy: {first:?}");
+        assert!(value(&first, "grpo/grad_norm") > 0.0, "{name}: {first:?}");
+        for ((part, before), (_, after)) in before.iter().zip(buffers(&model)) {
+            assert!((before - after).abs().max().double_value(&[]) > 1e-4, "{name}: {part:?} did not move");
+        }
+        let second = optimizer.update(&mut model, &scored).unwrap();
+        assert!(value(&second, "grpo/kl") > 1e-6, "{name}: the policy left the reference: {second:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `config.json` of a checkpoint, in the layouts that are in circulation.
+//!
+//! Older files keep the decoder's fields at the top level, newer ones in `text_config`; the rotary settings are
+//! `rope_scaling` or `rope_parameters`. All read to the same [`VlmConfig`].
+
+mod family;
+mod text;
+mod vision;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use family::Family;
+pub use text::{AttentionBias, TextConfig};
+pub use vision::{TowerConfig, VisionConfig};
+
+/// `config.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not readable or not JSON.
+    #[error("`{}`: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// An architecture that this build does not have.
+    #[error(
+        "`{}`: model_type `{found}` is not supported (supported: {})",
+        path.display(),
+        Family::ALL.map(Family::model_type).join(", ")
+    )]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Its `model_type`.
+        found: String,
+    },
+    /// Numbers that contradict each other.
+    #[error("`{}`: {}", path.display(), problems.join("; "))]
+    Inconsistent {
+        /// The file.
+        path: PathBuf,
+        /// All contradictions.
+        problems: Vec<String>,
+    },
+}
+
+/// Shapes and constants of the whole model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VlmConfig {
+    /// Which towers the model has.
+    pub family: Family,
+    /// The language model.
+    pub text: TextConfig,
+    /// The vision tower and its merger.
+    pub vision: VisionConfig,
+    /// Id of `<|image_pad|>`: stands for one merged patch.
+    pub image_token_id: i64,
+    /// Whether the head is the embedding matrix.
+    pub tie_word_embeddings: bool,
+}
+
+impl VlmConfig {
+    /// Reads `dir/config.json`.
+    pub fn open(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("config.json");
+        let file_error = |message: String| ConfigError::File { path: path.clone(), message };
+        let text = std::fs::read_to_string(&path).map_err(|e| file_error(e.to_string()))?;
+        let json: Value = serde_json::from_str(&text).map_err(|e| file_error(e.to_string()))?;
+
+        let found = json["model_type"].as_str().unwrap_or("(none)");
+        let Some(family) = Family::from_model_type(found) else {
+            return Err(ConfigError::Unsupported { path, found: found.into() });
+        };
+        let config = Self::read(&json, family).map_err(file_error)?;
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Inconsistent { path, problems }) }
+    }
+
+    fn read(json: &Value, family: Family) -> Result<Self, String> {
+        let text_json = json.get("text_config").filter(|nested| nested.is_object()).unwrap_or(json);
+        let is_tied = |json: &Value| json["tie_word_embeddings"] == true;
+        Ok(Self {
+            family,
+            text: TextConfig::read(text_json, family)?,
+            vision: VisionConfig::read(&json["vision_config"], family)?,
+            image_token_id: json["image_token_id"].as_i64().ok_or("`image_token_id` is missing")?,
+            tie_word_embeddings: match family {
+                // Files of transformers 4.5x keep the flag with the decoder.
+                Family::Qwen2Vl | Family::Qwen2_5Vl => is_tied(json) || is_tied(text_json),
+                Family::Qwen3Vl => is_tied(json),
+            },
+        })
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = self.text.problems();
+        problems.extend(self.vision.problems(self.text.num_hidden_layers));
+        let (out, width) = (self.vision.out_hidden_size, self.text.hidden_size);
+        if out != width {
+            problems.push(format!(
+                "the vision tower's output width {out} is not the decoder's hidden_size {width}"
+            ));
+        }
+        problems
+    }
+}

@@ -1,0 +1,128 @@
+//! What the towers share: patch embedding, places and rotary angles of patches, attention, mergers.
+//!
+//! Axes in tensor names: p patch, m merged patch, h head, d width.
+
+use reft_core::ImageGrid;
+use tch::{Device, Kind, Tensor};
+
+use crate::model::{
+    VisionConfig,
+    layers::{Activation, Bias, Linear, Norm, PlainMlp, Rotary, rotary_frequencies},
+    params::ParamSource,
+    segments::Segments,
+};
+
+/// Epsilon of the towers' norms; the checkpoints do not state it.
+pub(super) const EPS: f64 = 1e-6;
+
+/// The patch embedding. It is stored as a 3-D convolution whose stride is its kernel, which is a linear map.
+pub(super) struct PatchEmbed {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl PatchEmbed {
+    pub(super) fn new(source: &mut dyn ParamSource, config: &VisionConfig, bias: Bias) -> Self {
+        let (width, side) = (config.hidden_size, config.patch_size);
+        let shape = [width, config.in_channels, config.temporal_patch_size, side, side];
+        let weight = source.param("visual.patch_embed.proj.weight".into(), &shape);
+        let bias = match bias {
+            Bias::Yes => Some(source.param("visual.patch_embed.proj.bias".into(), &[width])),
+            Bias::No => None,
+        };
+        Self { weight, bias }
+    }
+
+    pub(super) fn forward(&self, pixels_pd: &Tensor) -> Tensor {
+        pixels_pd.linear(&self.weight.flatten(1, -1), self.bias.as_ref())
+    }
+}
+
+/// Row and column of each patch of an image, in the processor's order.
+pub(super) fn patch_places(grid: ImageGrid, merge: usize) -> impl Iterator<Item = [usize; 2]> {
+    let per_row = grid.columns / merge;
+    (0..grid.tokens).flat_map(move |merged| {
+        let (top, left) = (merged / per_row * merge, merged % per_row * merge);
+        (0..merge * merge).map(move |inner| [top + inner / merge, left + inner % merge])
+    })
+}
+
+/// Rotary angles `[p, head_dim / 2]` of the patches, fp32: rows turn one half, columns the other.
+pub(super) fn rotary_angles(config: &VisionConfig, grids: &[ImageGrid], device: Device) -> Tensor {
+    let quarter = config.hidden_size / config.num_heads / 4;
+    let frequencies = rotary_frequencies(config.rope_theta, quarter, Device::Cpu);
+    let places: Vec<f32> = grids
+        .iter()
+        .flat_map(|&grid| patch_places(grid, config.spatial_merge_size as usize))
+        .flatten()
+        .map(|place| place as f32)
+        .collect();
+    let places_p2 = Tensor::from_slice(&places).view([-1, 2]);
+    (places_p2.unsqueeze(2) * frequencies).flatten(1, 2).to_device(device)
+}
+
+/// Rotary embedding of angles `[p, head_dim / 2]`, fp32 whatever the weights are.
+pub(super) fn rotary(angles_pd: &Tensor) -> Rotary {
+    Rotary::from_angles(angles_pd, Kind::Float)
+}
+
+/// The images of a batch as segments of its patches.
+pub(super) fn image_segments(grids: &[ImageGrid], kind: Kind, device: Device) -> Segments {
+    let lengths: Vec<i64> = grids.iter().map(|grid| (grid.rows * grid.columns) as i64).collect();
+    Segments::new(&lengths, kind, device)
+}
+
+/// Attention of patches to those of their segment.
+pub(super) struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: i64,
+}
+
+impl Attention {
+    pub(super) fn new(source: &mut dyn ParamSource, name: &str, config: &VisionConfig) -> Self {
+        let width = config.hidden_size;
+        Self {
+            qkv: Linear::new(source, &format!("{name}.qkv"), width, 3 * width, Bias::Yes),
+            proj: Linear::new(source, &format!("{name}.proj"), width, width, Bias::Yes),
+            heads: config.num_heads,
+        }
+    }
+
+    pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &Segments) -> Tensor {
+        let qkv_p3hd = self.qkv.forward(x_pd).view([x_pd.size()[0], 3, self.heads, -1]);
+        let q_phd = rotary.apply(&qkv_p3hd.select(1, 0));
+        let k_phd = rotary.apply(&qkv_p3hd.select(1, 1));
+        let out_phd = segments.attend(&q_phd, &k_phd, &qkv_p3hd.select(1, 2), false);
+        self.proj.forward(&out_phd.flatten(1, 2))
+    }
+}
+
+/// Joins neighbouring patches to one token of the decoder: norm, concatenate, two linear maps with GELU between.
+pub(super) struct Merger {
+    norm: Norm,
+    /// Width that the norm sees: of one patch, or of the concatenated ones.
+    norm_width: i64,
+    mlp: PlainMlp,
+    merged_width: i64,
+}
+
+impl Merger {
+    /// `names` are those of the two linear maps.
+    pub(super) fn new(
+        source: &mut dyn ParamSource,
+        norm: Norm,
+        norm_width: i64,
+        names: [&str; 2],
+        config: &VisionConfig,
+    ) -> Self {
+        let merged_width = config.merged_width();
+        let widths = [merged_width, merged_width, config.out_hidden_size];
+        Self { norm, norm_width, mlp: PlainMlp::new(source, names, widths, Activation::Gelu), merged_width }
+    }
+
+    pub(super) fn forward(&self, x_pd: &Tensor) -> Tensor {
+        let normed = self.norm.forward(&x_pd.view([-1, self.norm_width]));
+        self.mlp.forward(&normed.view([-1, self.merged_width]))
+    }
+}
