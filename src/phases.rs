@@ -60,14 +60,16 @@ impl<'a> RecipePhases<'a> {
         let samples = self.dataset(&phase.data, &phase.forms, seed)?.samples;
         let curriculum = reft_curriculum::build(&phase.curriculum, samples, seed.at("curriculum"))
             .map_err(|e| StageError::other(format!("curriculum of phase `{}`", phase.name), e))?;
+        let reward = Rubric::from_recipe(&phase.reward, Some(policy.processor().budget()))
+            .map_err(|e| StageError::other(format!("reward of phase `{}`", phase.name), e))?;
         Ok(Stages::Rl(RlStages {
             steps: phase.steps,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(seed),
             curriculum,
             rollout: Box::new(GenerationEngine::default()),
-            reward: Box::new(Rubric::paper(&phase.reward, Some(policy.processor().budget()))),
-            advantage: advantage::build(&phase.advantage),
+            reward: Box::new(reward),
+            advantage: advantage::build(&phase.advantage, &phase.reward),
             filters: vec![reft_curriculum::filter::build(&phase.filter)],
             optimizer: Box::new(GrpoOptimizer::new(phase, policy)),
         }))

@@ -7,8 +7,11 @@ use reft_core::{
     Completion, FinishReason, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, Sample, SampleId,
     Task,
 };
-use reft_reward::RewardName;
-use serde::{Deserialize, Serialize};
+use reft_reward::{
+    RewardName,
+    peers::{PeerReward, PeerRow},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
@@ -40,10 +43,8 @@ pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSum
     for (place, mut row) in table::read(input)? {
         match score_row(&row, &place.to_string(), reward) {
             Ok(score) => {
-                scores.push(f64::from(score));
-                // Through text, so that 0.2 stays 0.2 and does not become 0.20000000298023224.
-                let shortest: f64 = score.to_string().parse().unwrap_or(f64::from(score));
-                row.insert("score".to_owned(), shortest.into());
+                scores.push(score);
+                row.insert("score".to_owned(), score.into());
                 row.remove("error");
             }
             Err(error) => {
@@ -69,8 +70,8 @@ pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSum
 struct ScoreRow {
     completion: Option<Value>,
     solution: Option<Value>,
-    task: Option<Task>,
-    form: Option<Form>,
+    task: Option<Value>,
+    form: Option<Value>,
     #[serde(default)]
     finish_reason: Option<FinishReason>,
     kwargs: Option<Kwargs>,
@@ -81,6 +82,8 @@ struct ScoreRow {
 struct Kwargs {
     /// `[width, height]` of the original image, to convert boxes by.
     image_size: Option<[u32; 2]>,
+    /// Images, rows and columns of patches that the model sees, 14 pixels each: for VLM-R1's overlap.
+    image_grid_thw: Option<[u32; 3]>,
     /// The frame of the solution's box.
     box_frame: Option<reft_core::BoxFrame>,
     /// Settings of the reward, as under `[phase.reward]` of a recipe.
@@ -88,12 +91,20 @@ struct Kwargs {
     reward: Option<RewardConfig>,
 }
 
-fn score_row(row: &Row, id: &str, reward: RewardName) -> Result<f32, String> {
+/// Side of a patch, in pixels (Qwen2.5-VL).
+const PATCH: u32 = 14;
+/// The tags that a completion may have. Without any of them, `math_equal` takes the whole completion for the answer.
+const TAGS: [&str; 4] = ["<think>", "</think>", "<answer>", "</answer>"];
+
+fn score_row(row: &Row, id: &str, reward: RewardName) -> Result<f64, String> {
     let row = ScoreRow::deserialize(Value::Object(row.clone())).map_err(|error| error.to_string())?;
     let kwargs = row.kwargs.unwrap_or_default();
     let completion = text("completion", row.completion.as_ref())?;
     let solution = text("solution", row.solution.as_ref())?;
-    let (task, form) = meaning(reward, row.task, row.form)?;
+    if let RewardName::Peer(reward) = reward {
+        return score_peer(reward, &completion, &solution, &kwargs);
+    }
+    let (task, form) = meaning(reward, known(row.task)?, known(row.form)?)?;
     let image = kwargs.image_size.map(|[width, height]| {
         Part::Image(ImageRef {
             // Scoring reads the size alone.
@@ -112,12 +123,29 @@ fn score_row(row: &Row, id: &str, reward: RewardName) -> Result<f32, String> {
         box_frame: kwargs.box_frame.unwrap_or_default(),
         parent: None,
     };
+    let bare = reward == RewardName::MathEqual && !TAGS.iter().any(|tag| completion.contains(tag));
+    let completion = if bare { format!("<answer>{completion}</answer>") } else { completion };
     let completion = Completion {
         finish: row.finish_reason.unwrap_or(FinishReason::Stop),
         ..Completion::from_text(completion)
     };
     let reward = reward.build(&kwargs.reward.unwrap_or_default(), None);
-    reward.score(&sample, &completion).map_err(|error| error.to_string())
+    let score = reward.score(&sample, &completion).map_err(|error| error.to_string())?;
+    // Through text, so that 0.2 stays 0.2 and does not become 0.20000000298023224.
+    Ok(score.to_string().parse().unwrap_or(f64::from(score)))
+}
+
+fn score_peer(reward: PeerReward, completion: &str, solution: &str, kwargs: &Kwargs) -> Result<f64, String> {
+    let row = PeerRow {
+        completion,
+        solution,
+        image: kwargs.image_size.map(|[width, height]| ImageSize { width, height }),
+        model_input: kwargs.image_grid_thw.map(|[_, rows, columns]| ImageSize {
+            width: columns.saturating_mul(PATCH),
+            height: rows.saturating_mul(PATCH),
+        }),
+    };
+    reward.score(&row).map_err(|raises| raises.to_string())
 }
 
 /// Solutions are often stored as bare numbers.
@@ -132,10 +160,15 @@ fn text(name: &str, value: Option<&Value>) -> Result<String, String> {
     }
 }
 
+/// A task or form of ours; other projects' rows may have their own.
+fn known<T: DeserializeOwned>(value: Option<Value>) -> Result<Option<T>, String> {
+    value.map_or(Ok(None), |value| serde_json::from_value(value).map_err(|error| error.to_string()))
+}
+
 /// The task and form of a row: its own, else what the reward is for.
 fn meaning(reward: RewardName, task: Option<Task>, form: Option<Form>) -> Result<(Task, Form), String> {
     let (implied_task, implied_form) = match reward {
-        RewardName::Paper | RewardName::Accuracy | RewardName::Format => (None, None),
+        RewardName::Paper | RewardName::Accuracy | RewardName::Format | RewardName::Peer(_) => (None, None),
         RewardName::YesNo => (Some(Task::Math), Some(Form::Binary)),
         RewardName::Letters => (Some(Task::Classification), Some(Form::Choice)),
         RewardName::ClassIou => (Some(Task::Classification), None),
@@ -156,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    fn one(row: Value, reward: &str) -> Result<f32, String> {
+    fn one(row: Value, reward: &str) -> Result<f64, String> {
         score_row(row.as_object().unwrap(), "line 1", reward.parse().unwrap())
     }
 
@@ -171,7 +204,22 @@ mod tests {
                 "math_equal",
                 1.0,
             ),
+            // A bare answer, as data sets of mathematics store them.
+            (json!({"completion": "\\frac{1}{2}", "solution": "0.5"}), "math_equal", 1.0),
+            (json!({"completion": "<think>12</think>", "solution": "12"}), "math_equal", 0.0),
             (json!({"completion": answer("yes"), "solution": "yes"}), "yes_no", 1.0),
+            // Peers' rewards see the solution's tags, and need no task.
+            (
+                json!({"completion": answer("5"), "solution": "<answer>5</answer>", "task": "their own"}),
+                "r1v.accuracy_reward#no_symbolic",
+                1.0,
+            ),
+            (
+                json!({"completion": answer("[10,20,110,220]"), "solution": "<answer>[10,20,110,220]</answer>",
+                       "kwargs": {"image_size": [560, 420], "image_grid_thw": [1, 60, 80], "task": "x"}}),
+                "vlm_r1.qwen.iou_reward",
+                0.193_317_422_434_367_53,
+            ),
             (json!({"completion": answer("cat, dog"), "solution": "dog"}), "class_iou", 0.5),
             (json!({"completion": answer("[0,0,2,2]"), "solution": [1, 0, 3, 2]}), "box_iou", 1.0 / 3.0),
             (json!({"completion": answer("12"), "solution": "12", "task": "math"}), "paper", 2.0),
@@ -197,7 +245,7 @@ mod tests {
         ];
         for (row, reward, expected) in cases {
             let got = one(row.clone(), reward).unwrap();
-            assert!((got - expected).abs() < 1e-6, "{reward} {row}: {got}");
+            assert!((got - expected).abs() < 1e-7, "{reward} {row}: {got}");
         }
     }
 
@@ -208,6 +256,11 @@ mod tests {
             (json!({"completion": "1"}), "math_equal", "no `solution`"),
             (json!({"completion": 3, "solution": "1"}), "math_equal", "`completion` is not text"),
             (json!({"completion": "1", "solution": "1"}), "paper", "no `task` (detection"),
+            (
+                json!({"completion": "1", "solution": "1"}),
+                "vlm_r1.internvl.iou_reward",
+                "raises here: the solution has no answer block",
+            ),
             (
                 json!({"completion": "1", "solution": "x", "task": "detection"}),
                 "accuracy",

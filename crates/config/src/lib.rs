@@ -53,7 +53,7 @@ pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
 pub use stages::{
-    AdvantageConfig, CurriculumConfig, DetectionReward, FilterConfig, JudgeConfig, LossScale,
-    OptimizerConfig, PartialCredit, RewardConfig, SamplingConfig, Schedule, StageConfig, TrainableConfig,
-    WithForm,
+    AdvantageConfig, CosineConfig, CurriculumConfig, DetectionReward, FilterConfig, JudgeConfig,
+    LengthConfig, LossScale, OptimizerConfig, PartialCredit, RepetitionConfig, RewardConfig, SamplingConfig,
+    Schedule, StageConfig, TrainableConfig, WithForm,
 };

@@ -1,5 +1,7 @@
 //! The settings of the stages that phases are made of.
 
+use std::collections::BTreeMap;
+
 use reft_core::{Form, SamplingParams, Seed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,6 +87,17 @@ pub struct RewardConfig {
     pub partial: PartialCredit,
     /// The frame of the boxes that the model writes.
     pub answer_frame: FrameName,
+    /// Pay accuracy only where the format is kept.
+    pub format_first: bool,
+    /// How the length of a completion is paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<LengthConfig>,
+    /// A penalty for repeated phrases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<RepetitionConfig>,
+    /// Other projects' rewards by name, with their weights.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<String, f32>,
 }
 
 impl Default for RewardConfig {
@@ -96,8 +109,81 @@ impl Default for RewardConfig {
             iou_threshold: 0.5,
             partial: PartialCredit::Subset,
             answer_frame: FrameName::default(),
+            format_first: false,
+            length: None,
+            repetition: None,
+            peers: BTreeMap::new(),
         }
     }
+}
+
+/// How the length of a completion is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LengthConfig {
+    /// A punishment that grows over the last tokens (DAPO).
+    Overlong {
+        /// Tokens at which it is -1.
+        max_tokens: usize,
+        /// Tokens before that over which it grows.
+        buffer_tokens: usize,
+        /// Weight of the part.
+        #[serde(default = "one")]
+        weight: f32,
+    },
+    /// Accuracy by a cosine of the length (Yeo et al. 2025).
+    Cosine(CosineConfig),
+}
+
+/// The ends of the cosine length reward.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CosineConfig {
+    /// Tokens at which a completion is long.
+    pub max_tokens: usize,
+    /// What a right answer of no tokens would earn.
+    #[serde(default = "one")]
+    pub right_short: f32,
+    /// What a long right answer earns.
+    #[serde(default = "CosineConfig::half")]
+    pub right_long: f32,
+    /// What a wrong answer of no tokens would earn.
+    #[serde(default = "CosineConfig::minus_half")]
+    pub wrong_short: f32,
+    /// What a long wrong answer earns.
+    #[serde(default)]
+    pub wrong_long: f32,
+}
+
+impl CosineConfig {
+    fn half() -> f32 {
+        0.5
+    }
+    fn minus_half() -> f32 {
+        -0.5
+    }
+}
+
+/// A penalty for repeated phrases: `unique / all - 1`, -1 to 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepetitionConfig {
+    /// Words that make a phrase.
+    #[serde(default = "RepetitionConfig::six")]
+    pub words: usize,
+    /// Weight of the part.
+    #[serde(default = "one")]
+    pub weight: f32,
+}
+
+impl RepetitionConfig {
+    fn six() -> usize {
+        6
+    }
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// How open detection pays.
@@ -132,6 +218,19 @@ pub enum AdvantageConfig {
     DrGrpo,
     /// `r - mean of the others` (RLOO).
     Rloo,
+    /// `(r - mean) / std` over all completions of a step (REINFORCE++).
+    ReinforcePlusPlus,
+    /// `r - group mean`, divided by its standard deviation over the step (REINFORCE++ with baseline).
+    ReinforcePlusPlusBaseline,
+    /// Each part of the reward normalised in its group, then summed (GDPO).
+    Gdpo,
+    /// The expected advantage over all subsets of `k` answers, of which one must be right (pass@k training).
+    PassAtK {
+        /// Size of the subsets, at most the group size.
+        k: usize,
+        /// The reward from which on an answer is right.
+        right_from: f32,
+    },
 }
 
 #[expect(clippy::derivable_impls, reason = "schemars and serde want the variants bare")]

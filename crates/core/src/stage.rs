@@ -101,10 +101,18 @@ pub trait Reward: Send + Sync {
     }
 }
 
-/// Turns the rewards of a group into advantages.
+/// Turns rewards into advantages.
 pub trait AdvantageEstimator: Send + Sync {
-    /// `[G]` rewards to `[G]` advantages.
+    /// `[G]` rewards of one group to `[G]` advantages.
     fn advantages(&self, rewards: &[f32]) -> Vec<f32>;
+
+    /// Rewards of every group of a step to advantages, called once a step. The default takes the totals group by group;
+    /// estimators that compare groups, or the parts of rewards, replace it.
+    fn step_advantages(&self, groups: &[Vec<RewardParts>]) -> Vec<Vec<f32>> {
+        let totals =
+            |rewards: &Vec<RewardParts>| rewards.iter().map(|reward| reward.total).collect::<Vec<_>>();
+        groups.iter().map(|rewards| self.advantages(&totals(rewards))).collect()
+    }
 }
 
 /// Decides whether a group is trained on. The reason becomes a column on disk and a counter in the metrics.

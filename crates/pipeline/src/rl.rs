@@ -99,12 +99,13 @@ fn score<P: ?Sized>(stages: &RlStages<P>, groups: Vec<Group>) -> Result<Vec<Scor
         same_length("rewards", reward.name(), rewards.len(), group)?;
         Ok(rewards)
     })?;
+    let mut advantages = stages.advantage.step_advantages(&rewards).into_iter();
     groups
         .into_iter()
         .zip(rewards)
         .map(|(group, rewards)| {
-            let totals: Vec<f32> = rewards.iter().map(|reward| reward.total).collect();
-            let advantages = stages.advantage.advantages(&totals);
+            // A group that the estimator forgot has no advantages, which the next line reports.
+            let advantages = advantages.next().unwrap_or_default();
             same_length("advantages", "the estimator", advantages.len(), &group)?;
             Ok(ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit })
         })

@@ -44,7 +44,9 @@ mod format;
 pub mod math;
 mod mathematics;
 mod named;
+pub mod peers;
 mod rubric;
+pub mod shape;
 mod text;
 
 pub use accuracy::Accuracy;

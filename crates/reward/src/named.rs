@@ -8,6 +8,7 @@ use reft_core::{PixelBudget, Reward};
 use crate::{
     Accuracy, BinaryAccuracy, ChoiceAccuracy, ClassIou, DetectionAccuracy, Format, MathAccuracy, Rubric,
     TextAccuracy,
+    peers::{PeerReward, PeerStage},
 };
 
 /// A reward of this crate.
@@ -33,19 +34,21 @@ pub enum RewardName {
     MathEqual,
     /// Equality as text.
     TextEqual,
+    /// Another project's, as it behaves.
+    Peer(PeerReward),
 }
 
 /// A name that no reward has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no reward is called `{name}`; choose one of {}", RewardName::ALL.map(RewardName::as_str).join(", "))]
+#[error("no reward is called `{name}`; choose one of {}", RewardName::all().map(RewardName::as_str).collect::<Vec<_>>().join(", "))]
 pub struct UnknownReward {
     /// What was asked for.
     pub name: String,
 }
 
 impl RewardName {
-    /// Every reward.
-    pub const ALL: [Self; 10] = [
+    /// Our own rewards.
+    pub const OWN: [Self; 10] = [
         Self::Paper,
         Self::Accuracy,
         Self::Format,
@@ -57,6 +60,11 @@ impl RewardName {
         Self::MathEqual,
         Self::TextEqual,
     ];
+
+    /// Every reward, our own first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::OWN.into_iter().chain(PeerReward::all().map(Self::Peer))
+    }
 
     /// The name as it is typed.
     pub fn as_str(self) -> &'static str {
@@ -71,6 +79,7 @@ impl RewardName {
             Self::BoxThreshold => "box_threshold",
             Self::MathEqual => "math_equal",
             Self::TextEqual => "text_equal",
+            Self::Peer(reward) => reward.as_str(),
         }
     }
 
@@ -88,6 +97,7 @@ impl RewardName {
             Self::BoxThreshold => Box::new(detection(DetectionReward::Threshold)),
             Self::MathEqual => Box::new(MathAccuracy),
             Self::TextEqual => Box::new(TextAccuracy),
+            Self::Peer(reward) => Box::new(PeerStage { reward, budget }),
         }
     }
 }
@@ -96,8 +106,7 @@ impl FromStr for RewardName {
     type Err = UnknownReward;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
+        Self::all()
             .find(|reward| reward.as_str() == name)
             .ok_or_else(|| UnknownReward { name: name.to_owned() })
     }
@@ -115,10 +124,15 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in RewardName::ALL {
+        for name in RewardName::all() {
             assert_eq!(name.as_str().parse(), Ok(name));
         }
         let error = "acuracy".parse::<RewardName>().unwrap_err().to_string();
-        assert!(error.contains("`acuracy`") && error.contains("paper, accuracy"), "{error}");
+        assert!(
+            error.contains("`acuracy`")
+                && error.contains("paper, accuracy")
+                && error.contains("r1v.format_reward"),
+            "{error}"
+        );
     }
 }

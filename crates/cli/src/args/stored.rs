@@ -32,13 +32,16 @@ pub(crate) struct GradeArgs {
 Examples:
   reft score --reward math_equal --input answers.jsonl --output scored.jsonl
   reft score --reward paper --input answers.jsonl --output scored.jsonl
+  reft score --reward r1v.accuracy_reward --input answers.jsonl --output scored.jsonl
 
 A row: {\"completion\", \"solution\"}, optionally \"task\" (detection, classify, math, vqa),
 \"form\" (binary, choice, open), \"finish_reason\" (stop, length) and \"kwargs\": \"image_size\" [width, height],
-\"box_frame\" of the solution, \"reward\" with settings as under [phase.reward] of a recipe.
+\"box_frame\" of the solution, \"reward\" with settings as under [phase.reward] of a recipe,
+\"image_grid_thw\" for vlm_r1.qwen.iou_reward. math_equal also takes bare answers without tags.
 The output has each row with \"score\"; where none can be computed it is null and \"error\" says why.")]
 pub(crate) struct ScoreArgs {
-    /// The reward: paper, accuracy, format, yes_no, letters, class_iou, box_iou, box_threshold, math_equal, text_equal.
+    /// The reward: paper, accuracy, format, yes_no, letters, class_iou, box_iou, box_threshold, math_equal, text_equal,
+    /// or another project's as it behaves (r1v.*, visual_rft.*, vlm_r1.*, curr_reft.*, easyr1.*); a wrong name lists all.
     #[arg(long, value_name = "NAME")]
     pub(crate) reward: RewardName,
     /// Completions with solutions: `.jsonl` or `.parquet`.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{At, is_plain_name};
 use crate::{
-    CurriculumConfig, EvalPhase, GrpoPhase, OptimizerConfig, PhaseConfig, Recipe, RejectPhase, RewardConfig,
-    SamplingConfig, SftPhase, TrainableConfig, WithForm, nearest::suggestion,
+    AdvantageConfig, CurriculumConfig, EvalPhase, GrpoPhase, LengthConfig, OptimizerConfig, PhaseConfig,
+    Recipe, RejectPhase, RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, TrainableConfig, WithForm,
+    nearest::suggestion,
 };
 
 /// Checks phase `i` of the recipe.
@@ -35,6 +36,11 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         "must be at least 2: a completion is compared with the others of its group".to_owned()
     });
     check_reward(&phase.reward, &mut at.at("reward"));
+    if let AdvantageConfig::PassAtK { k, right_from } = phase.advantage {
+        let mut at = at.at("advantage");
+        at.in_range(k as f64, 1.0..=phase.sampling.group_size as f64, "k", "from 1 to `sampling.group_size`");
+        at.in_range(f64::from(right_from), f64::MIN..=f64::MAX, "right_from", "finite");
+    }
     check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
     match &phase.curriculum {
@@ -136,10 +142,40 @@ fn check_reward(reward: &RewardConfig, at: &mut At<'_>) {
     let (accuracy, format) = (f64::from(reward.accuracy), f64::from(reward.format));
     at.in_range(accuracy, 0.0.., "accuracy", "0 or above");
     at.in_range(format, 0.0.., "format", "0 or above");
-    at.require(accuracy != 0.0 || format != 0.0, "", || {
-        "`accuracy` and `format` are both 0: nothing would be paid".to_owned()
+    at.require(accuracy != 0.0 || format != 0.0 || !reward.peers.is_empty(), "", || {
+        "`accuracy` and `format` are both 0, and `peers` names nothing: nothing would be paid".to_owned()
     });
     at.in_range(reward.iou_threshold, 0.0..1.0, "iou_threshold", "at least 0 and below 1");
+    for (name, &weight) in &reward.peers {
+        at.in_range(f64::from(weight), f64::MIN_POSITIVE.., &format!("peers.\"{name}\""), "above 0");
+    }
+    if let Some(RepetitionConfig { words, weight }) = reward.repetition {
+        let mut at = at.at("repetition");
+        at.at_least_one(words as u64, "words");
+        at.in_range(f64::from(weight), 0.0.., "weight", "0 or above");
+    }
+    match reward.length {
+        None => {}
+        Some(LengthConfig::Overlong { max_tokens, buffer_tokens, weight }) => {
+            let mut at = at.at("length");
+            at.in_range(
+                buffer_tokens as f64,
+                1.0..=max_tokens as f64,
+                "buffer_tokens",
+                "from 1 to `max_tokens`",
+            );
+            at.in_range(f64::from(weight), 0.0.., "weight", "0 or above");
+        }
+        Some(LengthConfig::Cosine(cosine)) => {
+            let mut at = at.at("length");
+            at.at_least_one(cosine.max_tokens as u64, "max_tokens");
+            let right = cosine.right_short.min(cosine.right_long);
+            at.require(right > cosine.wrong_short.max(cosine.wrong_long), "", || {
+                "a wrong answer would earn as much as a right one; raise `right_short` and `right_long`"
+                    .to_owned()
+            });
+        }
+    }
 }
 
 fn check_optimizer(optimizer: &OptimizerConfig, at: &mut At<'_>) {

@@ -24,6 +24,13 @@ pub(super) fn equal(gold: &Node, answer: &Node) -> bool {
     same(gold, answer, &mut Budget::new()).unwrap_or(false)
 }
 
+/// Whether two values differ by exactly nothing: no rounding of decimals, no percent signs, no names.
+pub(super) fn identical(a: &Node, b: &Node) -> bool {
+    let mut budget = Budget::new();
+    let values = normal(a, &mut budget).and_then(|exact| Ok((exact, normal(b, &mut budget)?)));
+    values.is_ok_and(|exact| values_equal((a, &exact.0), (b, &exact.1), &mut budget).unwrap_or(false))
+}
+
 fn same(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool, Refusal> {
     budget.spend(10)?;
     let (gold, answer) = match (gold.is_equation(), answer.is_equation()) {

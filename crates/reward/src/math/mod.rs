@@ -58,6 +58,39 @@ pub fn equal(gold: &str, answer: &str) -> bool {
     }
 }
 
+/// A text that was read as mathematics, for rewards that find their answers by other rules.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading(node::Node);
+
+/// Reads a text that holds nothing but the answer.
+pub(crate) fn read(text: &str) -> Option<Reading> {
+    parse::parse(clean::unwrap(text)).ok().map(Reading)
+}
+
+/// A text that equals nothing but itself, spaces aside.
+pub(crate) fn opaque(text: &str) -> Reading {
+    Reading(node::Node::Symbol(text.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// The set of what several texts hold; sets among them are opened.
+pub(crate) fn set_of(members: impl IntoIterator<Item = Reading>) -> Reading {
+    let open = |Reading(member)| match member {
+        node::Node::Set(members) => members,
+        member => vec![member],
+    };
+    Reading(node::Node::Set(members.into_iter().flat_map(open).collect()))
+}
+
+/// [`equal`] of two readings.
+pub(crate) fn readings_equal(gold: &Reading, answer: &Reading) -> bool {
+    compare::equal(&gold.0, &answer.0)
+}
+
+/// Whether two readings are the same value, without any leniency.
+pub(crate) fn readings_identical(a: &Reading, b: &Reading) -> bool {
+    compare::identical(&a.0, &b.0)
+}
+
 /// Why a text has no value that could be compared. Never shown: it only makes two answers unequal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
