@@ -68,7 +68,8 @@ impl<'a> RecipePhases<'a> {
             rollout: Box::new(GenerationEngine::default()),
             reward: Box::new(Rubric::paper(&phase.reward, Some(policy.processor().budget()))),
             advantage: advantage::build(&phase.advantage),
-            filters: vec![reft_curriculum::filter::build(&phase.filter)],
+            filters: reft_curriculum::filter::build(&phase.filter),
+            refill: reft_curriculum::refill::build(&phase.filter.refill),
             optimizer: Box::new(GrpoOptimizer::new(phase, policy)),
         }))
     }

@@ -31,8 +31,10 @@
 //! # Ok::<(), reft_config::ConfigError>(())
 //! ```
 
+mod curriculum;
 mod data;
 mod error;
+mod filter;
 mod layers;
 mod model;
 mod nearest;
@@ -45,15 +47,19 @@ mod stages;
 mod structure;
 mod validate;
 
+pub use curriculum::{
+    AdaRftConfig, ArmKey, CurriculumConfig, LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig,
+    SecConfig, StageConfig, StageOrder, StagedConfig,
+};
 pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomain, TaskName};
 pub use error::{ConfigError, Problem};
+pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use layers::Resolved;
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
 pub use stages::{
-    AdvantageConfig, CurriculumConfig, DetectionReward, FilterConfig, JudgeConfig, LossScale,
-    OptimizerConfig, PartialCredit, RewardConfig, SamplingConfig, Schedule, StageConfig, TrainableConfig,
-    WithForm,
+    AdvantageConfig, DetectionReward, JudgeConfig, LossScale, OptimizerConfig, PartialCredit, RewardConfig,
+    SamplingConfig, Schedule, TrainableConfig, WithForm,
 };

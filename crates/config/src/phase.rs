@@ -12,6 +12,7 @@ use crate::{
 /// One phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "a recipe has a handful of phases")]
 pub enum PhaseConfig {
     /// Supervised fine-tuning.
     Sft(SftPhase),

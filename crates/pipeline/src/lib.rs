@@ -30,6 +30,7 @@
 //!         reward: Box::new(ToyReward),
 //!         advantage: Box::new(AboveMean),
 //!         filters: Vec::new(),
+//!         refill: None,
 //!         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
 //!     }))
 //! });
@@ -54,6 +55,7 @@ mod chunk;
 mod context;
 mod error;
 mod eval;
+mod fill;
 mod metrics;
 mod observer;
 mod parallel;

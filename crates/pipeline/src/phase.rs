@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use reft_core::{
-    AdvantageEstimator, Benchmark, Curriculum, Demonstration, GroupFilter, Judge, PolicyOptimizer, Reward,
-    RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
+    AdvantageEstimator, Benchmark, Curriculum, Demonstration, GroupFilter, Judge, PolicyOptimizer, Refill,
+    Reward, RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
 };
 
 /// Makes the stages of each phase, lazily: a phase may need what an earlier one left in the store.
@@ -108,6 +108,8 @@ pub struct RlStages<P: ?Sized> {
     pub advantage: Box<dyn AdvantageEstimator>,
     /// Asked in order; the first one to reject a group gives the reason.
     pub filters: Vec<Box<dyn GroupFilter>>,
+    /// Asks more questions to make up for rejected groups; none asks `prompts_per_step` once.
+    pub refill: Option<Box<dyn Refill>>,
     /// Moves the weights.
     pub optimizer: Box<dyn PolicyOptimizer<P>>,
 }

@@ -5,4 +5,5 @@ mod failures;
 mod interrupt;
 mod kill;
 mod learning;
+mod refill;
 mod toy;
