@@ -40,6 +40,7 @@ mod model;
 mod nearest;
 mod node;
 mod phase;
+mod preflight;
 mod prompt;
 mod recipe;
 mod schema;
@@ -57,6 +58,7 @@ pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, Refil
 pub use layers::Resolved;
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
+pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
 pub use stages::{

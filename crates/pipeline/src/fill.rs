@@ -86,7 +86,10 @@ fn answer<P: ?Sized>(
 }
 
 /// Rewards and advantages of every group.
-fn score<P: ?Sized>(stages: &RlStages<P>, groups: Vec<Group>) -> Result<Vec<ScoredGroup>, StageError> {
+pub(crate) fn score<P: ?Sized>(
+    stages: &RlStages<P>,
+    groups: Vec<Group>,
+) -> Result<Vec<ScoredGroup>, StageError> {
     let reward = stages.reward.as_ref();
     let rewards = parallel::try_map(&groups, |group| {
         let rewards = reward.score_group(group)?;

@@ -7,6 +7,8 @@ use reft_core::{
     Reward, RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
 };
 
+use crate::Preflight;
+
 /// Makes the stages of each phase, lazily: a phase may need what an earlier one left in the store.
 pub trait PhaseBuilder<P: ?Sized> {
     /// The names of all phases in order. Unique: they are keys on disk and in seeds.
@@ -110,6 +112,8 @@ pub struct RlStages<P: ?Sized> {
     pub filters: Vec<Box<dyn GroupFilter>>,
     /// Asks more questions to make up for rejected groups; none asks `prompts_per_step` once.
     pub refill: Option<Box<dyn Refill>>,
+    /// What is checked before the first step; none checks nothing.
+    pub preflight: Option<Preflight>,
     /// Moves the weights.
     pub optimizer: Box<dyn PolicyOptimizer<P>>,
 }

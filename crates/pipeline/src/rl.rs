@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     RlStages,
     context::{Context, Stopwatch, check_finite},
-    fill, metrics,
+    fill, metrics, preflight,
 };
 
 /// All steps of the phase, from its start or from `resumed` on.
@@ -22,9 +22,11 @@ pub(crate) fn run<P: Checkpointed>(
     stages: &mut RlStages<P>,
     resumed: Option<&Checkpoint>,
 ) -> Result<(), StageError> {
-    match resumed {
-        Some(checkpoint) => restore(stages, checkpoint)?,
-        None => stages.optimizer.begin_phase(policy)?,
+    if let Some(checkpoint) = resumed {
+        restore(stages, checkpoint)?;
+    } else {
+        preflight::check(ctx, policy, stages)?;
+        stages.optimizer.begin_phase(policy)?;
     }
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.

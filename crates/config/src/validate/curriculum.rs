@@ -1,23 +1,9 @@
 //! Checks of curricula.
 
-use std::path::PathBuf;
-
 use super::{At, phase::check_forms};
 use crate::{
-    AdaRftConfig, CurriculumConfig, PhaseConfig, PoolsConfig, PtstConfig, SecConfig, StageConfig, StageOrder,
-    StagedConfig,
+    AdaRftConfig, CurriculumConfig, PoolsConfig, PtstConfig, SecConfig, StageConfig, StageOrder, StagedConfig,
 };
-
-/// The file that a phase's curriculum reads, if any; its key is `curriculum.difficulty`.
-pub(super) fn path(phase: &PhaseConfig) -> Option<&PathBuf> {
-    match phase {
-        PhaseConfig::Grpo(phase) => match &phase.curriculum {
-            CurriculumConfig::AdaRft(config) => config.difficulty.as_ref(),
-            _ => None,
-        },
-        PhaseConfig::Sft(_) | PhaseConfig::Reject(_) | PhaseConfig::Eval(_) => None,
-    }
-}
 
 pub(super) fn check(curriculum: &CurriculumConfig, at: &mut At<'_>) {
     match curriculum {

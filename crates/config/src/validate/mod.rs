@@ -39,7 +39,7 @@ impl Recipe {
             paths.push((format!("data.{name}.{key}"), path));
         }
         for phase in &self.phase {
-            if let Some(path) = curriculum::path(phase) {
+            if let Some(path) = phase.difficulty_file() {
                 paths.push((format!("phase.{}.curriculum.difficulty", phase.name()), path));
             }
         }

@@ -5,12 +5,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use reft_core::{
     Curriculum, GroupFilter, Sample, SamplingParams, ScoredGroup, Seed, StageError, Stateful, Verdict,
 };
-use reft_pipeline::{Observer, Outcome, Phase, Stages};
+use reft_pipeline::{Outcome, Phase, Stages};
 use reft_store::{RunReader, read_rows};
 use reft_testkit::{AskAgain, RoundRobin, TablePolicy, ToyGrpo, sums};
 use serde_json::Value;
 
-use crate::toy::{self, rl_stages};
+use crate::{
+    interrupt::StopAfter,
+    toy::{self, rl_stages},
+};
 
 /// Groups of two before step 10, of eight from then on.
 struct GrowingGroups {
@@ -104,18 +107,6 @@ fn a_question_that_comes_again_in_a_step_gets_other_answers() {
     assert_eq!((questions.len(), questions[0], questions[1]), (4, questions[2], questions[3]));
     assert_ne!(groups[0], groups[2]);
     assert_ne!(groups[1], groups[3]);
-}
-
-/// Asks to stop after so many progress reports.
-struct StopAfter(usize);
-
-impl Observer for StopAfter {
-    fn progress(&mut self, _done: usize, _total: usize) {
-        self.0 = self.0.saturating_sub(1);
-    }
-    fn should_stop(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         advantage: Box::new(AboveMean),
         filters: vec![Box::new(SkipEqual::default())],
         refill: None,
+        preflight: None,
         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
     }
 }
