@@ -12,7 +12,7 @@ use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{EvalStages, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
 use reft_reject::{BestOf, RuleJudge, from_kept};
-use reft_reward::{Accuracy, Format, Rubric, advantage};
+use reft_reward::{Accuracy, Format, Rubric, advantage, solution};
 use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
 use reft_vlm::Vlm;
@@ -174,7 +174,7 @@ fn spread(samples: &[Arc<Sample>], n: usize) -> impl Iterator<Item = &Arc<Sample
 /// The solution as the model would write it. A box keeps its numbers and takes the frame that the model answers in.
 fn written(sample: &Sample, reward: &RewardConfig) -> Demonstration {
     let sample = Sample { box_frame: reward.answer_frame.0, ..sample.clone() };
-    let completion = format!("<think>This is known.</think><answer>{}</answer>", sample.solution);
+    let completion = format!("<think>This is known.</think><answer>{}</answer>", solution(&sample));
     Demonstration { sample: Arc::new(sample), completion }
 }
 

@@ -36,9 +36,9 @@ impl Default for FilterConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BandConfig {
-    /// Smallest mean accuracy, 0 to 1. The paper: 0.25.
+    /// Smallest mean accuracy, 0 to 1; 0.25 and 0.75 are balanced around one half.
     pub low: f64,
-    /// Largest mean accuracy, 0 to 1. The paper: 0.75.
+    /// Largest mean accuracy, 0 to 1.
     pub high: f64,
 }
 

@@ -17,9 +17,8 @@ pub(crate) fn by_form(pool: &[Arc<Sample>]) -> Vec<f64> {
     pool.iter().map(|sample| of(sample.form)).collect()
 }
 
-/// A line of the file: exactly one of the two numbers.
+/// A line of the file: exactly one of the two numbers. Other keys say how it was measured (`reft data difficulty`).
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Row {
     id: String,
     difficulty: Option<f64>,

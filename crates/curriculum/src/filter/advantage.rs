@@ -6,7 +6,7 @@ use super::reject;
 
 /// Rejects groups with `max A - min A < min`, for the reason `advantage_range`: an update would be all noise.
 ///
-/// The advantage gate of prime-rl. Rewards that are graded (IoU, lengths) hardly ever tie, so `zero_variance` passes
+/// After the advantage gate of prime-rl. Rewards that are graded (IoU, lengths) hardly ever tie, so `zero_variance` passes
 /// groups that differ in the third digit only. Advantages that were divided by their deviation hide that, so use this
 /// with Dr.GRPO's or RLOO's, where the range is in units of reward.
 #[derive(Clone, Copy, Debug)]

@@ -6,9 +6,9 @@ use super::reject;
 
 /// Admits groups whose mean accuracy `p` satisfies `low <= p <= high`; rejects others as `too_hard` or `too_easy`.
 ///
-/// Online difficulty filtering (Bae et al., arXiv 2504.03380): the expected improvement of a question is bounded from
-/// below by the variance of its reward, `p (1 - p)` for right or wrong, so the middle teaches most. They balance both
-/// sides, `low = 0.25` and `high = 0.75`, and refill the batch.
+/// Online difficulty filtering (Bae et al., arXiv 2504.03380): the expected improvement by a question is bounded from
+/// below by the variance of its reward, `p (1 - p)` for right or wrong, so the middle teaches most and a band balanced
+/// around one half maximises the bound. With a [refill](crate::refill) the batch keeps its size, as theirs does.
 #[derive(Clone, Copy, Debug)]
 pub struct SuccessBand {
     /// Smallest mean accuracy.

@@ -251,7 +251,8 @@ fn difficulties_come_from_a_file_by_sample_or_parent() {
         ("{\"id\": \"open-math-0\"}", "line 1: give either `difficulty` from 0 to 100 or `pass_rate`"),
         ("\n{\"id\": \"x\", \"difficulty\": 101}", "line 2: give either"),
         ("{\"id\": \"x\", \"difficulty\": 1, \"pass_rate\": 1}", "line 1: give either"),
-        ("{\"id\": \"x\", \"hardness\": 1}", "line 1: unknown field `hardness`"),
+        ("{\"id\": \"x\", \"hardness\": 1}", "line 1: give either"),
+        ("[]", "line 1: "),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = start().err().unwrap().to_string();
