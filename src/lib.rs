@@ -23,6 +23,7 @@
 //! [`pipeline`] without libtorch; [`vlm`], [`rollout`], [`trainer`], [`grpo`] on it.
 
 mod chats;
+pub mod difficulty;
 pub mod doctor;
 mod error;
 pub mod evaluate;

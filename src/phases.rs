@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use reft_config::{
-    DataConfig, EvalPhase, GrpoPhase, JudgeConfig, PhaseConfig, Recipe, RejectPhase, SftPhase, WithForm,
+    DataConfig, EvalPhase, GrpoPhase, JudgeConfig, PhaseConfig, Recipe, RejectPhase, RewardConfig, SftPhase,
+    WithForm,
 };
 use reft_core::{Benchmark, Demonstration, Form, RunStore, Sample, Seed, StageError};
 use reft_data::Dataset;
 use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
-use reft_pipeline::{EvalStages, PhaseBuilder, RejectStages, RlStages, SftStages, Stages};
+use reft_pipeline::{EvalStages, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
 use reft_reject::{BestOf, RuleJudge, from_kept};
-use reft_reward::{Accuracy, Format, Rubric, advantage};
+use reft_reward::{Accuracy, Format, Rubric, advantage, solution};
 use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
 use reft_vlm::Vlm;
@@ -58,6 +59,7 @@ impl<'a> RecipePhases<'a> {
     fn grpo(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
         let seed = self.seed(&phase.name);
         let samples = self.dataset(&phase.data, &phase.forms, seed)?.samples;
+        let preflight = phase.preflight.enabled.then(|| preflight(phase, &samples));
         let curriculum = reft_curriculum::build(&phase.curriculum, samples, seed.at("curriculum"))
             .map_err(|e| StageError::other(format!("curriculum of phase `{}`", phase.name), e))?;
         let reward = Rubric::from_recipe(&phase.reward, Some(policy.processor().budget()))
@@ -70,7 +72,9 @@ impl<'a> RecipePhases<'a> {
             rollout: Box::new(GenerationEngine::default()),
             reward: Box::new(reward),
             advantage: advantage::build(&phase.advantage, &phase.reward),
-            filters: vec![reft_curriculum::filter::build(&phase.filter)],
+            filters: reft_curriculum::filter::build(&phase.filter),
+            refill: reft_curriculum::refill::build(&phase.filter.refill),
+            preflight,
             optimizer: Box::new(GrpoOptimizer::new(phase, policy)),
         }))
     }
@@ -153,6 +157,27 @@ impl<'a> RecipePhases<'a> {
         Dataset::load(config, &self.recipe.prompt, &forms, seed)
             .map_err(|e| StageError::other(format!("data set `{name}`"), e))
     }
+}
+
+/// What a phase checks before its first step, on samples from all over its data.
+fn preflight(phase: &GrpoPhase, samples: &[Arc<Sample>]) -> Preflight {
+    Preflight {
+        solutions: spread(samples, phase.preflight.samples).map(|s| written(s, &phase.reward)).collect(),
+        questions: spread(samples, phase.preflight.questions).cloned().collect(),
+    }
+}
+
+/// At most `n` samples, evenly spaced, so that all forms and tasks are among them.
+fn spread(samples: &[Arc<Sample>], n: usize) -> impl Iterator<Item = &Arc<Sample>> {
+    let n = n.min(samples.len());
+    (0..n).map(move |i| &samples[(2 * i + 1) * samples.len() / (2 * n)])
+}
+
+/// The solution as the model would write it. A box keeps its numbers and takes the frame that the model answers in.
+fn written(sample: &Sample, reward: &RewardConfig) -> Demonstration {
+    let sample = Sample { box_frame: reward.answer_frame.0, ..sample.clone() };
+    let completion = format!("<think>This is known.</think><answer>{}</answer>", solution(&sample));
+    Demonstration { sample: Arc::new(sample), completion }
 }
 
 impl PhaseBuilder<Vlm> for RecipePhases<'_> {

@@ -84,6 +84,10 @@ fn inputs(recipe: &Recipe) -> Vec<Input> {
         };
         Input { name: format!("data.{name}"), path: path.clone() }
     });
+    let difficulties = recipe.phase.iter().filter_map(|phase| {
+        let path = phase.difficulty_file()?.clone();
+        Some(Input { name: format!("phase.{}.curriculum.difficulty", phase.name()), path })
+    });
     let model = Input { name: "model".into(), path: recipe.model.path.clone() };
-    std::iter::once(model).chain(data).collect()
+    std::iter::once(model).chain(data).chain(difficulties).collect()
 }

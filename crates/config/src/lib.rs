@@ -31,13 +31,16 @@
 //! # Ok::<(), reft_config::ConfigError>(())
 //! ```
 
+mod curriculum;
 mod data;
 mod error;
+mod filter;
 mod layers;
 mod model;
 mod nearest;
 mod node;
 mod phase;
+mod preflight;
 mod prompt;
 mod recipe;
 mod schema;
@@ -45,15 +48,20 @@ mod stages;
 mod structure;
 mod validate;
 
+pub use curriculum::{
+    AdaRftConfig, ArmKey, CurriculumConfig, LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig,
+    SecConfig, StageConfig, StageOrder, StagedConfig,
+};
 pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomain, TaskName};
 pub use error::{ConfigError, Problem};
+pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use layers::Resolved;
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
+pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
 pub use stages::{
-    AdvantageConfig, CosineConfig, CurriculumConfig, DetectionReward, FilterConfig, JudgeConfig,
-    LengthConfig, LossScale, OptimizerConfig, PartialCredit, RepetitionConfig, RewardConfig, SamplingConfig,
-    Schedule, StageConfig, TrainableConfig, WithForm,
+    AdvantageConfig, CosineConfig, DetectionReward, JudgeConfig, LengthConfig, LossScale, OptimizerConfig,
+    PartialCredit, RepetitionConfig, RewardConfig, SamplingConfig, Schedule, TrainableConfig, WithForm,
 };

@@ -1,17 +1,20 @@
 //! The phases of a run.
 
+use std::path::PathBuf;
+
 use reft_core::Form;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, LossScale, OptimizerConfig, RewardConfig,
-    SamplingConfig, TrainableConfig, WithForm,
+    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, LossScale, OptimizerConfig,
+    PreflightConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
 
 /// One phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "a recipe has a handful of phases")]
 pub enum PhaseConfig {
     /// Supervised fine-tuning.
     Sft(SftPhase),
@@ -41,6 +44,16 @@ impl PhaseConfig {
             Self::Grpo(_) => "grpo",
             Self::Reject(_) => "reject",
             Self::Eval(_) => "eval",
+        }
+    }
+
+    /// The file of difficulties that the phase's curriculum reads, `curriculum.difficulty`.
+    pub fn difficulty_file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Grpo(GrpoPhase { curriculum: CurriculumConfig::AdaRft(config), .. }) => {
+                config.difficulty.as_ref()
+            }
+            Self::Grpo(_) | Self::Sft(_) | Self::Reject(_) | Self::Eval(_) => None,
         }
     }
 }
@@ -99,6 +112,9 @@ pub struct GrpoPhase {
     /// Which samples come next.
     #[serde(default)]
     pub curriculum: CurriculumConfig,
+    /// What is checked before the first step.
+    #[serde(default)]
+    pub preflight: PreflightConfig,
     /// AdamW, schedule, gradient clipping.
     #[serde(default)]
     pub optimizer: OptimizerConfig,

@@ -240,38 +240,6 @@ impl Default for AdvantageConfig {
     }
 }
 
-/// Which groups are trained on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FilterConfig {
-    /// Leave out groups whose rewards are all equal: their advantages are 0 (only the KL term would act).
-    pub zero_variance: bool,
-}
-
-/// Which samples come next.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum CurriculumConfig {
-    /// A seeded shuffle, epoch after epoch, tasks balanced within each batch.
-    #[default]
-    Shuffle,
-    /// Forms one after another within the phase.
-    Staged {
-        /// The stages in order; the last one lasts until the phase ends.
-        stages: Vec<StageConfig>,
-    },
-}
-
-/// One stage of a staged curriculum.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StageConfig {
-    /// Forms to draw from.
-    pub forms: Vec<WithForm>,
-    /// Steps of this stage.
-    pub steps: u64,
-}
-
 /// AdamW and what surrounds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

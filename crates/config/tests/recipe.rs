@@ -221,6 +221,91 @@ fn every_fault_is_named_with_its_key() {
             "grpo.curriculum={type=\"staged\", stages=[{forms=[], steps=0}]}",
             "`phase.binary.curriculum.stages[0].steps`: must be at least 1",
         ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[{forms=[\"open\"]}]}",
+            "`phase.binary.curriculum.stages[0]`: its length is exactly one of `steps`, `epochs` and `plateau`; 0 are",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[{forms=[\"open\"], steps=1, epochs=2}]}",
+            "`phase.binary.curriculum.stages[0]`: its length is exactly one of `steps`, `epochs` and `plateau`; 2 are",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[{forms=[\"open\"], epochs=0}]}",
+            "`phase.binary.curriculum.stages[0].epochs`: `0` must be above 0",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[{forms=[\"open\"], plateau={}}]}",
+            "`phase.binary.curriculum.stages[0].plateau.max_steps`: missing",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", stages=[{forms=[\"open\"], plateau={max_steps=9, window=0}}]}",
+            "`phase.binary.curriculum.stages[0].plateau.window`: must be at least 1",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", order=\"mixed\", stages=[{forms=[\"open\"], epochs=1}]}",
+            "`phase.binary.curriculum.stages[0].steps`: missing; with `order = \"mixed\"`",
+        ),
+        (
+            "grpo.curriculum={type=\"staged\", order=\"backward\", stages=[]}",
+            "`phase.binary.curriculum.order`: `backward` is not one of `forward`, `reverse`, `mixed`",
+        ),
+        (
+            "grpo.curriculum={type=\"sec\", alpha=0}",
+            "`phase.binary.curriculum.alpha`: `0` must be above 0 and at most 1",
+        ),
+        (
+            "grpo.curriculum={type=\"sec\", temperature=0}",
+            "`phase.binary.curriculum.temperature`: `0` must be above 0",
+        ),
+        (
+            "grpo.curriculum={type=\"sec\", arms=\"colour\"}",
+            "`phase.binary.curriculum.arms`: `colour` is not one of `form`, `task`, `form_task`",
+        ),
+        (
+            "grpo.curriculum={type=\"pools\", easy=0.2, hard=0.2}",
+            "`phase.binary.curriculum.hard`: `0.2` must be below `easy` = 0.2",
+        ),
+        (
+            "grpo.curriculum={type=\"pools\", easy_share=0.6, hard_share=0.6}",
+            "`phase.binary.curriculum.easy_share`: `0.6` and `hard_share` = 0.6 add up to more than 1",
+        ),
+        (
+            "grpo.curriculum={type=\"pools\", aplha=0.6}",
+            "`phase.binary.curriculum.aplha`: unknown key; did you mean `alpha`?",
+        ),
+        (
+            "grpo.curriculum={type=\"adarft\", start=101}",
+            "`phase.binary.curriculum.start`: `101` must be from 0 to 100",
+        ),
+        ("grpo.curriculum={type=\"adarft\", eta=0}", "`phase.binary.curriculum.eta`: `0` must be above 0"),
+        ("grpo.curriculum={type=\"ptst\"}", "`phase.binary.curriculum.stages`: missing"),
+        (
+            "grpo.curriculum={type=\"ptst\", stages=[{steps=1, max_new_tokens=0, group_size=1}]}",
+            "`phase.binary.curriculum.stages[0].group_size`: must be at least 2",
+        ),
+        ("grpo.filter.max_truncated=1.5", "`phase.binary.filter.max_truncated`: `1.5` must be from 0 to 1"),
+        ("grpo.filter.advantage_range=-1", "`phase.binary.filter.advantage_range`: `-1` must be 0 or above"),
+        (
+            "grpo.filter.success_band={low=0.8, high=0.2}",
+            "`phase.binary.filter.success_band.low`: `0.8` is above `high` = 0.2",
+        ),
+        ("grpo.filter.success_band={low=0.8}", "`phase.binary.filter.success_band.high`: missing"),
+        (
+            "grpo.filter={zero_variance=true, refill={type=\"dynamic\", max_rounds=0}}",
+            "`phase.binary.filter.refill.max_rounds`: must be at least 1",
+        ),
+        (
+            "grpo.filter={zero_variance=true, refill={type=\"expansion\", max_ratio=0.5}}",
+            "`phase.binary.filter.refill.max_ratio`: `0.5` must be 1 or above",
+        ),
+        (
+            "grpo.filter.refill={type=\"dynamic\"}",
+            "`phase.binary.filter.refill`: no filter leaves groups out, so there is nothing to make up for",
+        ),
+        (
+            "grpo.filter.refill={type=\"dynamo\"}",
+            "`phase.binary.filter.refill.type`: `dynamo` is not one of `off`, `dynamic`, `expansion`",
+        ),
         ("grpo.curriculum.type=sorted", "`phase.binary.curriculum.type`: `sorted` is not one of"),
         ("grpo.forms=[]", "`phase.binary.forms`: name at least one form"),
         ("grpo.forms=[\"open\", \"open\"]", "`phase.binary.forms`: names a form twice"),
@@ -300,6 +385,29 @@ fn the_resolved_recipe_repeats_itself() {
     assert_eq!(text, again.to_toml().unwrap());
     // Every default is written out, and numbers as a person would write them.
     assert!(text.contains("kl_coef = 0.04") && text.contains("top_p = 0.1\n"), "{text}");
+}
+
+/// Every curriculum, filter and refill, written the way a person would.
+#[test]
+fn curricula_and_filters_read_and_repeat_themselves() {
+    for text in [
+        r#"curriculum={type="staged", stages=[{forms=["binary"], steps=3}, {forms=["open"], epochs=1.5}]}"#,
+        r#"curriculum={type="staged", order="reverse", stages=[{forms=["open"], plateau={max_steps=9}}]}"#,
+        r#"curriculum={type="sec"}"#,
+        r#"curriculum={type="pools", hard_share=0.3}"#,
+        r#"curriculum={type="adarft"}"#,
+        r#"curriculum={type="ptst", stages=[{steps=2, max_new_tokens=64, group_size=8}, {steps=1, max_new_tokens=9}]}"#,
+        r#"filter={success_band={low=0.25, high=0.75}, refill={type="expansion"}}"#,
+        r#"filter={zero_variance=true, max_truncated=0.5, advantage_range=0.1, refill={type="dynamic"}}"#,
+    ] {
+        let recipe = resolve(&[&format!("grpo.{text}")]).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let again = Resolved::from_text(&recipe.to_toml().unwrap(), "config.toml", &[]).unwrap().recipe;
+        assert_eq!(recipe, again, "{text}");
+    }
+    let adarft = r#"grpo.curriculum={type="adarft", difficulty="absent.jsonl"}"#.to_owned();
+    let resolved = Resolved::from_text(RECIPE, "recipe.toml", &[adarft]).unwrap();
+    let error = resolved.check_files(&std::env::temp_dir().join("reft-nowhere")).unwrap_err().to_string();
+    assert!(error.contains("`phase.open.curriculum.difficulty`: `absent.jsonl` does not exist"), "{error}");
 }
 
 #[test]

@@ -81,6 +81,17 @@ impl ScoredGroup {
         self.rewards.iter().map(|parts| parts.total).collect()
     }
 
+    /// `[G]` `accuracy` parts; the totals of a reward that has no such part.
+    pub fn accuracies(&self) -> Vec<f32> {
+        self.rewards.iter().map(|reward| reward.part("accuracy").unwrap_or(reward.total)).collect()
+    }
+
+    /// The mean of [`ScoredGroup::accuracies`]: how well the policy answers this question now.
+    pub fn pass_rate(&self) -> f64 {
+        let accuracies = self.accuracies();
+        accuracies.iter().map(|&a| f64::from(a)).sum::<f64>() / accuracies.len().max(1) as f64
+    }
+
     /// Whether the group is trained on.
     pub fn is_admitted(&self) -> bool {
         self.verdict == Verdict::Admit

@@ -55,6 +55,7 @@ pub use sample::{
 pub use sampling::SamplingParams;
 pub use seed::Seed;
 pub use stage::{
-    AdvantageEstimator, Benchmark, Checkpointed, Curriculum, GroupFilter, Judge, Judgement, PolicyOptimizer,
-    Progress, Reward, RewardParts, RolloutEngine, Selector, Stateful, SupervisedTrainer,
+    AdvantageEstimator, Benchmark, Checkpointed, Curriculum, Filled, GroupFilter, Judge, Judgement,
+    PolicyOptimizer, Progress, Refill, Reward, RewardParts, RolloutEngine, Selector, Stateful,
+    SupervisedTrainer,
 };

@@ -34,10 +34,14 @@ pub trait Checkpointed {
     fn load(&mut self, dir: &Path) -> Result<(), StageError>;
 }
 
-/// Decides which samples come next. Called once a step with `next_batch`, then once with `observe`.
+/// Decides which samples come next. Called once a step with `next_batch` (again while a [`Refill`] asks for more), then
+/// once with `observe`.
 pub trait Curriculum: Stateful + Send {
-    /// `n` samples for step `step` (counted from 0 within the phase). An empty batch ends the phase.
+    /// `n` samples for step `step` (counted from 0 within the phase). An empty first batch ends the phase.
     fn next_batch(&mut self, step: u64, n: usize) -> Result<Vec<Arc<Sample>>, StageError>;
+
+    /// Changes how the step's answers are drawn, for curricula over lengths or group sizes. Called after `next_batch`.
+    fn adjust(&self, _params: &mut SamplingParams) {}
 
     /// Sees every group of the step, rejected ones too.
     fn observe(&mut self, _groups: &[ScoredGroup]) {}
@@ -106,8 +110,9 @@ pub trait AdvantageEstimator: Send + Sync {
     /// `[G]` rewards of one group to `[G]` advantages.
     fn advantages(&self, rewards: &[f32]) -> Vec<f32>;
 
-    /// Rewards of every group of a step to advantages, called once a step. The default takes the totals group by group;
-    /// estimators that compare groups, or the parts of rewards, replace it.
+    /// Rewards of every group of a step to advantages, called once a step, or once for each round of a step that is
+    /// refilled. The default takes the totals group by group; estimators that compare groups, or the parts of rewards,
+    /// replace it.
     fn step_advantages(&self, groups: &[Vec<RewardParts>]) -> Vec<Vec<f32>> {
         let totals =
             |rewards: &Vec<RewardParts>| rewards.iter().map(|reward| reward.total).collect::<Vec<_>>();
@@ -119,6 +124,33 @@ pub trait AdvantageEstimator: Send + Sync {
 pub trait GroupFilter: Stateful + Send {
     /// Called once per group, in order.
     fn judge(&mut self, group: &ScoredGroup) -> Verdict;
+}
+
+/// How far a step is with its groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Groups that the step wants to train on.
+    pub wanted: usize,
+    /// Rollout calls so far.
+    pub rounds: u64,
+    /// Questions asked so far.
+    pub asked: usize,
+    /// Groups that the filters admitted so far; may exceed `wanted`.
+    pub admitted: usize,
+}
+
+/// Decides how many questions a step asks, so that it still has enough groups when filters reject some.
+pub trait Refill: Stateful + Send {
+    /// How many questions to ask next; 0 trains on what there is. Called before each rollout of a step.
+    fn ask(&mut self, filled: &Filled) -> usize;
+
+    /// Sees how the step ended, once.
+    fn observe(&mut self, _filled: &Filled) {}
+
+    /// Numbers for the step's metrics, named `refill/...`.
+    fn metrics(&self) -> Metrics {
+        Metrics::new()
+    }
 }
 
 /// Moves the policy's weights by groups of scored answers.

@@ -1,5 +1,7 @@
 //! Why a curriculum cannot start.
 
+use std::path::PathBuf;
+
 use reft_core::StageError;
 
 /// Why a curriculum cannot start.
@@ -9,7 +11,7 @@ pub enum CurriculumError {
     #[error("the data set has no samples; check its path, `split`, `limit` and the phase's `forms`")]
     EmptyPool,
     /// A staged curriculum without stages.
-    #[error("`curriculum.stages` is empty; name at least one stage with its forms and steps")]
+    #[error("`curriculum.stages` is empty; name at least one stage")]
     NoStages,
     /// A stage that asks for forms which the phase does not make.
     #[error(
@@ -20,6 +22,36 @@ pub enum CurriculumError {
         stage: usize,
         /// The forms it asks for.
         forms: String,
+    },
+    /// A stage without a length, or with several.
+    #[error("stage {stage} of the curriculum needs exactly one of `steps`, `epochs` and `plateau`")]
+    NoLength {
+        /// Counted from 1.
+        stage: usize,
+    },
+    /// A stage of a mixed curriculum whose share is unknown.
+    #[error(
+        "stage {stage} of the curriculum needs `steps`: with `order = \"mixed\"` they are the stages' shares"
+    )]
+    MixedLength {
+        /// Counted from 1.
+        stage: usize,
+    },
+    /// Difficulties that do not belong to the samples.
+    #[error("{difficulties} difficulties were given for {samples} samples; give one for each")]
+    Difficulties {
+        /// Samples there are.
+        samples: usize,
+        /// Difficulties there are.
+        difficulties: usize,
+    },
+    /// A file of difficulties that cannot be used.
+    #[error("`curriculum.difficulty`: `{}`: {message}", path.display())]
+    DifficultyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        message: String,
     },
 }
 

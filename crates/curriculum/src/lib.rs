@@ -1,8 +1,18 @@
-//! Which samples come next, and which groups are trained on.
+//! Which samples come next, which groups are trained on, and how many questions that takes.
 //!
-//! [`Shuffle`] goes through the pool epoch after epoch, [`Staged`] through one form after another (the curriculum of
-//! Curr-ReFT, arXiv 2503.07065: binary decision, multiple choice, open). Both are functions of the seed and of how
-//! many samples were drawn, so their whole state is a few counters and a resume continues exactly.
+//! A curriculum picks samples and sees how they were answered; a [filter] refuses groups that would teach nothing; a
+//! [refill] asks more questions to make up for them. Each is a small file with its paper and formula, and a simulation
+//! in `tests/` that shows what it is for. All their randomness comes from the seed and the number of draws, so their
+//! whole state is a few counters and averages, and a resume continues exactly.
+//!
+//! | type | idea |
+//! |---|---|
+//! | [`Shuffle`] | the whole pool, epoch after epoch, balanced within each batch |
+//! | [`Staged`], [`Mixed`] | binary, choice, open: forward, reversed, or all at once |
+//! | [`Sec`] | a bandit that follows the learning signal |
+//! | [`Pools`] | easy, normal and hard by pass rate |
+//! | [`AdaRft`] | a target difficulty that follows the reward |
+//! | [`Ptst`] | answer lengths by stage |
 //!
 //! ```
 //! use reft_config::CurriculumConfig;
@@ -14,18 +24,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adarft;
 mod balance;
+mod difficulty;
 mod error;
 pub mod filter;
+mod length;
+mod mixed;
+mod pools;
+mod ptst;
+mod recency;
+pub mod refill;
+mod sec;
 mod shuffle;
 mod staged;
+mod state;
 
 use std::sync::Arc;
 
-use reft_config::CurriculumConfig;
+use reft_config::{CurriculumConfig, StageOrder};
 use reft_core::{Curriculum, Sample, Seed};
 
+pub use adarft::AdaRft;
 pub use error::CurriculumError;
+pub use length::{Length, Plateau};
+pub use mixed::Mixed;
+pub use pools::Pools;
+pub use ptst::Ptst;
+pub use sec::Sec;
 pub use shuffle::Shuffle;
 pub use staged::{Stage, Staged};
 
@@ -35,11 +61,29 @@ pub fn build(
     pool: Vec<Arc<Sample>>,
     seed: Seed,
 ) -> Result<Box<dyn Curriculum>, CurriculumError> {
-    match config {
-        CurriculumConfig::Shuffle => Ok(Box::new(Shuffle::new(pool, seed)?)),
-        CurriculumConfig::Staged { stages } => {
-            let stages: Vec<Stage> = stages.iter().map(Stage::from).collect();
-            Ok(Box::new(Staged::new(&stages, &pool, seed)?))
+    Ok(match config {
+        CurriculumConfig::Shuffle => Box::new(Shuffle::new(pool, seed)?),
+        CurriculumConfig::Staged(staged) => {
+            let stages = staged.stages.iter().enumerate().map(|(i, stage)| Stage::from_config(i, stage));
+            let stages = stages.collect::<Result<Vec<Stage>, _>>()?;
+            match staged.order {
+                StageOrder::Forward => Box::new(Staged::new(&stages, &pool, seed)?),
+                StageOrder::Reverse => Box::new(Staged::new(&stages, &pool, seed)?.reversed()),
+                StageOrder::Mixed => Box::new(Mixed::new(&stages, &pool, seed)?),
+            }
         }
-    }
+        CurriculumConfig::Sec(sec) => Box::new(Sec::new(*sec, pool, seed)?),
+        CurriculumConfig::Pools(pools) => Box::new(Pools::new(*pools, pool, seed)?),
+        CurriculumConfig::AdaRft(ada_rft) => {
+            let difficulties = match &ada_rft.difficulty {
+                Some(path) => difficulty::read(path, &pool)?,
+                None => difficulty::by_form(&pool),
+            };
+            Box::new(AdaRft::new(ada_rft.clone(), pool, difficulties, seed)?)
+        }
+        CurriculumConfig::Ptst(ptst) => {
+            let inner = Box::new(Shuffle::new(pool, seed)?);
+            Box::new(Ptst::new(inner, ptst.stages.clone())?)
+        }
+    })
 }

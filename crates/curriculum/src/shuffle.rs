@@ -6,7 +6,7 @@ use reft_core::{Curriculum, Metrics, Sample, Seed, StageError, Stateful};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CurriculumError, balance};
+use crate::{CurriculumError, balance, state};
 
 /// Draws every sample once per epoch, in an order of its own for each epoch.
 ///
@@ -43,7 +43,18 @@ impl Shuffle {
         self.drawn as f64 / self.pool.len() as f64
     }
 
-    fn draw(&mut self) -> Arc<Sample> {
+    /// How many samples were drawn.
+    pub(crate) fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
+    /// How many samples there are.
+    pub(crate) fn pool_size(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// The next sample.
+    pub(crate) fn draw(&mut self) -> Arc<Sample> {
         let size = self.pool.len() as u64;
         let (epoch, place) = (self.drawn / size, self.drawn % size);
         if epoch != self.epoch {
@@ -57,15 +68,13 @@ impl Shuffle {
 
 impl Stateful for Shuffle {
     fn save(&self) -> Result<Value, StageError> {
-        serde_json::to_value(State { drawn: self.drawn, pool: self.pool.len() })
-            .map_err(|error| StageError::other("curriculum", error))
+        state::save(&State { drawn: self.drawn, pool: self.pool.len() })
     }
 
-    fn load(&mut self, state: &Value) -> Result<(), StageError> {
-        let broken = |message| StageError::State { stage: "curriculum", message };
-        let state = State::deserialize(state).map_err(|error| broken(error.to_string()))?;
+    fn load(&mut self, saved: &Value) -> Result<(), StageError> {
+        let state: State = state::load(saved)?;
         if state.pool != self.pool.len() {
-            return Err(broken(format!(
+            return Err(state::broken(format!(
                 "it drew from {} samples, the data set now has {}; resume with the same data",
                 state.pool,
                 self.pool.len()

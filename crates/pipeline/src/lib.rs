@@ -10,7 +10,8 @@
 //!   time, never a different number.
 //! - **Nothing is printed.** An [`Observer`] sees the progress and can ask to stop.
 //! - **Nothing is trained on in silence.** Every answer goes to the store with its rewards, its advantage and the verdict
-//!   on its group; a step without learning signal is an event; a loss that is not a number stops the run.
+//!   on its group; a step without learning signal is an event; a loss that is not a number stops the run. A [`Preflight`]
+//!   refuses to start where the reward pays everybody or nobody, or where no group would teach.
 //!
 //! This crate knows no tensor, no file format and no other stage crate: it works against the traits of `reft_core`.
 //!
@@ -30,6 +31,8 @@
 //!         reward: Box::new(ToyReward),
 //!         advantage: Box::new(AboveMean),
 //!         filters: Vec::new(),
+//!         refill: None,
+//!         preflight: None,
 //!         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
 //!     }))
 //! });
@@ -54,10 +57,12 @@ mod chunk;
 mod context;
 mod error;
 mod eval;
+mod fill;
 mod metrics;
 mod observer;
 mod parallel;
 mod phase;
+mod preflight;
 mod reject;
 mod rl;
 mod run;
@@ -67,4 +72,5 @@ pub use error::RunError;
 pub use eval::evaluate;
 pub use observer::{Observer, PhaseInfo, StepReport};
 pub use phase::{BuildStages, EvalStages, Phase, PhaseBuilder, RejectStages, RlStages, SftStages, Stages};
+pub use preflight::{Miss, Preflight, PreflightError, SelfTest, self_test};
 pub use run::{Outcome, Run};

@@ -21,7 +21,7 @@ pub(crate) fn rl(groups: &[ScoredGroup]) -> Metrics {
     parts(&mut metrics, groups);
 
     let accuracies: Vec<(Task, Vec<f32>)> =
-        groups.iter().map(|scored| (scored.group.sample.task, accuracies(scored))).collect();
+        groups.iter().map(|scored| (scored.group.sample.task, scored.accuracies())).collect();
     let all_right = share(&accuracies, |(_, group)| group.iter().all(|&a| a >= 1.0));
     let all_wrong = share(&accuracies, |(_, group)| group.iter().all(|&a| a <= 0.0));
     metrics.set("groups/all_right", all_right);
@@ -102,11 +102,6 @@ fn parts(metrics: &mut Metrics, groups: &[ScoredGroup]) {
     for (name, (sum, n)) in sums {
         metrics.set(format!("reward/{name}"), sum / f64::from(n));
     }
-}
-
-/// The `accuracy` parts; the totals of a reward that has no such part.
-fn accuracies(scored: &ScoredGroup) -> Vec<f32> {
-    scored.rewards.iter().map(|reward| reward.part("accuracy").unwrap_or(reward.total)).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use reft_core::{
-    AdvantageEstimator, Benchmark, Curriculum, Demonstration, GroupFilter, Judge, PolicyOptimizer, Reward,
-    RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
+    AdvantageEstimator, Benchmark, Curriculum, Demonstration, GroupFilter, Judge, PolicyOptimizer, Refill,
+    Reward, RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
 };
+
+use crate::Preflight;
 
 /// Makes the stages of each phase, lazily: a phase may need what an earlier one left in the store.
 pub trait PhaseBuilder<P: ?Sized> {
@@ -108,6 +110,10 @@ pub struct RlStages<P: ?Sized> {
     pub advantage: Box<dyn AdvantageEstimator>,
     /// Asked in order; the first one to reject a group gives the reason.
     pub filters: Vec<Box<dyn GroupFilter>>,
+    /// Asks more questions to make up for rejected groups; none asks `prompts_per_step` once.
+    pub refill: Option<Box<dyn Refill>>,
+    /// What is checked before the first step; none checks nothing.
+    pub preflight: Option<Preflight>,
     /// Moves the weights.
     pub optimizer: Box<dyn PolicyOptimizer<P>>,
 }

@@ -7,8 +7,8 @@ use crate::{
     RejectStages,
     chunk::{Ask, answer_once},
     context::{Context, Stopwatch, at_place},
+    fill::same_length,
     metrics,
-    rl::same_length,
 };
 
 /// All questions, a chunk per step.

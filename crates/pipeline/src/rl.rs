@@ -1,17 +1,18 @@
 //! The reinforcement learning loop.
 //!
 //! One step: the curriculum picks prompts, the rollout answers each G times, the reward scores, the advantage compares
-//! within each group, filters admit or reject groups, the optimizer moves the weights, the curriculum sees the outcome.
+//! within each group, filters admit or reject groups (all of that in `fill.rs`), the optimizer moves the weights, the
+//! curriculum sees the outcome.
 
 use std::borrow::Cow;
 
-use reft_core::{Checkpoint, Checkpointed, Group, Metrics, ScoredGroup, StageError, Verdict};
+use reft_core::{Checkpoint, Checkpointed, Metrics, ScoredGroup, StageError};
 use serde_json::{Value, json};
 
 use crate::{
     RlStages,
-    context::{Context, Stopwatch, at_place, check_finite},
-    metrics, parallel,
+    context::{Context, Stopwatch, check_finite},
+    fill, metrics, preflight,
 };
 
 /// All steps of the phase, from its start or from `resumed` on.
@@ -21,9 +22,11 @@ pub(crate) fn run<P: Checkpointed>(
     stages: &mut RlStages<P>,
     resumed: Option<&Checkpoint>,
 ) -> Result<(), StageError> {
-    match resumed {
-        Some(checkpoint) => restore(stages, checkpoint)?,
-        None => stages.optimizer.begin_phase(policy)?,
+    if let Some(checkpoint) = resumed {
+        restore(stages, checkpoint)?;
+    } else {
+        preflight::check(ctx, policy, stages)?;
+        stages.optimizer.begin_phase(policy)?;
     }
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
@@ -49,27 +52,14 @@ fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> R
     ctx.check_stop()?;
     let mut clock = Stopwatch::start();
     let done = ctx.cursor.step;
-    let samples = stages.curriculum.next_batch(done, stages.prompts_per_step)?;
-    if samples.is_empty() {
+    let scored = fill::fill(ctx, policy, stages, &mut clock)?;
+    if scored.is_empty() {
         return Ok(false);
     }
-
-    let params = at_place(&stages.sampling, ctx.phase_seed().at(done));
-    let observer = &mut *ctx.observer;
-    let mut groups = stages.rollout.generate(policy, &samples, &params, &mut |done, total| {
-        observer.progress(done, total);
-        !observer.should_stop()
-    })?;
-    for group in &mut groups {
-        group.policy_version = ctx.cursor.global_step;
-    }
-    clock.lap_rollout(metrics::tokens(&groups));
-
-    let mut scored = score(stages, groups)?;
-    for group in &mut scored {
-        group.verdict = verdict(stages, group);
-    }
     let mut step_metrics = metrics::rl(&scored);
+    if let Some(refill) = &stages.refill {
+        step_metrics.merge(refill.metrics());
+    }
     clock.lap("reward");
 
     let admitted = admitted(&scored);
@@ -89,37 +79,6 @@ fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> R
     clock.lap("record");
     ctx.trained(&step_metrics, &clock.stop())?;
     Ok(true)
-}
-
-/// Rewards and advantages of every group.
-fn score<P: ?Sized>(stages: &RlStages<P>, groups: Vec<Group>) -> Result<Vec<ScoredGroup>, StageError> {
-    let reward = stages.reward.as_ref();
-    let rewards = parallel::try_map(&groups, |group| {
-        let rewards = reward.score_group(group)?;
-        same_length("rewards", reward.name(), rewards.len(), group)?;
-        Ok(rewards)
-    })?;
-    let mut advantages = stages.advantage.step_advantages(&rewards).into_iter();
-    groups
-        .into_iter()
-        .zip(rewards)
-        .map(|(group, rewards)| {
-            // A group that the estimator forgot has no advantages, which the next line reports.
-            let advantages = advantages.next().unwrap_or_default();
-            same_length("advantages", "the estimator", advantages.len(), &group)?;
-            Ok(ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit })
-        })
-        .collect()
-}
-
-/// What the first filter that rejects says.
-fn verdict<P: ?Sized>(stages: &mut RlStages<P>, group: &ScoredGroup) -> Verdict {
-    stages
-        .filters
-        .iter_mut()
-        .map(|filter| filter.judge(group))
-        .find(|verdict| *verdict != Verdict::Admit)
-        .unwrap_or(Verdict::Admit)
 }
 
 /// The groups to train on; a copy only where some are left out.
@@ -153,17 +112,6 @@ fn warn_without_signal(ctx: &mut Context<'_>, metrics: &Metrics) -> Result<(), S
     Ok(())
 }
 
-pub(crate) fn same_length(what: &str, who: &str, got: usize, group: &Group) -> Result<(), StageError> {
-    let expected = group.completions.len();
-    if got == expected {
-        return Ok(());
-    }
-    Err(StageError::sample(
-        &group.sample.id,
-        format!("{who} gave {got} {what} for {expected} completions; give one for each"),
-    ))
-}
-
 fn save<P: Checkpointed>(
     ctx: &mut Context<'_>,
     policy: &P,
@@ -176,7 +124,11 @@ fn save<P: Checkpointed>(
 
 fn save_states<P: ?Sized>(stages: &RlStages<P>) -> Result<Value, StageError> {
     let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
-    Ok(json!({"curriculum": stages.curriculum.save()?, "filters": filters?}))
+    let mut states = json!({"curriculum": stages.curriculum.save()?, "filters": filters?});
+    if let Some(refill) = &stages.refill {
+        states["refill"] = refill.save()?;
+    }
+    Ok(states)
 }
 
 fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Result<(), StageError> {
@@ -197,5 +149,8 @@ fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Resu
     for (filter, state) in stages.filters.iter_mut().zip(filters) {
         filter.load(state)?;
     }
-    Ok(())
+    match &mut stages.refill {
+        Some(refill) => refill.load(&checkpoint.stages["refill"]),
+        None => Ok(()),
+    }
 }

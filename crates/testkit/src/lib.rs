@@ -3,6 +3,7 @@
 //! [`TablePolicy`] is a softmax over a few answer strings per question. [`ToyEngine`] samples from it, [`ToyGrpo`] and
 //! [`ToySft`] move it, with moments and a KL reference that a checkpoint must keep. A run over all phase kinds takes
 //! about a second, so every property of the loops (learning, resume after a kill, records on disk) is tested with it.
+//! [`Student`] is simpler still: a skill per task, for simulations of curricula.
 //!
 //! ```
 //! use reft_core::{RolloutEngine as _, SamplingParams};
@@ -20,6 +21,7 @@ mod learn;
 mod png;
 mod policy;
 mod stages;
+mod student;
 
 pub use engine::{ScriptedEngine, ToyEngine};
 pub use fixture::{as_binary, as_choice, demonstration, sums, with_image};
@@ -27,5 +29,6 @@ pub use learn::{ToyGrpo, ToySft};
 pub use png::tiny_png;
 pub use policy::TablePolicy;
 pub use stages::{
-    AboveMean, BestAbove, RightJudge, RoundRobin, SkipEqual, ToyBenchmark, ToyReward, answer_of,
+    AboveMean, AskAgain, BestAbove, RightJudge, RoundRobin, SkipEqual, ToyBenchmark, ToyReward, answer_of,
 };
+pub use student::{Student, exercise};

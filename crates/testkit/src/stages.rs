@@ -1,10 +1,10 @@
-//! Small stages that need no model: reward, advantage, curriculum, filter, judge, selector, benchmark.
+//! Small stages that need no model: reward, advantage, curriculum, filter, refill, judge, selector, benchmark.
 
 use std::sync::Arc;
 
 use reft_core::{
-    AdvantageEstimator, Benchmark, Completion, Curriculum, GroupFilter, Judge, JudgedGroup, Judgement,
-    Reward, RewardParts, Sample, ScoredGroup, Selector, StageError, Stateful, Verdict,
+    AdvantageEstimator, Benchmark, Completion, Curriculum, Filled, GroupFilter, Judge, JudgedGroup,
+    Judgement, Refill, Reward, RewardParts, Sample, ScoredGroup, Selector, StageError, Stateful, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -76,6 +76,37 @@ impl Stateful for SkipEqual {
             stage: "skip_equal",
             message: format!("`{state}` is not a count"),
         })?;
+        Ok(())
+    }
+}
+
+/// Asks the wanted number again while groups are missing, at most twice, and one question more for every step that
+/// ended short: state that a resume must restore.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AskAgain {
+    more: usize,
+}
+
+impl Refill for AskAgain {
+    fn ask(&mut self, filled: &Filled) -> usize {
+        if filled.rounds == 2 || filled.admitted >= filled.wanted { 0 } else { filled.wanted + self.more }
+    }
+
+    fn observe(&mut self, filled: &Filled) {
+        self.more += usize::from(filled.admitted < filled.wanted);
+    }
+}
+
+impl Stateful for AskAgain {
+    fn save(&self) -> Result<Value, StageError> {
+        Ok(json!(self.more))
+    }
+
+    fn load(&mut self, state: &Value) -> Result<(), StageError> {
+        self.more = state.as_u64().ok_or_else(|| StageError::State {
+            stage: "ask_again",
+            message: format!("`{state}` is not a count"),
+        })? as usize;
         Ok(())
     }
 }

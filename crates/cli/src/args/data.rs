@@ -24,6 +24,20 @@ Examples:
         #[command(flatten)]
         rows: RowArgs,
     },
+    /// Count how often stored answers to each sample are right: what the curriculum `adarft` reads.
+    #[command(after_help = "\
+Examples:
+  reft data difficulty --input runs/demo/eval/base/id/predictions.parquet --output difficulty.jsonl
+
+An `eval` phase with `group_size = K` over the training data leaves such a file.")]
+    Difficulty {
+        /// A row per answer with `sample` and one of `grade`, `reward_accuracy`, `score`: `.parquet` or `.jsonl`.
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+        /// Where to write `id`, `answers`, `pass_rate`, `pass_at_k`; `adarft` reads `.jsonl`.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Compose scenes from labelled images and write them as a data set.
     Scenes(ScenesArgs),
 }

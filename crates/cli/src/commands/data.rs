@@ -1,4 +1,4 @@
-//! `reft data forms|inspect|scenes`.
+//! `reft data forms|inspect|difficulty|scenes`.
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use curr_reft::{
         forms::{self, FormSettings},
         write,
     },
+    difficulty,
 };
 use serde::Serialize;
 
@@ -25,6 +26,21 @@ pub(super) fn run(command: DataCommand, output: Output) -> Result<()> {
         DataCommand::Inspect { file, rows } => {
             let report = load(rows.of(&file))?.report();
             output.print(&report, || table(&report))
+        }
+        DataCommand::Difficulty { input, output: path } => {
+            let summary = difficulty::difficulty(&input, &path)?;
+            output.print(&summary, || {
+                format!(
+                    "{} samples written to {}\nanswers          {}\nmean pass rate   {:.3}\nnever right      {}\n\
+                     always right     {}",
+                    summary.samples,
+                    path.display(),
+                    summary.answers,
+                    summary.pass_rate,
+                    summary.never,
+                    summary.always
+                )
+            })
         }
         DataCommand::Scenes(args) => scenes(&args, output),
     }

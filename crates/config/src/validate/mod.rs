@@ -2,7 +2,9 @@
 //!
 //! Nothing stops at the first problem; [`Recipe::validate`] returns all of them.
 
+mod curriculum;
 mod data;
+mod filter;
 mod phase;
 
 use std::{
@@ -35,6 +37,11 @@ impl Recipe {
         for (name, set) in &self.data {
             let (key, path) = data::path(set);
             paths.push((format!("data.{name}.{key}"), path));
+        }
+        for phase in &self.phase {
+            if let Some(path) = phase.difficulty_file() {
+                paths.push((format!("phase.{}.curriculum.difficulty", phase.name()), path));
+            }
         }
         paths
             .into_iter()

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{At, is_plain_name};
+use super::{At, curriculum, filter, is_plain_name};
 use crate::{
-    AdvantageConfig, CurriculumConfig, EvalPhase, GrpoPhase, LengthConfig, OptimizerConfig, PhaseConfig,
-    Recipe, RejectPhase, RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, TrainableConfig, WithForm,
-    nearest::suggestion,
+    AdvantageConfig, EvalPhase, GrpoPhase, LengthConfig, OptimizerConfig, PhaseConfig, Recipe, RejectPhase,
+    RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, TrainableConfig, WithForm, nearest::suggestion,
 };
 
 /// Checks phase `i` of the recipe.
@@ -43,18 +42,8 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     }
     check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
-    match &phase.curriculum {
-        CurriculumConfig::Shuffle => {}
-        CurriculumConfig::Staged { stages } => {
-            let mut at = at.at("curriculum");
-            at.require(!stages.is_empty(), "stages", || "name at least one stage".to_owned());
-            for (i, stage) in stages.iter().enumerate() {
-                let mut at = at.at(&format!("stages[{i}]"));
-                check_forms(&stage.forms, &mut at);
-                at.at_least_one(stage.steps, "steps");
-            }
-        }
-    }
+    curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
+    filter::check(&phase.filter, &mut at.at("filter"));
 }
 
 fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
@@ -120,7 +109,7 @@ fn check_data_name(recipe: &Recipe, name: &str, at: &mut At<'_>) {
     });
 }
 
-fn check_forms(forms: &[WithForm], at: &mut At<'_>) {
+pub(super) fn check_forms(forms: &[WithForm], at: &mut At<'_>) {
     at.require(!forms.is_empty(), "forms", || "name at least one form".to_owned());
     let unique: BTreeSet<_> = forms.iter().map(|form| form.0).collect();
     at.require(unique.len() == forms.len(), "forms", || "names a form twice".to_owned());

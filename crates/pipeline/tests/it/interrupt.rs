@@ -6,7 +6,7 @@ use reft_pipeline::{Observer, Outcome};
 use crate::toy;
 
 /// Asks to stop after so many progress reports, which come once per question.
-struct StopAfter(usize);
+pub(crate) struct StopAfter(pub(crate) usize);
 
 impl Observer for StopAfter {
     fn progress(&mut self, _done: usize, _total: usize) {

@@ -5,4 +5,6 @@ mod failures;
 mod interrupt;
 mod kill;
 mod learning;
+mod preflight;
+mod refill;
 mod toy;

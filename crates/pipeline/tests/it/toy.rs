@@ -52,6 +52,8 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         reward: Box::new(ToyReward),
         advantage: Box::new(AboveMean),
         filters: vec![Box::new(SkipEqual::default())],
+        refill: None,
+        preflight: None,
         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
     }
 }

@@ -1,0 +1,138 @@
+//! The groups of a reinforcement learning step: asked, answered, scored and judged, once or until there are enough.
+
+use reft_core::{Filled, Group, ScoredGroup, StageError, Verdict};
+
+use crate::{
+    RlStages,
+    context::{Context, Stopwatch, at_place},
+    metrics, parallel,
+};
+
+/// Every group of the step, rejected ones too. Empty when the curriculum has no more samples.
+pub(crate) fn fill<P: ?Sized>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &mut RlStages<P>,
+    clock: &mut Stopwatch,
+) -> Result<Vec<ScoredGroup>, StageError> {
+    let mut scored = Vec::new();
+    let mut filled = Filled { wanted: stages.prompts_per_step, ..Filled::default() };
+    loop {
+        let questions = ask(stages, &filled);
+        if questions == 0 {
+            break;
+        }
+        let round = answer(ctx, policy, stages, clock, filled.rounds, questions)?;
+        if round.is_empty() {
+            break;
+        }
+        filled.rounds += 1;
+        filled.asked += round.len();
+        filled.admitted += round.iter().filter(|group| group.is_admitted()).count();
+        scored.extend(round);
+    }
+    if let Some(refill) = &mut stages.refill {
+        refill.observe(&filled);
+        reject_surplus(&mut scored, filled.wanted);
+    }
+    Ok(scored)
+}
+
+/// How many questions come next: without a refill, one batch.
+fn ask<P: ?Sized>(stages: &mut RlStages<P>, filled: &Filled) -> usize {
+    match &mut stages.refill {
+        Some(refill) => refill.ask(filled),
+        None if filled.rounds == 0 => filled.wanted,
+        None => 0,
+    }
+}
+
+/// One rollout call of the step, from questions to verdicts.
+fn answer<P: ?Sized>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &mut RlStages<P>,
+    clock: &mut Stopwatch,
+    round: u64,
+    questions: usize,
+) -> Result<Vec<ScoredGroup>, StageError> {
+    let step = ctx.cursor.step;
+    let samples = stages.curriculum.next_batch(step, questions)?;
+    if samples.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let place = ctx.phase_seed().at(step);
+    // A question that comes twice in a step must not be answered by the same random numbers.
+    let place = if round == 0 { place } else { place.at("refill").at(round) };
+    let mut params = at_place(&stages.sampling, place);
+    stages.curriculum.adjust(&mut params);
+    let observer = &mut *ctx.observer;
+    let mut groups = stages.rollout.generate(policy, &samples, &params, &mut |done, total| {
+        observer.progress(done, total);
+        !observer.should_stop()
+    })?;
+    for group in &mut groups {
+        group.policy_version = ctx.cursor.global_step;
+    }
+    clock.lap_rollout(metrics::tokens(&groups));
+
+    let mut scored = score(stages, groups)?;
+    for group in &mut scored {
+        group.verdict = verdict(stages, group);
+    }
+    clock.lap("reward");
+    Ok(scored)
+}
+
+/// Rewards and advantages of every group.
+pub(crate) fn score<P: ?Sized>(
+    stages: &RlStages<P>,
+    groups: Vec<Group>,
+) -> Result<Vec<ScoredGroup>, StageError> {
+    let reward = stages.reward.as_ref();
+    let rewards = parallel::try_map(&groups, |group| {
+        let rewards = reward.score_group(group)?;
+        same_length("rewards", reward.name(), rewards.len(), group)?;
+        Ok(rewards)
+    })?;
+    let mut advantages = stages.advantage.step_advantages(&rewards).into_iter();
+    groups
+        .into_iter()
+        .zip(rewards)
+        .map(|(group, rewards)| {
+            // A group that the estimator forgot has no advantages, which the next line reports.
+            let advantages = advantages.next().unwrap_or_default();
+            same_length("advantages", "the estimator", advantages.len(), &group)?;
+            Ok(ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit })
+        })
+        .collect()
+}
+
+/// What the first filter that rejects says.
+fn verdict<P: ?Sized>(stages: &mut RlStages<P>, group: &ScoredGroup) -> Verdict {
+    stages
+        .filters
+        .iter_mut()
+        .map(|filter| filter.judge(group))
+        .find(|verdict| *verdict != Verdict::Admit)
+        .unwrap_or(Verdict::Admit)
+}
+
+/// Keeps the first `wanted` admitted groups, so that every update averages over as many.
+fn reject_surplus(groups: &mut [ScoredGroup], wanted: usize) {
+    for group in groups.iter_mut().filter(|group| group.is_admitted()).skip(wanted) {
+        group.verdict = Verdict::Reject { reason: "surplus".to_owned() };
+    }
+}
+
+pub(crate) fn same_length(what: &str, who: &str, got: usize, group: &Group) -> Result<(), StageError> {
+    let expected = group.completions.len();
+    if got == expected {
+        return Ok(());
+    }
+    Err(StageError::sample(
+        &group.sample.id,
+        format!("{who} gave {got} {what} for {expected} completions; give one for each"),
+    ))
+}

@@ -1,0 +1,41 @@
+//! What is checked before the first step of a reinforcement learning phase.
+//!
+//! Most runs that learn nothing could have been stopped before they began: the reward pays every answer, or none; the
+//! solutions are in another form than the reward reads; all questions are too hard. Both checks only read, so what
+//! follows is the same with and without them, and a resumed phase does not repeat them.
+//! What they found is the event `preflight`.
+
+mod error;
+mod probe;
+mod self_test;
+
+use std::sync::Arc;
+
+use reft_core::{Demonstration, Sample, StageError};
+use serde_json::json;
+
+pub use error::{Miss, PreflightError};
+pub use self_test::{SelfTest, self_test};
+
+use crate::{RlStages, context::Context};
+
+/// What a phase checks before it trains.
+#[derive(Clone, Debug, Default)]
+pub struct Preflight {
+    /// Samples with their solutions as the model would have to write them ([`self_test`]); may be empty.
+    pub solutions: Vec<Demonstration>,
+    /// Questions for the policy: at least one group of answers must differ; may be empty.
+    pub questions: Vec<Arc<Sample>>,
+}
+
+/// Runs the checks of a phase that has some.
+pub(crate) fn check<P: ?Sized>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &mut RlStages<P>,
+) -> Result<(), StageError> {
+    let Some(preflight) = stages.preflight.take() else { return Ok(()) };
+    let reward = self_test(stages.reward.as_ref(), &preflight.solutions)?;
+    let policy = probe::probe(ctx, policy, stages, &preflight.questions)?;
+    ctx.store.event("preflight", json!({"phase": ctx.phase, "reward": reward, "policy": policy}))
+}

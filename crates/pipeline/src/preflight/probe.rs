@@ -1,0 +1,92 @@
+//! Whether the policy's answers to some questions differ, so that there is something to learn.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use reft_core::{FinishReason, Sample, ScoredGroup, StageError};
+use serde::Serialize;
+
+use super::{Miss, PreflightError, error::nearest};
+use crate::{
+    RlStages,
+    context::{Context, at_place},
+    fill, metrics,
+};
+
+/// What the policy can do before training.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Probe {
+    /// Questions asked.
+    questions: usize,
+    /// Answers per question, G.
+    group_size: usize,
+    /// Share of questions of each task with at least one right answer.
+    pass_at_g: BTreeMap<String, f64>,
+    /// Share of groups whose rewards are all equal.
+    useless: f64,
+    /// Share of answers that the length limit cut.
+    truncated: f64,
+}
+
+/// Asks the questions as a step would. None when there are none.
+pub(super) fn probe<P: ?Sized>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &mut RlStages<P>,
+    questions: &[Arc<Sample>],
+) -> Result<Option<Probe>, StageError> {
+    if questions.is_empty() {
+        return Ok(None);
+    }
+    let mut params = at_place(&stages.sampling, ctx.phase_seed().at("preflight"));
+    stages.curriculum.adjust(&mut params);
+    let observer = &mut *ctx.observer;
+    let groups = stages.rollout.generate(policy, questions, &params, &mut |done, total| {
+        observer.progress(done, total);
+        !observer.should_stop()
+    })?;
+    let scored = fill::score(stages, groups)?;
+
+    let numbers = metrics::rl(&scored);
+    let share = |name: &str| numbers.get(name).unwrap_or(0.0);
+    let groups_of = |share: f64| (share * scored.len() as f64).round() as usize;
+    let probe = Probe {
+        questions: scored.len(),
+        group_size: params.group_size,
+        pass_at_g: pass_at_g(&scored),
+        useless: share("reward/zero_std"),
+        truncated: share("completion/truncated"),
+    };
+    if probe.useless < 1.0 {
+        return Ok(Some(probe));
+    }
+    Err(PreflightError::NoSignal {
+        questions: scored.len(),
+        right: groups_of(share("groups/all_right")),
+        wrong: groups_of(share("groups/all_wrong")),
+        truncated: 100.0 * probe.truncated,
+        misses: misses(&scored),
+    }
+    .into())
+}
+
+fn pass_at_g(scored: &[ScoredGroup]) -> BTreeMap<String, f64> {
+    let mut passed: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    for group in scored {
+        let (right, n) = passed.entry(group.group.sample.task.to_string()).or_default();
+        *right += u32::from(group.accuracies().iter().any(|&accuracy| accuracy >= 1.0));
+        *n += 1;
+    }
+    passed.into_iter().map(|(task, (right, n))| (task, f64::from(right) / f64::from(n))).collect()
+}
+
+/// The answers that were paid most without being right, one per question.
+fn misses(scored: &[ScoredGroup]) -> Vec<Miss> {
+    let of_group = |group: &ScoredGroup| {
+        let answers = group.group.completions.iter().zip(group.totals()).zip(group.accuracies());
+        let wrong = answers.filter(|(_, accuracy)| *accuracy < 1.0).map(|(answer, _)| answer);
+        let (best, reward) = wrong.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let cut = if best.finish == FinishReason::Length { " [cut]" } else { "" };
+        Some(Miss::new(&group.group.sample, &format!("{}{cut}", best.text), f64::from(reward)))
+    };
+    nearest(scored.iter().filter_map(of_group).collect())
+}
