@@ -60,6 +60,24 @@ pub(crate) fn run_with(root: &Path, args: &[&str], variables: &[(&str, &str)]) -
     Ok(())
 }
 
+/// Runs a program of the workspace as it was built beside this one: `reft`, `examples/NAME`.
+pub(crate) fn run_built(root: &Path, program: &str, args: &[&str]) -> Result<()> {
+    heading(&format!("{program} {}", args.join(" ")));
+    let own = env::current_exe().context("cannot find this program's own file")?;
+    let path = own.with_file_name(program);
+    let (variable, libraries) = library_path(root);
+    let status = Command::new(&path)
+        .args(args)
+        .current_dir(root)
+        .env(variable, libraries)
+        .status()
+        .with_context(|| format!("cannot start `{}`", path.display()))?;
+    if !status.success() {
+        bail!("`{program}` failed ({status})");
+    }
+    Ok(())
+}
+
 fn library_path(root: &Path) -> (&'static str, OsString) {
     let variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
     let mut paths = vec![root.join(".libtorch/lib")];

@@ -8,7 +8,7 @@ use std::{fs, path::Path, time::Instant};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cargo::{run, run_with},
+    cargo::{run, run_built, run_with},
     console::{heading, say},
     libtorch::{self, Want},
     torch_free::TORCH_FREE,
@@ -32,8 +32,11 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     clock.lap("lints");
     test(root)?;
     clock.lap("tests");
+    // One build of all programs, which the tests have mostly done: `cargo run` would select a single package, whose
+    // dependencies then have other features, and torch-sys would be built again.
+    run(root, &["build", "--workspace", "--bins", "--examples", "--quiet"])?;
     for name in examples(root)? {
-        run(root, &["run", "--quiet", "--example", &name])?;
+        run_built(root, &format!("examples/{name}"), &[])?;
     }
     clock.lap("examples");
     run_with(root, &["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])?;
@@ -54,22 +57,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
 fn smoke(root: &Path) -> Result<()> {
     let runs = tempfile::tempdir()?;
     let folder = runs.path().to_string_lossy();
-    run(
-        root,
-        &[
-            "run",
-            "--quiet",
-            "-p",
-            "reft-cli",
-            "--bin",
-            "reft",
-            "--",
-            "train",
-            "configs/smoke.toml",
-            "--runs",
-            &folder,
-        ],
-    )
+    run_built(root, "reft", &["train", "configs/smoke.toml", "--runs", &folder])
 }
 
 /// The programs in `examples/` of the root package, by name.

@@ -1,6 +1,7 @@
 //! Composition: what a recipe pays beyond accuracy and format, by hand.
 #![expect(clippy::unwrap_used, reason = "a broken case should stop the test")]
 
+use proptest::prelude::*;
 use reft_config::{CosineConfig, LengthConfig, RepetitionConfig, RewardConfig};
 use reft_core::{BoxFrame, Completion, Form, Reward, RewardParts, Sample, Task};
 use reft_reward::Rubric;
@@ -127,4 +128,38 @@ fn peers_never_stop_a_run_for_what_the_model_writes() {
     let unlabelled = "<answer>```json\n[{\"bbox_2d\": [0, 0, 9, 9]}]\n```</answer>";
     let rubric = Rubric::from_recipe(&config, None).unwrap();
     assert_eq!(rubric.score(&sample, &Completion::from_text(unlabelled)).unwrap(), 0.0);
+}
+
+proptest! {
+    #[test]
+    fn shapes_are_bounded_and_longer_never_pays(
+        text in "(<think>)?[a-d ]{0,80}(</think>)?(<answer>[0-9 ]{0,3}</answer>)?",
+        tokens in 0_usize..400,
+        more in 0_usize..400,
+        max_tokens in 2_usize..300,
+        words in 1_usize..5,
+    ) {
+        let overlong =
+            LengthConfig::Overlong { max_tokens, buffer_tokens: max_tokens / 2, weight: 1.0 };
+        let cosine = CosineConfig {
+            max_tokens,
+            right_short: 1.0,
+            right_long: 0.5,
+            wrong_short: -0.5,
+            wrong_long: 0.0,
+        };
+        let repetition = Some(RepetitionConfig { words, weight: 1.0 });
+        let shaped = RewardConfig { length: Some(overlong), repetition, ..RewardConfig::default() };
+        let [now, later] = [tokens, tokens + more].map(|tokens| parts(&shaped, &text, tokens));
+        for (name, parts) in [("overlong", &now), ("repetition", &now), ("overlong", &later)] {
+            prop_assert!((-1.0..=0.0).contains(&parts.part(name).unwrap()), "{name}: {text}");
+        }
+        prop_assert!(later.total <= now.total + 1e-6, "{text}");
+
+        let shaped = RewardConfig { length: Some(LengthConfig::Cosine(cosine)), ..RewardConfig::default() };
+        let accuracy = parts(&shaped, &text, tokens).part("accuracy").unwrap();
+        prop_assert!((-0.5..=1.0).contains(&accuracy), "{accuracy}: {text}");
+        let is_right = parts(&RewardConfig::default(), &text, tokens).part("accuracy").unwrap() > 0.5;
+        prop_assert_eq!(is_right, accuracy >= 0.5 - 1e-6, "{}: {}", accuracy, text);
+    }
 }
