@@ -206,26 +206,11 @@ fn has_own_head(dir: &Path) -> Result<bool, VlmError> {
 }
 
 fn load_into(params: &ParamStore, dir: &Path) -> Result<(), VlmError> {
-    let expected: Vec<(String, Vec<i64>)> =
-        params.params().iter().map(|p| (p.spec.name.clone(), p.spec.shape.clone())).collect();
+    let targets: Vec<(&str, &Tensor)> =
+        params.params().iter().map(|p| (p.spec.name.as_str(), &p.tensor)).collect();
     // A tied head is sometimes stored all the same; old exports hold rotary frequencies.
     let ignored = [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
-    let _no_grad = tch::no_grad_guard();
-    let mut tensors = params.params().iter();
-    let mut non_finite = Vec::new();
-    CheckpointFolder::open(dir)?.read_each(&expected, &ignored, |name, stored| {
-        if let Some(param) = tensors.next() {
-            param.tensor.shallow_clone().copy_(&stored);
-            // Looked at as they are in memory: a number that fp16 cannot hold became infinite just now.
-            if param.tensor.isfinite().all().int64_value(&[]) == 0 {
-                non_finite.push(name.to_owned());
-            }
-        }
-    })?;
-    if non_finite.is_empty() {
-        return Ok(());
-    }
-    Err(CheckpointError::NonFinite { dir: dir.to_owned(), names: non_finite }.into())
+    Ok(CheckpointFolder::open(dir)?.read_into(&targets, &ignored)?)
 }
 
 fn allowed_tokens(config: &VlmConfig, processor: &Processor) -> Tensor {
