@@ -13,7 +13,12 @@ use crate::{
 };
 
 /// The head's name in every family.
-const HEAD: &str = "lm_head.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
+
+/// Tensors that a folder may hold beside its parameters: a tied head is sometimes stored all the same, and old exports
+/// hold rotary frequencies.
+pub(crate) const NOT_PARAMETERS: [&str; 3] =
+    [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
 
 /// A checkpoint that cannot be opened, run or written.
 #[derive(Debug, thiserror::Error)]
@@ -208,9 +213,7 @@ fn has_own_head(dir: &Path) -> Result<bool, VlmError> {
 fn load_into(params: &ParamStore, dir: &Path) -> Result<(), VlmError> {
     let targets: Vec<(&str, &Tensor)> =
         params.params().iter().map(|p| (p.spec.name.as_str(), &p.tensor)).collect();
-    // A tied head is sometimes stored all the same; old exports hold rotary frequencies.
-    let ignored = [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
-    Ok(CheckpointFolder::open(dir)?.read_into(&targets, &ignored)?)
+    Ok(CheckpointFolder::open(dir)?.read_into(&targets, &NOT_PARAMETERS)?)
 }
 
 fn allowed_tokens(config: &VlmConfig, processor: &Processor) -> Tensor {

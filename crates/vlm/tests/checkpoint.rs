@@ -1,11 +1,14 @@
 //! Reading and writing weights.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
+mod common;
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+use common::{altered, golden, stored};
 use reft_vlm::{
     Vlm, VlmError, VlmOptions,
     checkpoint::{
@@ -14,10 +17,6 @@ use reft_vlm::{
     },
 };
 use tch::{Device, Kind, Tensor};
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
-}
 
 fn tiny() -> PathBuf {
     golden("tiny-vlm")
@@ -334,27 +333,6 @@ fn a_failed_write_leaves_the_old_file() {
     let error = write_tensors(&path, &[tensor("a", &[2.0])]).unwrap_err().to_string();
     assert!(error.contains("x.safetensors") && error.contains("cannot be written"), "{error}");
     assert_eq!(read_tensors(&path).unwrap()["a"].double_value(&[0]), 1.0);
-}
-
-/// All tensors of a folder's files, by the names in them.
-fn stored(dir: &Path) -> Vec<(String, Tensor)> {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut tensors: Vec<_> = files
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .flat_map(|path| read_tensors(&path).unwrap())
-        .collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    tensors
-}
-
-/// A copy of a folder with its weights in one file, changed.
-fn altered(name: &str, change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let mut tensors = stored(&golden(name));
-    change(&mut tensors);
-    save_folder(dir.path(), &[], Kind::Float, &golden(name)).unwrap();
-    write_tensors(&dir.path().join("model.safetensors"), &tensors).unwrap();
-    dir
 }
 
 fn assert_same_params(a: &Vlm, b: &Vlm) {

@@ -144,6 +144,11 @@ impl TensorFile {
 }
 
 impl TensorInfo {
+    /// Number of elements; a header may claim any shape for a type that is not read here.
+    pub fn numel(&self) -> u64 {
+        self.shape.iter().fold(1, |n: u64, &side| n.saturating_mul(u64::try_from(side).unwrap_or(0)))
+    }
+
     /// Whether the byte range lies in the file and holds exactly the shape.
     fn check(&self, name: &str, available: u64) -> Result<(), String> {
         let [start, end] = self.data_offsets;

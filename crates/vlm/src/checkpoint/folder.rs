@@ -68,6 +68,16 @@ impl CheckpointFolder {
         self.places.keys().map(String::as_str)
     }
 
+    /// How many elements are stored in each number type, by the types' names in the files.
+    pub fn numel_by_dtype(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for info in self.files.iter().flat_map(|file| file.tensors().values()) {
+            let count: &mut u64 = counts.entry(info.dtype.clone()).or_default();
+            *count = count.saturating_add(info.numel());
+        }
+        counts
+    }
+
     /// Checks that the folder holds exactly the tensors asked for, in a number type of weights.
     ///
     /// `ignored` names may be there or not: the head of a tied model, old buffers.
