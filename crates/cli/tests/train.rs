@@ -178,3 +178,31 @@ fn doctor_finds_libtorch() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["golden_ok"], true, "{found}");
 }
+
+#[test]
+fn doctor_tells_what_a_checkpoint_is() {
+    let model = root().join("fixtures/golden/tiny-vlm");
+    let doctor = |model: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_reft"))
+            .args(["doctor", "--json", "--model"])
+            .arg(model)
+            .output()
+            .unwrap()
+    };
+    let output = doctor(&model);
+    assert!(output.status.success());
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["family"], &found["problem"]), (&"qwen2_5_vl".into(), &Value::Null), "{found}");
+
+    // The config of another size: all that does not fit is on stdout, and the exit code says so.
+    let other = TempDir::new().unwrap();
+    fs::copy(model.join("model.safetensors"), other.path().join("model.safetensors")).unwrap();
+    let config = fs::read_to_string(model.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["text_config"]["vocab_size"] = 7.into();
+    fs::write(other.path().join("config.json"), config.to_string()).unwrap();
+    let output = doctor(other.path());
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["misshaped"].as_array().unwrap().len(), 2, "{found}");
+}

@@ -5,7 +5,7 @@
 //! tensor is made. It looks where `REFT_LIBTORCH_CUDA` points (the library or its folder), beside the loaded
 //! `libtorch_cpu`, and in the active Python environment's torch.
 //!
-//! This is the only module of the project with `unsafe` in it.
+//! One of two modules with `unsafe` in them; the other maps weights (`checkpoint/map.rs`).
 
 use std::{
     ffi::OsStr,

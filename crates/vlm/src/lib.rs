@@ -15,11 +15,15 @@
 
 pub mod checkpoint;
 pub mod cuda;
+mod footprint;
 mod init;
 pub mod model;
 mod policy;
 pub mod processor;
 mod self_test;
+mod summary;
 
+pub use footprint::Footprint;
 pub use policy::{FrozenNetwork, Vlm, VlmError, VlmOptions};
 pub use self_test::self_test;
+pub use summary::{CheckpointSummary, HeadKind, Need, PartSizes};

@@ -13,7 +13,12 @@ use crate::{
 };
 
 /// The head's name in every family.
-const HEAD: &str = "lm_head.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
+
+/// Tensors that a folder may hold beside its parameters: a tied head is sometimes stored all the same, and old exports
+/// hold rotary frequencies.
+pub(crate) const NOT_PARAMETERS: [&str; 3] =
+    [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
 
 /// A checkpoint that cannot be opened, run or written.
 #[derive(Debug, thiserror::Error)]
@@ -206,26 +211,9 @@ fn has_own_head(dir: &Path) -> Result<bool, VlmError> {
 }
 
 fn load_into(params: &ParamStore, dir: &Path) -> Result<(), VlmError> {
-    let expected: Vec<(String, Vec<i64>)> =
-        params.params().iter().map(|p| (p.spec.name.clone(), p.spec.shape.clone())).collect();
-    // A tied head is sometimes stored all the same; old exports hold rotary frequencies.
-    let ignored = [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
-    let _no_grad = tch::no_grad_guard();
-    let mut tensors = params.params().iter();
-    let mut non_finite = Vec::new();
-    CheckpointFolder::open(dir)?.read_each(&expected, &ignored, |name, stored| {
-        if let Some(param) = tensors.next() {
-            param.tensor.shallow_clone().copy_(&stored);
-            // Looked at as they are in memory: a number that fp16 cannot hold became infinite just now.
-            if param.tensor.isfinite().all().int64_value(&[]) == 0 {
-                non_finite.push(name.to_owned());
-            }
-        }
-    })?;
-    if non_finite.is_empty() {
-        return Ok(());
-    }
-    Err(CheckpointError::NonFinite { dir: dir.to_owned(), names: non_finite }.into())
+    let targets: Vec<(&str, &Tensor)> =
+        params.params().iter().map(|p| (p.spec.name.as_str(), &p.tensor)).collect();
+    Ok(CheckpointFolder::open(dir)?.read_into(&targets, &NOT_PARAMETERS)?)
 }
 
 fn allowed_tokens(config: &VlmConfig, processor: &Processor) -> Tensor {

@@ -1,11 +1,14 @@
 //! Reading and writing weights.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
+mod common;
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+use common::{altered, golden, stored};
 use reft_vlm::{
     Vlm, VlmError, VlmOptions,
     checkpoint::{
@@ -14,10 +17,6 @@ use reft_vlm::{
     },
 };
 use tch::{Device, Kind, Tensor};
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
-}
 
 fn tiny() -> PathBuf {
     golden("tiny-vlm")
@@ -75,34 +74,147 @@ fn other_readers_read_what_we_write() {
 
 #[test]
 fn a_folder_converts_to_the_type_asked_for() {
-    let mut folder = CheckpointFolder::open(&tiny()).unwrap();
-    let expected = specs(&tiny());
-    let tensors = folder.read(&expected, &[], Kind::Float, Device::Cpu).unwrap();
-    assert_eq!(tensors.len(), expected.len());
-    assert!(tensors.values().all(|t| t.kind() == Kind::Float));
-    let head = &tensors["lm_head.weight"];
-    let stored = &read_tensors(&tiny().join("model.safetensors")).unwrap()["lm_head.weight"];
-    assert_eq!(stored.kind(), Kind::BFloat16);
-    assert_eq!((head - stored.to_kind(Kind::Float)).abs().max().double_value(&[]), 0.0);
+    let stored = &read_tensors(&tiny().join("model.safetensors")).unwrap();
+    let folder = CheckpointFolder::open(&tiny()).unwrap();
+    for kind in [Kind::Float, Kind::Half, Kind::BFloat16] {
+        let made: Vec<(&str, Tensor)> =
+            stored.iter().map(|(name, t)| (name.as_str(), t.zeros_like().to_kind(kind))).collect();
+        let targets: Vec<(&str, &Tensor)> = made.iter().map(|(name, t)| (*name, t)).collect();
+        folder.read_into(&targets, &[]).unwrap();
+        for (name, read) in made {
+            assert_eq!((stored[name].kind(), read.kind()), (Kind::BFloat16, kind));
+            assert!(read.equal(&stored[name].to_kind(kind)), "{name} {kind:?}");
+        }
+    }
+}
+
+/// More elements than are copied at a time, not a multiple of that, behind a header of odd length.
+#[test]
+fn large_tensors_come_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let n = 7 * 600_001;
+    let values = Tensor::arange(n, (Kind::Float, Device::Cpu));
+    let last = values.narrow(0, n - 3, 3);
+    let same = values.copy();
+    let other = values.copy();
+    let _ = other.narrow(0, n - 1, 1).fill_(0.0);
+    write_tensors(
+        &path,
+        &[
+            ("a".into(), values.view([-1, 7])),
+            ("b".into(), same.view([-1, 7])),
+            ("c".into(), other.view([-1, 7])),
+            ("d".into(), last),
+        ],
+    )
+    .unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    bytes[..8].copy_from_slice(&(header + 1).to_le_bytes());
+    bytes.insert(8 + header as usize, b' ');
+    fs::write(&path, bytes).unwrap();
+
+    let read = read_tensors(&path).unwrap();
+    assert!(read["a"].equal(&values.view([-1, 7])) && read["d"].equal(&values.narrow(0, n - 3, 3)));
+    let folder = CheckpointFolder::open(dir.path()).unwrap();
+    assert_eq!(folder.are_equal(["a", "b"]).unwrap(), Some(true));
+    assert_eq!(folder.are_equal(["a", "c"]).unwrap(), Some(false));
+    assert_eq!(folder.are_equal(["a", "d"]).unwrap(), Some(false));
+    assert_eq!(folder.are_equal(["a", "e"]).unwrap(), None);
+}
+
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A folder of two shards: `a.safetensors` with two tensors, `b.safetensors` with one.
+fn sharded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let shard_a = [tensor("model.norm.weight", &[1.0, 2.0]), tensor("visual.x", &[4.0])];
+    write_tensors(&dir.path().join("a.safetensors"), &shard_a).unwrap();
+    write_tensors(&dir.path().join("b.safetensors"), &[tensor("lm_head.weight", &[3.0, 5.0])]).unwrap();
+    let index = r#"{"metadata": {}, "weight_map": {"model.norm.weight": "a.safetensors",
+        "visual.x": "a.safetensors", "lm_head.weight": "b.safetensors"}}"#;
+    fs::write(dir.path().join(INDEX), index).unwrap();
+    dir
+}
+
+/// Where the tensors of [`sharded`] go, in another order.
+fn targets_of_shards() -> [(&'static str, Tensor); 3] {
+    [("lm_head.weight", 2), ("visual.x", 1), ("model.norm.weight", 2)]
+        .map(|(name, n)| (name, Tensor::zeros([n], (Kind::Float, Device::Cpu))))
+}
+
+fn refused(dir: &Path, parts: &[&str]) {
+    let error = CheckpointFolder::open(dir).unwrap_err().to_string();
+    assert!(parts.iter().all(|part| error.contains(part)), "{parts:?} in {error}");
 }
 
 #[test]
 fn shards_read_like_a_single_file() {
-    let dir = tempfile::tempdir().unwrap();
-    write_tensors(&dir.path().join("a.safetensors"), &[tensor("model.norm.weight", &[1.0, 2.0])]).unwrap();
-    write_tensors(&dir.path().join("b.safetensors"), &[tensor("lm_head.weight", &[3.0])]).unwrap();
-    let index = r#"{"metadata": {}, "weight_map": {"model.norm.weight": "a.safetensors", "lm_head.weight": "b.safetensors"}}"#;
-    let index_path = dir.path().join("model.safetensors.index.json");
-    fs::write(&index_path, index).unwrap();
-    let expected = [("lm_head.weight".to_owned(), vec![1]), ("model.norm.weight".to_owned(), vec![2])];
-    let mut folder = CheckpointFolder::open(dir.path()).unwrap();
-    let tensors = folder.read(&expected, &[], Kind::Float, Device::Cpu).unwrap();
-    assert_eq!(tensors["lm_head.weight"].double_value(&[0]), 3.0);
+    let dir = sharded();
+    let folder = CheckpointFolder::open(dir.path()).unwrap();
+    let targets = targets_of_shards();
+    folder.read_into(&targets.each_ref().map(|(name, tensor)| (*name, tensor)), &[]).unwrap();
+    let read: Vec<f32> = Tensor::cat(&targets.map(|(_, t)| t), 0).try_into().unwrap();
+    assert_eq!(read, [3.0, 5.0, 4.0, 1.0, 2.0]);
+}
 
-    fs::remove_file(dir.path().join("b.safetensors")).unwrap();
-    assert!(CheckpointFolder::open(dir.path()).unwrap_err().to_string().contains("b.safetensors"));
-    fs::write(&index_path, r#"{"weight_map": {"x": "../a.safetensors"}}"#).unwrap();
-    assert!(CheckpointFolder::open(dir.path()).unwrap_err().to_string().contains("not a file name"));
+#[test]
+fn shards_that_are_missing_or_cut_are_named_with_a_tensor() {
+    let dir = sharded();
+    let shard = dir.path().join("b.safetensors");
+    let whole = fs::read(&shard).unwrap();
+    fs::write(&shard, &whole[..whole.len() - 1]).unwrap();
+    refused(dir.path(), &["b.safetensors`", "not a complete safetensors file", "`lm_head.weight`"]);
+    fs::remove_file(&shard).unwrap();
+    refused(dir.path(), &[INDEX, "`b.safetensors` is not there", "`lm_head.weight`"]);
+}
+
+#[test]
+fn a_shard_that_shrinks_after_it_was_opened_is_named() {
+    let dir = sharded();
+    let folder = CheckpointFolder::open(dir.path()).unwrap();
+    let shard = fs::File::options().write(true).open(dir.path().join("b.safetensors")).unwrap();
+    let size = shard.metadata().unwrap().len();
+    shard.set_len(size - 4).unwrap();
+    let targets = targets_of_shards();
+    let targets = targets.each_ref().map(|(name, tensor)| (*name, tensor));
+    let error = folder.read_into(&targets, &[]).unwrap_err().to_string();
+    let change = format!("from {size} to {} bytes", size - 4);
+    for part in ["b.safetensors`", "`lm_head.weight`", &change] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn an_index_that_does_not_fit_its_shards_is_refused() {
+    let dir = sharded();
+    let index = |map: &str| {
+        fs::write(dir.path().join(INDEX), format!(r#"{{"weight_map": {{{map}}}}}"#)).unwrap();
+    };
+    index(r#""model.norm.weight": "b.safetensors", "visual.x": "a.safetensors""#);
+    refused(
+        dir.path(),
+        &[INDEX, "`model.norm.weight` should be in `b.safetensors`, but `a.safetensors` holds it"],
+    );
+    index(r#""model.norm.weight": "a.safetensors", "gone": "a.safetensors""#);
+    refused(dir.path(), &[INDEX, "`gone` should be in `a.safetensors`, but no shard holds it"]);
+    index(r#""x": "../a.safetensors""#);
+    refused(dir.path(), &[INDEX, "`../a.safetensors` of `x` is not a file name"]);
+    fs::write(dir.path().join(INDEX), "{}").unwrap();
+    refused(dir.path(), &[INDEX, "not an index"]);
+}
+
+#[test]
+fn a_tensor_in_two_places_is_refused() {
+    let dir = sharded();
+    let twice = [tensor("lm_head.weight", &[3.0, 5.0]), tensor("model.visual.x", &[4.0])];
+    write_tensors(&dir.path().join("b.safetensors"), &twice).unwrap();
+    // The same parameter under the names of both layouts.
+    refused(dir.path(), &["a.safetensors", "b.safetensors", "`model.visual.x`", "`visual.x`"]);
+    let twice = [tensor("lm_head.weight", &[3.0, 5.0]), tensor("visual.x", &[4.0])];
+    write_tensors(&dir.path().join("b.safetensors"), &twice).unwrap();
+    refused(dir.path(), &["a.safetensors", "b.safetensors", "`visual.x`"]);
 }
 
 #[test]
@@ -130,10 +242,15 @@ fn every_problem_of_a_folder_is_named_at_once() {
         [("visual.a", vec![1]), ("b", vec![3]), ("c", vec![1]), ("gone", vec![1]), ("lost", vec![2])]
             .map(|(name, shape)| (name.to_owned(), shape))
             .into();
-    let mut folder = CheckpointFolder::open(dir.path()).unwrap();
-    let mut n_read = 0;
-    let error = folder.read_each(&expected, &["lm_head.weight"], |_, _| n_read += 1).unwrap_err();
-    assert_eq!(n_read, 0);
+    let folder = CheckpointFolder::open(dir.path()).unwrap();
+    let made: Vec<Tensor> = expected
+        .iter()
+        .map(|(_, shape)| Tensor::zeros(shape.as_slice(), (Kind::Float, Device::Cpu)))
+        .collect();
+    let targets: Vec<(&str, &Tensor)> =
+        expected.iter().zip(&made).map(|((name, _), t)| (name.as_str(), t)).collect();
+    let error = folder.read_into(&targets, &["lm_head.weight"]).unwrap_err();
+    assert!(made.iter().all(|t| t.count_nonzero(None).int64_value(&[]) == 0), "nothing was read");
     let text = error.to_string();
     let CheckpointError::Mismatch { missing, unexpected, misshaped, mistyped, .. } = error else {
         panic!("{text}")
@@ -216,27 +333,6 @@ fn a_failed_write_leaves_the_old_file() {
     let error = write_tensors(&path, &[tensor("a", &[2.0])]).unwrap_err().to_string();
     assert!(error.contains("x.safetensors") && error.contains("cannot be written"), "{error}");
     assert_eq!(read_tensors(&path).unwrap()["a"].double_value(&[0]), 1.0);
-}
-
-/// All tensors of a folder's files, by the names in them.
-fn stored(dir: &Path) -> Vec<(String, Tensor)> {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut tensors: Vec<_> = files
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .flat_map(|path| read_tensors(&path).unwrap())
-        .collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    tensors
-}
-
-/// A copy of a folder with its weights in one file, changed.
-fn altered(name: &str, change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let mut tensors = stored(&golden(name));
-    change(&mut tensors);
-    save_folder(dir.path(), &[], Kind::Float, &golden(name)).unwrap();
-    write_tensors(&dir.path().join("model.safetensors"), &tensors).unwrap();
-    dir
 }
 
 fn assert_same_params(a: &Vlm, b: &Vlm) {

@@ -12,7 +12,9 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigCommand, RecipeFiles};
 pub(crate) use data::{DataCommand, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
-pub(crate) use model::{DeviceArg, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, ModelArgs, SamplingArgs};
+pub(crate) use model::{
+    DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, ModelArgs, SamplingArgs,
+};
 pub(crate) use run::{InspectArgs, ReportArgs, TrainArgs};
 pub(crate) use stored::{GradeArgs, RejectArgs, ScoreArgs};
 
@@ -33,6 +35,7 @@ Examples:
   reft inspect runs/demo                             tables of a run
   reft config check my.toml                          all problems of a recipe at once
   reft doctor                                        is everything there that training needs?
+  reft doctor --model DIR                            what is this checkpoint, what does it need?
 
 Results go to stdout, progress and messages to stderr.
 Exit codes: 0 done, 1 failed, 2 bad usage or recipe."
@@ -81,8 +84,8 @@ pub(crate) enum Command {
     /// Check, resolve and document recipes.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Say what was found of libtorch, CUDA and memory, and run a golden forward pass.
-    Doctor,
+    /// Say what was found of libtorch, CUDA and memory, and run a golden forward pass; or what a checkpoint is.
+    Doctor(DoctorArgs),
 }
 
 #[cfg(test)]

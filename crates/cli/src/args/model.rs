@@ -1,4 +1,4 @@
-//! Commands that load a model: `generate`, `logprobs`, `eval`.
+//! Commands that load a model: `generate`, `logprobs`, `eval`. And `doctor`, which looks at one.
 
 use std::path::PathBuf;
 
@@ -21,6 +21,14 @@ pub(crate) struct ModelArgs {
     /// CPU threads; 0 takes all cores.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) threads: usize,
+}
+
+/// What to look at.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Tell what this Hugging Face folder holds, what does not fit, and the memory it needs; loads nothing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
 }
 
 /// Number types.

@@ -8,11 +8,15 @@ use curr_reft::{
     evaluate::evaluate,
     generate as generating, model,
     pipeline::Observer as _,
+    vlm::CheckpointSummary,
 };
 use serde_json::json;
 
 use crate::{
-    args::{DeviceArg, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs, ModelArgs, SamplingArgs},
+    args::{
+        DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs, ModelArgs,
+        SamplingArgs,
+    },
     interrupt::Interrupt,
     output::Output,
     progress::Watch,
@@ -82,7 +86,15 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
     output.print(&report, || format!("{report}written to {}", args.output.display()))
 }
 
-pub(super) fn doctor(output: Output) -> Result<()> {
+pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
+    if let Some(dir) = &args.model {
+        let summary = CheckpointSummary::open(dir)?;
+        output.print(&summary, || summary.to_string())?;
+        if summary.problem.is_some() {
+            bail!("`{}` cannot be loaded: its weights do not fit its config", dir.display());
+        }
+        return Ok(());
+    }
     let diagnosis = diagnose();
     output.print(&diagnosis, || diagnosis.to_string())?;
     if !diagnosis.golden_ok {

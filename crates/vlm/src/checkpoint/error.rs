@@ -5,6 +5,8 @@ use std::{
     path::PathBuf,
 };
 
+use serde::Serialize;
+
 /// How many names of one kind an error message lists; the error itself holds all.
 const LISTED: usize = 20;
 
@@ -50,7 +52,7 @@ impl CheckpointError {
 }
 
 /// A tensor that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MismatchedTensor {
     /// Its name.
     pub name: String,

@@ -6,15 +6,18 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{BufWriter, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{CheckpointError, kind};
+use super::{
+    CheckpointError, kind,
+    map::{Pieces, SizedFile},
+};
 
 /// The limit of the reference implementation; a larger number means that the file is something else.
 const MAX_HEADER: u64 = 100_000_000;
@@ -34,7 +37,7 @@ pub struct TensorInfo {
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    file: File,
+    file: SizedFile,
     data_start: u64,
     tensors: BTreeMap<String, TensorInfo>,
 }
@@ -73,7 +76,7 @@ impl TensorFile {
         if data_start + end != size {
             return Err(broken(&format!("{} bytes expected, {size} found", data_start + end)));
         }
-        Ok(Self { path: path.to_owned(), file, data_start, tensors })
+        Ok(Self { path: path.to_owned(), file: SizedFile::new(file, size), data_start, tensors })
     }
 
     /// The tensors by name.
@@ -81,23 +84,71 @@ impl TensorFile {
         &self.tensors
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads one tensor, on the CPU and in the file's number type.
-    pub fn read(&mut self, name: &str) -> Result<Tensor, CheckpointError> {
-        let error = |message: String| CheckpointError::file(&self.path, message);
-        let info = self.tensors.get(name).ok_or_else(|| error(format!("no tensor `{name}`")))?;
-        let kind = kind::from_name(&info.dtype)
-            .ok_or_else(|| error(format!("`{name}` has the unsupported type {}", info.dtype)))?;
+    pub fn read(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        let (info, kind) = self.info(name)?;
+        let tensor = Tensor::empty(info.shape.as_slice(), (kind, Device::Cpu));
+        self.read_into(name, &tensor, |_| ())?;
+        Ok(tensor)
+    }
+
+    /// Copies a tensor into one of as many elements, of any number type and on any device, without a second whole copy.
+    /// `look` sees the parts of `target` as they are filled.
+    pub(super) fn read_into(
+        &self,
+        name: &str,
+        target: &Tensor,
+        mut look: impl FnMut(&Tensor),
+    ) -> Result<(), CheckpointError> {
+        let error = |e: tch::TchError| self.error(name, e);
+        let _no_grad = tch::no_grad_guard();
+        let flat = target.f_view([-1]).map_err(error)?;
+        let mut start = 0;
+        for piece in self.pieces(name)? {
+            let piece = piece?;
+            let mut part = flat.f_narrow(0, start, piece.numel() as i64).map_err(error)?;
+            part.f_copy_(&piece).map_err(error)?;
+            look(&part);
+            start += piece.numel() as i64;
+        }
+        Ok(())
+    }
+
+    /// The elements of a tensor, flat, a few million at a time.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> Result<impl Iterator<Item = Result<Tensor, CheckpointError>> + 'a, CheckpointError> {
+        let (info, kind) = self.info(name)?;
         let [start, end] = info.data_offsets;
-        let mut bytes = vec![0; (end - start) as usize];
-        self.file
-            .seek(SeekFrom::Start(self.data_start + start))
-            .and_then(|_| self.file.read_exact(&mut bytes))
-            .map_err(|e| error(format!("`{name}`: {e}")))?;
-        Tensor::f_from_data_size(&bytes, &info.shape, kind).map_err(|e| error(format!("`{name}`: {e}")))
+        let pieces: Pieces<'_> =
+            self.file.pieces(self.data_start + start, end - start, kind).map_err(|e| self.error(name, e))?;
+        Ok(pieces.map(move |piece| piece.map_err(|e| self.error(name, e))))
+    }
+
+    fn info(&self, name: &str) -> Result<(&TensorInfo, Kind), CheckpointError> {
+        let info = self.tensors.get(name).ok_or_else(|| self.error(name, "no such tensor"))?;
+        let kind = kind::from_name(&info.dtype)
+            .ok_or_else(|| self.error(name, format!("the type {} is not supported", info.dtype)))?;
+        Ok((info, kind))
+    }
+
+    fn error(&self, name: &str, message: impl std::fmt::Display) -> CheckpointError {
+        CheckpointError::file(&self.path, format!("`{name}`: {message}"))
     }
 }
 
 impl TensorInfo {
+    /// Number of elements; a header may claim any shape for a type that is not read here.
+    pub fn numel(&self) -> u64 {
+        self.shape.iter().fold(1, |n: u64, &side| n.saturating_mul(u64::try_from(side).unwrap_or(0)))
+    }
+
     /// Whether the byte range lies in the file and holds exactly the shape.
     fn check(&self, name: &str, available: u64) -> Result<(), String> {
         let [start, end] = self.data_offsets;
@@ -127,9 +178,8 @@ impl TensorInfo {
 
 /// Every tensor of a file, on the CPU, bit for bit.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
-    let mut file = TensorFile::open(path)?;
-    let names: Vec<String> = file.tensors.keys().cloned().collect();
-    names.into_iter().map(|name| Ok((name.clone(), file.read(&name)?))).collect()
+    let file = TensorFile::open(path)?;
+    file.tensors.keys().map(|name| Ok((name.clone(), file.read(name)?))).collect()
 }
 
 /// Writes tensors bit for bit in their own number types, in the order given; the file appears only when it is complete.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{CheckpointError, MismatchedTensor, TensorFile, kind};
 
@@ -43,16 +43,22 @@ impl CheckpointFolder {
     /// Opens the weights of a folder: the header of every file is read and checked, no tensor is.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         let index_path = dir.join(INDEX);
-        let mut files = Vec::new();
-        let mut places = BTreeMap::new();
         let is_sharded = !dir.join(SINGLE).exists() && index_path.exists();
-        let names = if is_sharded { shards(&index_path)? } else { BTreeSet::from([SINGLE.to_owned()]) };
-        for name in names {
-            let file = TensorFile::open(&dir.join(&name))?;
+        let files =
+            if is_sharded { shards(&index_path)? } else { vec![TensorFile::open(&dir.join(SINGLE))?] };
+        let mut places: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        for (n, file) in files.iter().enumerate() {
             for tensor in file.tensors().keys() {
-                places.insert(canonical_name(tensor), (files.len(), tensor.clone()));
+                let twice = places.insert(canonical_name(tensor), (n, tensor.clone()));
+                if let Some((other, name)) = twice {
+                    let message = format!(
+                        "holds `{tensor}`, which `{}` holds as `{name}`; which one counts cannot be known, so \
+                         download the checkpoint again or remove one",
+                        files[other].path().display()
+                    );
+                    return Err(CheckpointError::file(file.path(), message));
+                }
             }
-            files.push(file);
         }
         Ok(Self { dir: dir.to_owned(), files, places })
     }
@@ -60,6 +66,16 @@ impl CheckpointFolder {
     /// The tensors' canonical names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str)
+    }
+
+    /// How many elements are stored in each number type, by the types' names in the files.
+    pub fn numel_by_dtype(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for info in self.files.iter().flat_map(|file| file.tensors().values()) {
+            let count: &mut u64 = counts.entry(info.dtype.clone()).or_default();
+            *count = count.saturating_add(info.numel());
+        }
+        counts
     }
 
     /// Checks that the folder holds exactly the tensors asked for, in a number type of weights.
@@ -100,58 +116,87 @@ impl CheckpointFolder {
     }
 
     /// Whether two tensors are there with equal values; none when one of them is missing or in no type of weights.
-    pub fn are_equal(&mut self, names: [&str; 2]) -> Result<Option<bool>, CheckpointError> {
-        let mut tensors = Vec::new();
-        for name in names {
-            let Some((file, stored)) = self.places.get(name) else { return Ok(None) };
-            let file = &mut self.files[*file];
-            if !kind::is_weight(kind::from_name(&file.tensors()[stored].dtype)) {
-                return Ok(None);
+    pub fn are_equal(&self, names: [&str; 2]) -> Result<Option<bool>, CheckpointError> {
+        let [Some((a, a_name)), Some((b, b_name))] = names.map(|name| self.weight(name)) else {
+            return Ok(None);
+        };
+        if a.tensors()[a_name].shape != b.tensors()[b_name].shape {
+            return Ok(Some(false));
+        }
+        for (a, b) in a.pieces(a_name)?.zip(b.pieces(b_name)?) {
+            if !a?.to_kind(Kind::Float).equal(&b?.to_kind(Kind::Float)) {
+                return Ok(Some(false));
             }
-            tensors.push(file.read(stored)?.to_kind(Kind::Float));
         }
-        Ok(Some(tensors[0].size() == tensors[1].size() && tensors[0].equal(&tensors[1])))
+        Ok(Some(true))
     }
 
-    /// Reads the tensors asked for, one at a time, into `take`, on the CPU and in the file's number type.
-    /// Nothing is read when [`Self::check`] finds a problem.
-    pub fn read_each(
-        &mut self,
-        expected: &[(String, Vec<i64>)],
-        ignored: &[&str],
-        mut take: impl FnMut(&str, Tensor),
-    ) -> Result<(), CheckpointError> {
-        self.check(expected, ignored)?;
-        for (name, _) in expected {
-            let (file, stored) = &self.places[name];
-            take(name, self.files[*file].read(stored)?);
-        }
-        Ok(())
+    /// File and name in it of a tensor that is there in a number type of weights.
+    fn weight(&self, name: &str) -> Option<(&TensorFile, &str)> {
+        let (file, stored) = self.places.get(name)?;
+        let file = &self.files[*file];
+        kind::is_weight(kind::from_name(&file.tensors()[stored].dtype)).then_some((file, stored))
     }
 
-    /// The tensors asked for, converted to one number type on one device.
-    pub fn read(
-        &mut self,
-        expected: &[(String, Vec<i64>)],
-        ignored: &[&str],
-        kind: Kind,
-        device: Device,
-    ) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
-        let mut tensors = BTreeMap::new();
-        self.read_each(expected, ignored, |name, tensor| {
-            tensors.insert(name.to_owned(), tensor.to_kind(kind).to_device(device));
-        })?;
-        Ok(tensors)
+    /// Copies the stored tensors into `targets`, one at a time and converted to the number type of each.
+    ///
+    /// Nothing is read when [`Self::check`] finds a problem. Weights that are not finite in the target's number type are
+    /// an error in the end; the targets are then filled all the same.
+    pub fn read_into(&self, targets: &[(&str, &Tensor)], ignored: &[&str]) -> Result<(), CheckpointError> {
+        let expected: Vec<_> =
+            targets.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.size())).collect();
+        self.check(&expected, ignored)?;
+        let mut names = Vec::new();
+        for (name, target) in targets {
+            let (file, stored) = &self.places[*name];
+            let mut finite = true;
+            // Looked at as they are in memory: a number that fp16 cannot hold became infinite just now.
+            self.files[*file].read_into(stored, target, |part| finite &= is_finite(part))?;
+            if !finite {
+                names.push((*name).to_owned());
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(CheckpointError::NonFinite { dir: self.dir.clone(), names })
     }
 }
 
-/// The file names that an index mentions, which must be plain names.
-fn shards(path: &Path) -> Result<BTreeSet<String>, CheckpointError> {
-    let text = std::fs::read_to_string(path).map_err(|e| CheckpointError::file(path, e))?;
-    let index: Index = serde_json::from_str(&text).map_err(|e| CheckpointError::file(path, e))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    match names.iter().find(|name| name.contains(['/', '\\'])) {
-        Some(name) => Err(CheckpointError::file(path, format!("shard `{name}` is not a file name"))),
-        None => Ok(names),
+fn is_finite(tensor: &Tensor) -> bool {
+    tensor.isfinite().all().int64_value(&[]) != 0
+}
+
+/// The files that an index names, each with the tensors that the index says are in it.
+fn shards(path: &Path) -> Result<Vec<TensorFile>, CheckpointError> {
+    let error = |message: String| CheckpointError::file(path, message);
+    let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    let index: Index = serde_json::from_str(&text).map_err(|e| error(format!("not an index: {e}")))?;
+    let mut files: BTreeMap<&str, TensorFile> = BTreeMap::new();
+    for (tensor, shard) in &index.weight_map {
+        if files.contains_key(shard.as_str()) {
+            continue;
+        }
+        if shard.contains(['/', '\\']) {
+            return Err(error(format!("shard `{shard}` of `{tensor}` is not a file name")));
+        }
+        let shard_path = path.with_file_name(shard);
+        if !shard_path.exists() {
+            return Err(error(format!(
+                "shard `{shard}` is not there, which holds `{tensor}`; download it again"
+            )));
+        }
+        files.insert(shard, TensorFile::open(&shard_path)?);
     }
+    for (tensor, shard) in &index.weight_map {
+        if files[shard.as_str()].tensors().contains_key(tensor) {
+            continue;
+        }
+        let other = files.iter().find(|(_, file)| file.tensors().contains_key(tensor));
+        let place = other.map_or_else(|| "no shard".to_owned(), |(name, _)| format!("`{name}`"));
+        return Err(error(format!(
+            "`{tensor}` should be in `{shard}`, but {place} holds it; download index and shards of one checkpoint"
+        )));
+    }
+    Ok(files.into_values().collect())
 }

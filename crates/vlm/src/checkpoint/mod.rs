@@ -2,13 +2,14 @@
 //!
 //! tch reads safetensors too, but stops at the first missing name, ignores extra tensors and silently takes the file's
 //! number type. Here a folder is checked as a whole before a byte of data is read ([`CheckpointError::Mismatch`] names
-//! every problem), tensors come one at a time, so that a large checkpoint is never twice in memory, and files are
-//! written beside their final place, synced and renamed, so that a full disk leaves the old file good.
+//! every problem), tensors are mapped one at a time and copied into parameters piece by piece, so that a large checkpoint
+//! is never twice in memory, and files are written beside their final place, synced and renamed, so that a full disk leaves the old file good.
 
 mod error;
 mod file;
 mod folder;
 mod kind;
+mod map;
 mod save;
 
 pub use error::{CheckpointError, MismatchedTensor};

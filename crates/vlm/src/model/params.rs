@@ -55,8 +55,14 @@ pub struct ParamSpec {
 }
 
 impl ParamSpec {
-    fn buffer(&self) -> BufferKey {
-        BufferKey { part: PartOfModel::of(&self.name), decays: self.shape.len() > 1 }
+    /// The part of the model that it belongs to.
+    pub fn part(&self) -> PartOfModel {
+        PartOfModel::of(&self.name)
+    }
+
+    /// The buffer that holds it.
+    pub fn buffer(&self) -> BufferKey {
+        BufferKey { part: self.part(), decays: self.shape.len() > 1 }
     }
 
     /// Number of elements.

@@ -1,0 +1,98 @@
+//! The memory that a model needs, by what is done with it, computed from shapes alone.
+//!
+//! Of `n` parameters, `t` are trained, in `b` bytes each (4 of fp32, 2 of bf16 and fp16):
+//!
+//! - weights: `b n`
+//! - gradients: `b t`
+//! - AdamW: two fp32 moments, `8 t`, and fp32 master weights when `b < 4`, `4 t`
+//! - KL reference: `b n`
+//! - update: fp32 gradients in one piece, `4 t`, and two fp32 temporaries of the largest trained buffer
+//!   ([`BufferKey`](crate::model::BufferKey)) of `l` parameters, `8 l`
+//!
+//! Activations, key-value cache and libtorch itself come on top. They depend on batch and lengths; activations are gone
+//! when the update is made, so a step needs the larger of the two.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tch::Kind;
+
+use crate::model::{ParamSpec, PartOfModel};
+
+/// Bytes by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Footprint {
+    /// The policy's parameters.
+    pub weights: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// Moments and master weights.
+    pub adamw: u64,
+    /// The frozen copy of a KL penalty.
+    pub reference: u64,
+    /// At most what an update holds for a moment.
+    pub update: u64,
+}
+
+impl Footprint {
+    /// Of parameters in `kind`, of which the parts that `learns` says are trained.
+    pub fn new(
+        specs: &[ParamSpec],
+        kind: Kind,
+        learns: impl Fn(PartOfModel) -> bool,
+        has_reference: bool,
+    ) -> Self {
+        let bytes = kind.elt_size_in_bytes() as u64;
+        let numel = |spec: &ParamSpec| spec.numel() as u64;
+        let weights = bytes * specs.iter().map(numel).sum::<u64>();
+        let mut buffers = BTreeMap::new();
+        for spec in specs.iter().filter(|spec| learns(spec.part())) {
+            *buffers.entry(spec.buffer()).or_default() += numel(spec);
+        }
+        let (trained, largest): (u64, u64) =
+            (buffers.values().sum(), buffers.values().copied().max().unwrap_or(0));
+        let master = if kind == Kind::Float { 0 } else { 4 * trained };
+        Self {
+            weights,
+            gradients: bytes * trained,
+            adamw: 8 * trained + master,
+            reference: if has_reference { weights } else { 0 },
+            update: 4 * trained + 8 * largest,
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.adamw + self.reference + self.update
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_formula_by_hand() {
+        let specs = [
+            ("visual.blocks.0.attn.qkv.weight", vec![4, 3]),
+            ("visual.blocks.0.attn.qkv.bias", vec![5]),
+            ("visual.merger.mlp.0.weight", vec![2, 2]),
+            ("model.layers.0.mlp.up_proj.weight", vec![10, 2]),
+            ("lm_head.weight", vec![3, 2]),
+        ]
+        .map(|(name, shape)| ParamSpec { name: name.into(), shape });
+
+        let all = Footprint::new(&specs, Kind::Float, |_| true, true);
+        // 47 parameters; the largest buffer is the decoder's matrices with 26.
+        let expected =
+            Footprint { weights: 188, gradients: 188, adamw: 376, reference: 188, update: 188 + 208 };
+        assert_eq!(all, expected);
+
+        let tower = Footprint::new(&specs, Kind::BFloat16, |part| part == PartOfModel::VisionTower, false);
+        let expected = Footprint { weights: 94, gradients: 34, adamw: 204, reference: 0, update: 68 + 96 };
+        assert_eq!((tower, tower.total()), (expected, 496));
+
+        let none = Footprint::new(&specs, Kind::Half, |_| false, false);
+        assert_eq!(none, Footprint { weights: 94, ..Footprint::default() });
+    }
+}

@@ -1,0 +1,201 @@
+//! What a checkpoint is, from its config and the headers of its files: no weight is read.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use tch::Kind;
+
+use crate::{
+    VlmError,
+    checkpoint::{CheckpointError, CheckpointFolder, MismatchedTensor},
+    footprint::Footprint,
+    model::{Network, ParamSpec, PartOfModel, VlmConfig},
+    policy::{HEAD, NOT_PARAMETERS},
+};
+
+/// What a folder holds and what using it needs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckpointSummary {
+    /// The folder.
+    pub path: PathBuf,
+    /// `model_type` of its config.
+    pub family: &'static str,
+    /// Parameters that the config asks for.
+    pub parameters: PartSizes,
+    /// Elements in the files by their number type.
+    pub stored: BTreeMap<String, u64>,
+    /// Where the logits come from.
+    pub head: HeadKind,
+    /// Tensors that the config asks for and no file has.
+    pub missing: Vec<String>,
+    /// Tensors that a file has and the config does not ask for.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape than the config says.
+    pub misshaped: Vec<MismatchedTensor>,
+    /// Tensors in a number type that weights cannot have.
+    pub mistyped: Vec<MismatchedTensor>,
+    /// The same in words; none when files and config agree.
+    pub problem: Option<String>,
+    /// Memory by what is done with the model.
+    pub needs: Vec<Need>,
+}
+
+/// Parameters by part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PartSizes {
+    /// Vision tower without merger.
+    pub vision_tower: u64,
+    /// Mergers, DeepStack's too.
+    pub merger: u64,
+    /// Embedding, layers and last norm.
+    pub decoder: u64,
+    /// The head; 0 when it is the embedding.
+    pub head: u64,
+    /// All of them.
+    pub total: u64,
+}
+
+/// Where the logits come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// A matrix of its own.
+    Own,
+    /// The embedding.
+    Tied,
+    /// The embedding by the config, but a head is stored: it counts if its values are others, which headers do not say.
+    TiedButStored,
+}
+
+/// Memory for one use of the model in one number type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// Number type of the weights in memory.
+    pub dtype: &'static str,
+    /// What is done.
+    pub mode: &'static str,
+    /// Bytes by purpose.
+    pub bytes: Footprint,
+    /// All bytes.
+    pub total: u64,
+}
+
+/// What can be done with a model: the parts that learn, and whether there is a KL reference.
+const MODES: [(&str, &[PartOfModel], bool); 5] = [
+    ("generate, eval", &[], false),
+    ("sft, grpo without KL", &PartOfModel::ALL, false),
+    ("grpo with KL", &PartOfModel::ALL, true),
+    ("sft, grpo without KL, only decoder", &[PartOfModel::Decoder], false),
+    ("grpo with KL, only decoder", &[PartOfModel::Decoder], true),
+];
+
+impl CheckpointSummary {
+    /// Reads config and headers. Files that cannot be opened, or a config that is not supported, are errors; tensors
+    /// that do not fit the config are part of the summary.
+    pub fn open(dir: &Path) -> Result<Self, VlmError> {
+        let config = VlmConfig::open(dir)?;
+        let folder = CheckpointFolder::open(dir)?;
+        let specs = Network::declare(&config);
+        let expected: Vec<_> = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+        let mut summary = Self {
+            path: dir.to_owned(),
+            family: config.family.model_type(),
+            parameters: PartSizes::of(&specs),
+            stored: folder.numel_by_dtype(),
+            head: match (config.tie_word_embeddings, folder.names().any(|name| name == HEAD)) {
+                (false, _) => HeadKind::Own,
+                (true, false) => HeadKind::Tied,
+                (true, true) => HeadKind::TiedButStored,
+            },
+            missing: Vec::new(),
+            unexpected: Vec::new(),
+            misshaped: Vec::new(),
+            mistyped: Vec::new(),
+            problem: None,
+            needs: needs(&specs),
+        };
+        let Err(error) = folder.check(&expected, &NOT_PARAMETERS) else { return Ok(summary) };
+        summary.problem = Some(error.to_string());
+        match error {
+            CheckpointError::Mismatch { missing, unexpected, misshaped, mistyped, .. } => {
+                Ok(Self { missing, unexpected, misshaped, mistyped, ..summary })
+            }
+            other => Err(other.into()),
+        }
+    }
+}
+
+impl PartSizes {
+    fn of(specs: &[ParamSpec]) -> Self {
+        let mut sizes = Self::default();
+        for spec in specs {
+            let size = match spec.part() {
+                PartOfModel::VisionTower => &mut sizes.vision_tower,
+                PartOfModel::Merger => &mut sizes.merger,
+                PartOfModel::Decoder if spec.name == HEAD => &mut sizes.head,
+                PartOfModel::Decoder => &mut sizes.decoder,
+            };
+            *size += spec.numel() as u64;
+            sizes.total += spec.numel() as u64;
+        }
+        sizes
+    }
+}
+
+fn needs(specs: &[ParamSpec]) -> Vec<Need> {
+    let of = |(dtype, kind)| {
+        MODES.map(|(mode, parts, has_reference)| {
+            let bytes = Footprint::new(specs, kind, |part| parts.contains(&part), has_reference);
+            Need { dtype, mode, bytes, total: bytes.total() }
+        })
+    };
+    [("fp32", Kind::Float), ("bf16", Kind::BFloat16)].into_iter().flat_map(of).collect()
+}
+
+impl fmt::Display for CheckpointSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PartSizes { vision_tower, merger, decoder, head, total } = self.parameters;
+        let stored: Vec<String> = self.stored.iter().map(|(dtype, n)| format!("{n} in {dtype}")).collect();
+        writeln!(f, "checkpoint       {}", self.path.display())?;
+        writeln!(f, "family           {}", self.family)?;
+        writeln!(f, "parameters       {total}")?;
+        writeln!(f, "  vision tower   {vision_tower}")?;
+        writeln!(f, "  merger         {merger}")?;
+        writeln!(f, "  decoder        {decoder}")?;
+        match self.head {
+            HeadKind::Own => writeln!(f, "  head           {head}")?,
+            HeadKind::Tied => writeln!(f, "  head           is the embedding")?,
+            HeadKind::TiedButStored => writeln!(
+                f,
+                "  head           is the embedding, unless the stored head has other values and adds its parameters"
+            )?,
+        }
+        writeln!(f, "stored           {}", stored.join(", "))?;
+        writeln!(f, "weights          {}", self.problem.as_deref().unwrap_or("fit the config"))?;
+        writeln!(f, "memory in GiB without activations, key-value cache and libtorch:")?;
+        writeln!(
+            f,
+            "{:<42}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",
+            "", "weights", "gradients", "AdamW", "reference", "update", "total"
+        )?;
+        for Need { dtype, mode, bytes, total } in &self.needs {
+            let gib = |bytes: u64| format!("{:.2}", bytes as f64 / f64::from(1 << 30));
+            writeln!(
+                f,
+                "  {:<40}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",
+                format!("{dtype} {mode}"),
+                gib(bytes.weights),
+                gib(bytes.gradients),
+                gib(bytes.adamw),
+                gib(bytes.reference),
+                gib(bytes.update),
+                gib(*total)
+            )?;
+        }
+        Ok(())
+    }
+}
