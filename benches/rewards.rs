@@ -69,7 +69,7 @@ fn rewards(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rewards");
     group.sample_size(20).throughput(Throughput::Elements(COMPLETIONS as u64));
     group.bench_function("10,000 completions of 300 tokens", |bencher| {
-        bencher.iter(|| score_all(&rubric, &work))
+        bencher.iter(|| score_all(&rubric, &work));
     });
     group.finish();
 }
