@@ -80,7 +80,7 @@ mod tests {
             ("model.layers.0.mlp.up_proj.weight", vec![10, 2]),
             ("lm_head.weight", vec![3, 2]),
         ]
-        .map(|(name, shape)| ParamSpec { name: name.into(), shape });
+        .map(|(name, shape)| ParamSpec { name: name.into(), shape, stacked: false });
 
         let all = Footprint::new(&specs, Kind::Float, |_| true, true);
         // 47 parameters; the largest buffer is the decoder's matrices with 26.

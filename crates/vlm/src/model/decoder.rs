@@ -158,49 +158,56 @@ impl Layer {
 }
 
 struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    qkv_proj: Linear,
     o_proj: Linear,
     /// Norms of queries and of keys, over one head.
     qk_norm: Option<[RmsNorm; 2]>,
+    heads: i64,
+    kv_heads: i64,
     head_dim: i64,
 }
 
 impl Attention {
     fn new(source: &mut dyn ParamSource, name: &str, config: &TextConfig) -> Self {
         let (width, head_dim) = (config.hidden_size, config.head_dim);
-        let (q_width, kv_width) =
-            (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (qkv_bias, o_bias) = match config.attention_bias {
             AttentionBias::None => (Bias::No, Bias::No),
             AttentionBias::QueryKeyValue => (Bias::Yes, Bias::No),
             AttentionBias::All => (Bias::Yes, Bias::Yes),
         };
+        let qkv = [("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)]
+            .map(|(part, heads)| (format!("{name}.{part}"), heads * head_dim));
         Self {
-            q_proj: Linear::new(source, &format!("{name}.q_proj"), width, q_width, qkv_bias),
-            k_proj: Linear::new(source, &format!("{name}.k_proj"), width, kv_width, qkv_bias),
-            v_proj: Linear::new(source, &format!("{name}.v_proj"), width, kv_width, qkv_bias),
-            o_proj: Linear::new(source, &format!("{name}.o_proj"), q_width, width, o_bias),
+            qkv_proj: Linear::stacked(source, &qkv, width, qkv_bias),
+            o_proj: Linear::new(source, &format!("{name}.o_proj"), heads * head_dim, width, o_bias),
             qk_norm: config.qk_norm.then(|| {
                 ["q_norm", "k_norm"].map(|norm| {
                     RmsNorm::new(source, &format!("{name}.{norm}"), head_dim, config.rms_norm_eps)
                 })
             }),
+            heads,
+            kv_heads,
             head_dim,
         }
     }
 
     fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn AttentionPlan) -> Tensor {
-        let heads = |x: Tensor| x.view([x.size()[0], -1, self.head_dim]);
-        let mut q_thd = heads(self.q_proj.forward(x_td));
-        let mut k_thd = heads(self.k_proj.forward(x_td));
+        let qkv_thd = self.qkv_proj.forward(x_td).view([x_td.size()[0], -1, self.head_dim]);
+        let mut qk_thd = qkv_thd.narrow(1, 0, self.heads + self.kv_heads);
         if let Some([q_norm, k_norm]) = &self.qk_norm {
-            (q_thd, k_thd) = (q_norm.forward(&q_thd), k_norm.forward(&k_thd));
+            let (q_thd, k_thd) = self.split(&qk_thd);
+            qk_thd = Tensor::cat(&[q_norm.forward(&q_thd), k_norm.forward(&k_thd)], 1);
         }
-        let v_thd = heads(self.v_proj.forward(x_td));
-        let out_thd = plan.attend(layer, &rotary.apply(&q_thd), &rotary.apply(&k_thd), &v_thd);
+        let (q_thd, k_thd) = self.split(&rotary.apply(&qk_thd));
+        let v_thd = qkv_thd.narrow(1, self.heads + self.kv_heads, self.kv_heads);
+        let out_thd = plan.attend(layer, &q_thd, &k_thd, &v_thd);
         self.o_proj.forward(&out_thd.flatten(1, 2))
+    }
+
+    /// Query heads, and the key heads behind them.
+    fn split(&self, qk_thd: &Tensor) -> (Tensor, Tensor) {
+        (qk_thd.narrow(1, 0, self.heads), qk_thd.narrow(1, self.heads, self.kv_heads))
     }
 }
 

@@ -22,9 +22,23 @@ pub(super) struct Linear {
 
 impl Linear {
     pub(super) fn new(source: &mut dyn ParamSource, name: &str, input: i64, output: i64, bias: Bias) -> Self {
-        let weight = source.param(format!("{name}.weight"), &[output, input]);
+        Self::stacked(source, &[(name.to_owned(), output)], input, bias)
+    }
+
+    /// Several layers of the same input as one product: their outputs side by side, in the order of `parts`
+    /// (name, output).
+    pub(super) fn stacked(
+        source: &mut dyn ParamSource,
+        parts: &[(String, i64)],
+        input: i64,
+        bias: Bias,
+    ) -> Self {
+        let named = |suffix: &str| -> Vec<(String, i64)> {
+            parts.iter().map(|(name, output)| (format!("{name}.{suffix}"), *output)).collect()
+        };
+        let weight = source.stacked(&named("weight"), &[input]);
         let bias = match bias {
-            Bias::Yes => Some(source.param(format!("{name}.bias"), &[output])),
+            Bias::Yes => Some(source.stacked(&named("bias"), &[])),
             Bias::No => None,
         };
         Self { weight, bias }
@@ -115,9 +129,9 @@ impl Activation {
 
 /// `down(act(gate(x)) * up(x))` (Shazeer 2020).
 pub(super) struct GatedMlp {
-    gate_proj: Linear,
-    up_proj: Linear,
+    gate_up_proj: Linear,
     down_proj: Linear,
+    inner: i64,
     act: Activation,
 }
 
@@ -130,15 +144,22 @@ impl GatedMlp {
         act: Activation,
     ) -> Self {
         Self {
-            gate_proj: Linear::new(source, &format!("{name}.gate_proj"), width, inner, bias),
-            up_proj: Linear::new(source, &format!("{name}.up_proj"), width, inner, bias),
+            gate_up_proj: Linear::stacked(
+                source,
+                &["gate_proj", "up_proj"].map(|part| (format!("{name}.{part}"), inner)),
+                width,
+                bias,
+            ),
             down_proj: Linear::new(source, &format!("{name}.down_proj"), inner, width, bias),
+            inner,
             act,
         }
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        self.down_proj.forward(&(self.act.apply(&self.gate_proj.forward(x)) * self.up_proj.forward(x)))
+        let gate_up = self.gate_up_proj.forward(x);
+        let (gate, up) = (gate_up.narrow(-1, 0, self.inner), gate_up.narrow(-1, self.inner, self.inner));
+        self.down_proj.forward(&(self.act.apply(&gate) * up))
     }
 }
 
@@ -178,21 +199,23 @@ pub(super) fn rotary_frequencies(base: f64, n: i64, device: Device) -> Tensor {
 /// Cosines and sines `[t, 1, d]` of the rotary angles `[t, d/2]`, each angle used for two halves of a head.
 pub(super) struct Rotary {
     cos: Tensor,
+    /// Negative in the left half.
     sin: Tensor,
+    half: i64,
 }
 
 impl Rotary {
     pub(super) fn from_angles(angles_td: &Tensor, kind: Kind) -> Self {
-        let angles = Tensor::cat(&[angles_td, angles_td], -1).unsqueeze(1);
-        Self { cos: angles.cos().to_kind(kind), sin: angles.sin().to_kind(kind) }
+        let (cos, sin) = (angles_td.cos(), angles_td.sin());
+        let halves =
+            |left: &Tensor, right: &Tensor| Tensor::cat(&[left, right], -1).unsqueeze(1).to_kind(kind);
+        Self { half: angles_td.size()[1], cos: halves(&cos, &cos), sin: halves(&(-&sin), &sin) }
     }
 
     /// Turns `x_thd` by the angles of its tokens (Su et al. 2021, in the half-split layout of the checkpoints).
     /// Computed in the wider of the two number types, returned in that of `x_thd`.
     pub(super) fn apply(&self, x_thd: &Tensor) -> Tensor {
-        let half = x_thd.size()[2] / 2;
-        let (left, right) = (x_thd.narrow(2, 0, half), x_thd.narrow(2, half, half));
-        let turned = Tensor::cat(&[-right, left], 2);
-        (x_thd * &self.cos + turned * &self.sin).to_kind(x_thd.kind())
+        let swapped = x_thd.roll(self.half, 2);
+        (x_thd * &self.cos + swapped * &self.sin).to_kind(x_thd.kind())
     }
 }

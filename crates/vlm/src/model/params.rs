@@ -52,6 +52,8 @@ pub struct ParamSpec {
     pub name: String,
     /// Shape.
     pub shape: Vec<i64>,
+    /// Its rows lie under those of the parameter before it, in one tensor that a module uses as a whole.
+    pub stacked: bool,
 }
 
 impl ParamSpec {
@@ -73,8 +75,14 @@ impl ParamSpec {
 
 /// Where modules get their parameters from.
 pub trait ParamSource {
+    /// One tensor whose rows are those of the named parameters, one after another: `rows` of each, of shape `row`.
+    /// A fused projection is one product with what a checkpoint holds as several matrices.
+    fn stacked(&mut self, parts: &[(String, i64)], row: &[i64]) -> Tensor;
+
     /// The parameter of this name and shape.
-    fn param(&mut self, name: String, shape: &[i64]) -> Tensor;
+    fn param(&mut self, name: String, shape: &[i64]) -> Tensor {
+        self.stacked(&[(name, shape[0])], &shape[1..])
+    }
 }
 
 /// Lists what is asked for.
@@ -82,8 +90,11 @@ pub trait ParamSource {
 pub struct Declared(pub Vec<ParamSpec>);
 
 impl ParamSource for Declared {
-    fn param(&mut self, name: String, shape: &[i64]) -> Tensor {
-        self.0.push(ParamSpec { name, shape: shape.to_vec() });
+    fn stacked(&mut self, parts: &[(String, i64)], row: &[i64]) -> Tensor {
+        for (i, (name, rows)) in parts.iter().enumerate() {
+            let shape = [&[*rows], row].concat();
+            self.0.push(ParamSpec { name: name.clone(), shape, stacked: i > 0 });
+        }
         Tensor::new()
     }
 }
@@ -91,8 +102,10 @@ impl ParamSource for Declared {
 /// All parameters of a model, as views into flat buffers.
 pub struct ParamStore {
     buffers: BTreeMap<BufferKey, Tensor>,
-    /// In the order of declaration: buffer, offset in it, and the view.
+    /// In the order of declaration.
     params: Vec<Param>,
+    /// In the order of declaration: what modules use and gradients accumulate in.
+    leaves: Vec<Leaf>,
     next: usize,
 }
 
@@ -102,8 +115,16 @@ pub struct Param {
     pub spec: ParamSpec,
     /// The buffer that holds it.
     pub buffer: BufferKey,
-    /// Its view of the buffer; a leaf that gradients are accumulated in.
+    /// Its values, a view of the buffer. Gradients are at the leaf: [`ParamStore::grad`].
     pub tensor: Tensor,
+    leaf: usize,
+    first_row: i64,
+}
+
+/// One parameter, or several that are stacked.
+struct Leaf {
+    buffer: BufferKey,
+    tensor: Tensor,
 }
 
 impl ParamStore {
@@ -126,19 +147,25 @@ impl ParamStore {
 
     fn over(buffers: BTreeMap<BufferKey, Tensor>, specs: &[ParamSpec]) -> Self {
         let mut offsets: BTreeMap<BufferKey, i64> = BTreeMap::new();
-        let params = specs
-            .iter()
-            .map(|spec| {
-                let buffer = spec.buffer();
-                let offset = offsets.entry(buffer).or_default();
-                // `detach` makes the view a leaf of its own; it still shares the buffer's memory.
-                let tensor =
-                    buffers[&buffer].narrow(0, *offset, spec.numel()).view(spec.shape.as_slice()).detach();
-                *offset += spec.numel();
-                Param { spec: spec.clone(), buffer, tensor }
-            })
-            .collect();
-        Self { buffers, params, next: 0 }
+        let (mut params, mut leaves) = (Vec::new(), Vec::new());
+        for stack in specs.chunk_by(|_, next| next.stacked) {
+            let key = stack[0].buffer();
+            let offset = offsets.entry(key).or_default();
+            let numel = stack.iter().map(ParamSpec::numel).sum();
+            let row = &stack[0].shape[1..];
+            // `detach` makes the view a leaf of its own; it still shares the buffer's memory.
+            let leaf =
+                buffers[&key].narrow(0, *offset, numel).view([&[-1], row].concat().as_slice()).detach();
+            *offset += numel;
+            let mut first_row = 0;
+            for spec in stack {
+                let tensor = leaf.narrow(0, first_row, spec.shape[0]).detach();
+                params.push(Param { spec: spec.clone(), buffer: key, tensor, leaf: leaves.len(), first_row });
+                first_row += spec.shape[0];
+            }
+            leaves.push(Leaf { buffer: key, tensor: leaf });
+        }
+        Self { buffers, params, leaves, next: 0 }
     }
 
     /// The flat buffers in a fixed order.
@@ -153,24 +180,35 @@ impl ParamStore {
 
     /// Sets which parts take gradients.
     pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
-        for param in &self.params {
+        for leaf in &self.leaves {
             // The flag belongs to the tensor that all handles share, the modules' too.
-            let _ = param.tensor.set_requires_grad(trainable(param.buffer.part));
+            let _ = leaf.tensor.set_requires_grad(trainable(leaf.buffer.part));
         }
+    }
+
+    /// A parameter as modules see it: computing with it gives its leaf a gradient.
+    pub fn value(&self, param: &Param) -> Tensor {
+        self.leaves[param.leaf].tensor.narrow(0, param.first_row, param.spec.shape[0])
+    }
+
+    /// The gradient of a parameter, in its shape; undefined where it took no part.
+    pub fn grad(&self, param: &Param) -> Tensor {
+        let grad = self.leaves[param.leaf].tensor.grad();
+        if grad.defined() { grad.narrow(0, param.first_row, param.spec.shape[0]) } else { grad }
     }
 
     /// The gradients of a buffer, flat, in its order; zeros where a parameter took no part.
     pub fn flat_grad(&self, key: BufferKey) -> Tensor {
         let grads: Vec<Tensor> = self
-            .params
+            .leaves
             .iter()
-            .filter(|p| p.buffer == key)
-            .map(|p| {
-                let grad = p.tensor.grad();
+            .filter(|leaf| leaf.buffer == key)
+            .map(|leaf| {
+                let grad = leaf.tensor.grad();
                 if grad.defined() {
                     grad.flatten(0, -1)
                 } else {
-                    p.tensor.detach().zeros_like().flatten(0, -1)
+                    leaf.tensor.detach().zeros_like().flatten(0, -1)
                 }
             })
             .collect();
@@ -179,8 +217,8 @@ impl ParamStore {
 
     /// Forgets all gradients.
     pub fn zero_grad(&mut self) {
-        for param in &mut self.params {
-            param.tensor.zero_grad();
+        for leaf in &mut self.leaves {
+            leaf.tensor.zero_grad();
         }
     }
 
@@ -190,15 +228,20 @@ impl ParamStore {
     }
 }
 
-/// Hands out the views in order of declaration: modules are built by the same code that declared them.
+/// Hands out the leaves in order of declaration: modules are built by the same code that declared them.
 impl ParamSource for ParamStore {
-    fn param(&mut self, name: String, shape: &[i64]) -> Tensor {
-        let param = &self.params[self.next];
+    fn stacked(&mut self, parts: &[(String, i64)], row: &[i64]) -> Tensor {
+        let leaf = self.next;
+        let declared = self.params.iter().filter(|param| param.leaf == leaf).map(|param| &param.spec);
+        let is_same = |spec: &ParamSpec, (name, rows): &(String, i64)| {
+            spec.name == *name && spec.shape[0] == *rows && spec.shape[1..] == *row
+        };
         assert!(
-            param.spec.name == name && param.spec.shape == shape,
+            declared.clone().count() == parts.len()
+                && declared.zip(parts).all(|(spec, part)| is_same(spec, part)),
             "modules are built in the order they declare"
         );
-        self.next = (self.next + 1) % self.params.len();
-        param.tensor.shallow_clone()
+        self.next = (leaf + 1) % self.leaves.len();
+        self.leaves[leaf].tensor.shallow_clone()
     }
 }
