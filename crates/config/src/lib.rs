@@ -36,9 +36,11 @@ mod data;
 mod error;
 mod filter;
 mod layers;
+mod loss;
 mod model;
 mod nearest;
 mod node;
+mod optimizer;
 mod phase;
 mod preflight;
 mod prompt;
@@ -56,12 +58,17 @@ pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomai
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use layers::Resolved;
+pub use loss::{
+    ClipRange, EmaConfig, KlConfig, KlEstimator, KlPlace, KlSchedule, LossConfig, LossScale, ReferenceConfig,
+    SapoConfig,
+};
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
+pub use optimizer::{LrScale, MomentsConfig, OptimizerConfig, Schedule, SmallWeights};
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
 pub use stages::{
-    AdvantageConfig, CosineConfig, DetectionReward, JudgeConfig, LengthConfig, LossScale, OptimizerConfig,
-    PartialCredit, RepetitionConfig, RewardConfig, SamplingConfig, Schedule, TrainableConfig, WithForm,
+    AdvantageConfig, CosineConfig, DetectionReward, JudgeConfig, LengthConfig, PartialCredit, RepetitionConfig,
+    RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, LossScale, OptimizerConfig,
-    PreflightConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, KlConfig, LossConfig, LossScale,
+    OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
 
 /// One phase.
@@ -59,7 +59,6 @@ impl PhaseConfig {
 }
 
 /// Reinforcement learning with GRPO (Shao et al., 2024) on one or more forms of a data set.
-/// The KL reference is the policy as it is when the phase starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrpoPhase {
@@ -78,18 +77,35 @@ pub struct GrpoPhase {
     /// Peak learning rate. Curr-ReFT: 1e-6.
     #[serde(default = "GrpoPhase::default_lr")]
     pub lr: f64,
-    /// Weight of the KL penalty (k3 estimator) towards the phase's start policy. Curr-ReFT: 0.04. 0 needs no reference.
+    /// Weight of the KL penalty towards the reference; the largest one of a schedule. Curr-ReFT: 0.04. 0 needs no
+    /// reference.
     #[serde(default = "GrpoPhase::default_kl")]
     pub kl_coef: f64,
-    /// Lower clip of the probability ratio: `1 - clip_low` (PPO: 0.2).
-    #[serde(default = "GrpoPhase::default_clip")]
-    pub clip_low: f64,
-    /// Upper clip of the probability ratio: `1 + clip_high` (PPO: 0.2; DAPO: 0.28).
-    #[serde(default = "GrpoPhase::default_clip")]
-    pub clip_high: f64,
-    /// How token losses are averaged.
+    /// How the KL penalty is estimated and where it acts.
     #[serde(default)]
-    pub loss_scale: LossScale,
+    pub kl: KlConfig,
+    /// The policy that the KL penalty is measured against.
+    #[serde(default)]
+    pub reference: ReferenceConfig,
+    /// The policy loss.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// Lower clip of the probability ratio: `1 - clip_low` (PPO: 0.2); the loss's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_low: Option<f64>,
+    /// Upper clip of the probability ratio: `1 + clip_high` (PPO: 0.2; DAPO: 0.28); the loss's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_high: Option<f64>,
+    /// Largest ratio that counts where the advantage is negative (dual clip, arXiv 1912.09729, there 3); left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dual_clip: Option<f64>,
+    /// How token losses are averaged; as the loss's paper when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LossScale")]
+    pub loss_scale: Option<LossScale>,
+    /// Weight of the mean entropy per token, which is added to what is maximised; 0 adds nothing.
+    #[serde(default)]
+    pub entropy_coef: f64,
     /// Optimizer updates per batch of rollouts. 1: strictly on-policy, the ratio is 1.
     #[serde(default = "GrpoPhase::one")]
     pub updates_per_batch: usize,
@@ -97,6 +113,12 @@ pub struct GrpoPhase {
     /// not depend on it beyond rounding. 0: all at once.
     #[serde(default)]
     pub micro_batch_tokens: usize,
+    /// Keep only the inputs of layers and run each layer again in the backward pass: less memory, a third more work.
+    #[serde(default)]
+    pub recompute: bool,
+    /// Skipped updates in a row (loss or gradient not finite) after which the run stops; 1 stops at the first.
+    #[serde(default = "GrpoPhase::default_skips")]
+    pub max_skipped: u64,
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,
@@ -136,8 +158,8 @@ impl GrpoPhase {
     fn default_kl() -> f64 {
         0.04
     }
-    fn default_clip() -> f64 {
-        0.2
+    fn default_skips() -> u64 {
+        3
     }
     fn one() -> usize {
         1
@@ -167,6 +189,9 @@ pub struct SftPhase {
     /// Tokens per forward and backward pass; 0: all at once.
     #[serde(default)]
     pub micro_batch_tokens: usize,
+    /// Keep only the inputs of layers and run each layer again in the backward pass: less memory, a third more work.
+    #[serde(default)]
+    pub recompute: bool,
     /// AdamW, schedule, gradient clipping.
     #[serde(default)]
     pub optimizer: OptimizerConfig,

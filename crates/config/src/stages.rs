@@ -22,19 +22,6 @@ impl JsonSchema for WithForm {
     }
 }
 
-/// How token losses are averaged over a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LossScale {
-    /// Mean over a completion's tokens, then over completions (GRPO; Curr-ReFT's).
-    #[default]
-    Sequence,
-    /// Mean over all tokens of the batch (DAPO).
-    Token,
-    /// Sum over tokens divided by `completions * max_new_tokens` (Dr.GRPO).
-    Constant,
-}
-
 /// How completions are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -238,53 +225,6 @@ impl Default for AdvantageConfig {
     fn default() -> Self {
         Self::Grpo
     }
-}
-
-/// AdamW and what surrounds it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimizerConfig {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled weight decay; never applied to norms and biases.
-    pub weight_decay: f64,
-    /// Largest gradient norm; 0 does not clip.
-    pub max_grad_norm: f64,
-    /// Course of the learning rate after warm-up.
-    pub schedule: Schedule,
-    /// Share of the phase's steps over which the learning rate rises from 0, 0 to 1.
-    pub warmup: f64,
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.0,
-            max_grad_norm: 1.0,
-            schedule: Schedule::Linear,
-            warmup: 0.0,
-        }
-    }
-}
-
-/// Course of the learning rate after warm-up, over the phase's steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Stays.
-    Constant,
-    /// Falls in a line to 0.
-    #[default]
-    Linear,
-    /// Falls as half a cosine to 0.
-    Cosine,
 }
 
 /// Which parts of the model learn.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use reft_config::{ConfigError, PhaseConfig, Recipe, Resolved};
+use reft_config::{ConfigError, LossScale, PhaseConfig, Recipe, Resolved};
 
 /// Every phase kind, with a table of defaults per kind.
 const RECIPE: &str = r#"
@@ -201,6 +201,45 @@ fn every_fault_is_named_with_its_key() {
         ("grpo.lr=inf", "`phase.binary.lr`: `inf` must be 0 or above"),
         ("grpo.kl_coef=-0.1", "`phase.binary.kl_coef`: `-0.1` must be 0 or above"),
         ("grpo.clip_low=1.5", "`phase.binary.clip_low`: `1.5` must be from 0 to 1"),
+        (
+            "grpo.loss={type=\"ppo\"}",
+            "`phase.binary.loss.type`: `ppo` is not one of `grpo`, `dr_grpo`, `dapo`, `bnpo`, `gspo`, `cispo`, `sapo`",
+        ),
+        ("grpo.loss_scale=mean", "`phase.binary.loss_scale`: `mean` is not one of `sequence`, `token`"),
+        (
+            "grpo.loss={type=\"sapo\", temperature_neg=0}",
+            "`phase.binary.loss.temperature_neg`: `0` must be above 0",
+        ),
+        ("grpo.dual_clip=1.1", "`phase.binary.dual_clip`: `1.1` must be 1.2 or above"),
+        ("grpo.entropy_coef=-1", "`phase.binary.entropy_coef`: `-1` must be 0 or above"),
+        ("grpo.kl.estimator=k1", "`phase.binary.kl`: `k1` in the loss holds nothing back"),
+        (
+            "grpo.kl={place=\"reward\", gradient=\"k2\"}",
+            "`phase.binary.kl.gradient`: a penalty in the reward has no gradient",
+        ),
+        (
+            "grpo.kl={place=\"token_reward\", by_difficulty=true}",
+            "`phase.binary.kl.by_difficulty`: weighs a penalty in the loss",
+        ),
+        (
+            "grpo.kl.schedule={type=\"grpo_d\", min=0.1}",
+            "`phase.binary.kl.schedule.min`: `0.1` must be from 0 to `kl_coef`",
+        ),
+        (
+            "grpo.kl.schedule={type=\"grpo_d\", min=0, fall=1}",
+            "`phase.binary.kl.schedule.fall`: `1` must be above 0 and below 1",
+        ),
+        (
+            "grpo.reference={type=\"ema\", mixup=0}",
+            "`phase.binary.reference.mixup`: `0` must be above 0 and at most 1",
+        ),
+        ("grpo.reference={type=\"ema\", every=0}", "`phase.binary.reference.every`: must be at least 1"),
+        ("grpo.max_skipped=0", "`phase.binary.max_skipped`: must be at least 1"),
+        (
+            "grpo.optimizer.lr_scale.merger=-1",
+            "`phase.binary.optimizer.lr_scale.merger`: `-1` must be 0 or above",
+        ),
+        ("grpo.optimizer.moments=int4", "`phase.binary.optimizer.moments`: `int4` is not one of `fp32`, `int8`"),
         ("grpo.optimizer.warmup=1.5", "`phase.binary.optimizer.warmup`: `1.5` must be from 0 to 1"),
         ("grpo.optimizer.beta2=1", "`phase.binary.optimizer.beta2`: `1` must be at least 0 and below 1"),
         (
@@ -422,4 +461,42 @@ fn files_that_do_not_exist_are_all_named() {
     ] {
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+#[test]
+fn settings_that_a_loss_does_not_know_are_refused() {
+    for (overrides, expected) in [
+        (
+            ["grpo.loss.type=sapo", "grpo.clip_high=0.2"],
+            "`phase.binary.clip_high`: `loss.type = \"sapo\"` does not clip; leave it out",
+        ),
+        (
+            ["grpo.loss.type=cispo", "grpo.dual_clip=3"],
+            "`phase.binary.dual_clip`: `loss.type = \"cispo\"` has no clipped ratio; leave it out",
+        ),
+        (
+            ["model.dtype=fp16", "grpo.optimizer.small_weights=stochastic"],
+            "`phase.binary.optimizer.small_weights`: `stochastic` rounding is for `model.dtype = \"bf16\"`",
+        ),
+    ] {
+        let error = resolve(&overrides).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn losses_bring_the_settings_of_their_papers() {
+    let phase = |overrides: &[&str]| match &resolve(overrides).unwrap().phase[0] {
+        PhaseConfig::Grpo(phase) => phase.clone(),
+        other => panic!("{other:?}"),
+    };
+    let plain = phase(&[]);
+    assert_eq!((plain.clip_range().unwrap().high, plain.scale()), (0.2, LossScale::Sequence));
+    let dapo = phase(&["grpo.loss.type=dapo"]);
+    assert_eq!((dapo.clip_range().unwrap().high, dapo.scale()), (0.28, LossScale::Token));
+    let changed = phase(&["grpo.loss.type=dapo", "grpo.clip_high=0.3", "grpo.loss_scale=constant"]);
+    assert_eq!((changed.clip_range().unwrap().high, changed.scale()), (0.3, LossScale::Constant));
+    assert_eq!(phase(&["grpo.loss.type=sapo"]).clip_range(), None);
+    assert!(plain.has_kl() && !phase(&["grpo.kl_coef=0"]).has_kl());
+    assert!(!phase(&["grpo.reference.type=none"]).has_kl());
 }

@@ -5,6 +5,7 @@
 mod curriculum;
 mod data;
 mod filter;
+mod loss;
 mod phase;
 
 use std::{

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{At, curriculum, filter, is_plain_name};
+use super::{At, curriculum, filter, is_plain_name, loss};
 use crate::{
-    AdvantageConfig, EvalPhase, GrpoPhase, LengthConfig, OptimizerConfig, PhaseConfig, Recipe, RejectPhase,
-    RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, TrainableConfig, WithForm, nearest::suggestion,
+    AdvantageConfig, Dtype, EvalPhase, GrpoPhase, LengthConfig, LrScale, OptimizerConfig, PhaseConfig, Recipe,
+    RejectPhase, RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, SmallWeights, TrainableConfig,
+    WithForm, nearest::suggestion,
 };
 
 /// Checks phase `i` of the recipe.
@@ -25,9 +26,8 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
     at.at_least_one(phase.updates_per_batch as u64, "updates_per_batch");
     at.in_range(phase.lr, 0.0.., "lr", "0 or above");
-    at.in_range(phase.kl_coef, 0.0.., "kl_coef", "0 or above");
-    at.in_range(phase.clip_low, 0.0..=1.0, "clip_low", "from 0 to 1");
-    at.in_range(phase.clip_high, 0.0.., "clip_high", "0 or above");
+    at.at_least_one(phase.max_skipped, "max_skipped");
+    loss::check(phase, at);
 
     let mut sampling = at.at("sampling");
     check_sampling(&phase.sampling, &mut sampling);
@@ -40,7 +40,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         at.in_range(k as f64, 1.0..=phase.sampling.group_size as f64, "k", "from 1 to `sampling.group_size`");
         at.in_range(f64::from(right_from), f64::MIN..=f64::MAX, "right_from", "finite");
     }
-    check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
+    check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
     filter::check(&phase.filter, &mut at.at("filter"));
@@ -72,7 +72,7 @@ fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
     at.at_least_one(phase.steps, "steps");
     at.at_least_one(phase.batch_size as u64, "batch_size");
     at.in_range(phase.lr, 0.0.., "lr", "0 or above");
-    check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
+    check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
 }
 
@@ -167,7 +167,7 @@ fn check_reward(reward: &RewardConfig, at: &mut At<'_>) {
     }
 }
 
-fn check_optimizer(optimizer: &OptimizerConfig, at: &mut At<'_>) {
+fn check_optimizer(recipe: &Recipe, optimizer: &OptimizerConfig, at: &mut At<'_>) {
     let words = "at least 0 and below 1";
     at.in_range(optimizer.beta1, 0.0..1.0, "beta1", words);
     at.in_range(optimizer.beta2, 0.0..1.0, "beta2", words);
@@ -175,6 +175,14 @@ fn check_optimizer(optimizer: &OptimizerConfig, at: &mut At<'_>) {
     at.in_range(optimizer.weight_decay, 0.0.., "weight_decay", "0 or above");
     at.in_range(optimizer.max_grad_norm, 0.0.., "max_grad_norm", "0 or above");
     at.in_range(optimizer.warmup, 0.0..=1.0, "warmup", "from 0 to 1");
+    let LrScale { vision_tower, merger, decoder } = optimizer.lr_scale;
+    for (scale, part) in [(vision_tower, "vision_tower"), (merger, "merger"), (decoder, "decoder")] {
+        at.in_range(scale, 0.0.., &format!("lr_scale.{part}"), "0 or above");
+    }
+    let (small, dtype) = (optimizer.small_weights, recipe.model.dtype);
+    at.require(small != SmallWeights::Stochastic || dtype != Dtype::Fp16, "small_weights", || {
+        "`stochastic` rounding is for `model.dtype = \"bf16\"`; with `fp16` use `kahan` or `master`".to_owned()
+    });
 }
 
 fn check_trainable(trainable: TrainableConfig, at: &mut At<'_>) {
