@@ -69,6 +69,6 @@ pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
 pub use stages::{
-    AdvantageConfig, CosineConfig, DetectionReward, JudgeConfig, LengthConfig, PartialCredit, RepetitionConfig,
-    RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+    AdvantageConfig, CosineConfig, DetectionReward, JudgeConfig, LengthConfig, PartialCredit,
+    RepetitionConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, KlConfig, LossConfig, LossScale,
-    OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+    OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig,
+    WithForm,
 };
 
 /// One phase.

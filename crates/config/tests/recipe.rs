@@ -239,7 +239,10 @@ fn every_fault_is_named_with_its_key() {
             "grpo.optimizer.lr_scale.merger=-1",
             "`phase.binary.optimizer.lr_scale.merger`: `-1` must be 0 or above",
         ),
-        ("grpo.optimizer.moments=int4", "`phase.binary.optimizer.moments`: `int4` is not one of `fp32`, `int8`"),
+        (
+            "grpo.optimizer.moments=int4",
+            "`phase.binary.optimizer.moments`: `int4` is not one of `fp32`, `int8`",
+        ),
         ("grpo.optimizer.warmup=1.5", "`phase.binary.optimizer.warmup`: `1.5` must be from 0 to 1"),
         ("grpo.optimizer.beta2=1", "`phase.binary.optimizer.beta2`: `1` must be at least 0 and below 1"),
         (
@@ -473,6 +476,10 @@ fn settings_that_a_loss_does_not_know_are_refused() {
         (
             ["grpo.loss.type=cispo", "grpo.dual_clip=3"],
             "`phase.binary.dual_clip`: `loss.type = \"cispo\"` has no clipped ratio; leave it out",
+        ),
+        (
+            ["grpo.advantage.type=gdpo", "grpo.kl.place=reward"],
+            "`phase.binary.kl.place`: `reward` takes the penalty from the total",
         ),
         (
             ["model.dtype=fp16", "grpo.optimizer.small_weights=stochastic"],

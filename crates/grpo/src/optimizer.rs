@@ -2,214 +2,213 @@
 
 use std::path::Path;
 
-use reft_config::GrpoPhase;
-use reft_core::{Checkpointed, Metrics, PolicyOptimizer, ScoredGroup, StageError};
-use reft_train::{AdamW, backward_by_token, learning_rate, split_by_tokens, token_logprobs};
-use reft_vlm::{
-    FrozenNetwork, Vlm,
-    checkpoint::{read_tensors, write_tensors},
-    model::PackedBatch,
+use reft_config::{GrpoPhase, KlPlace};
+use reft_core::{
+    AdvantageEstimator, Checkpointed, Metrics, PolicyOptimizer, RewardParts, ScoredGroup, Seed, StageError,
 };
-use tch::{Kind, Tensor, no_grad};
+use reft_train::{AdamW, Entropy, TokenPass, learning_rate};
+use reft_vlm::{Vlm, model::Keep};
+use tch::Tensor;
 
-use crate::{clip_fraction, clipped_surrogate, kl_k3, token_weights};
+use crate::{
+    Objective, Terms, Tokens,
+    batch::{MicroBatch, pack},
+    kl_weight,
+    reference::Reference,
+    sums::Sums,
+};
 
 const STATE: &str = "optimizer.safetensors";
-const REFERENCE: &str = "reference.safetensors";
 
-/// GRPO on packed groups: each prompt is encoded once, its completions behind it.
+/// GRPO and its kin on packed groups: each prompt is encoded once, its completions behind it.
 pub struct GrpoOptimizer {
     config: GrpoPhase,
+    objective: Objective,
     optimizer: AdamW,
-    /// The policy as it was when the phase began; none when the KL coefficient is 0.
-    reference: Option<FrozenNetwork>,
+    reference: Option<Reference>,
+    /// Takes advantages again where the KL penalty is part of the reward.
+    advantage: Option<Box<dyn AdvantageEstimator>>,
     step: u64,
 }
 
-/// One forward and backward pass: a few groups and what the loss needs of them, `[c]` each.
-struct MicroBatch {
-    packed: PackedBatch,
-    weight_c: Tensor,
-    advantage_c: Tensor,
-    rollout_c: Tensor,
-    reference_c: Option<Tensor>,
-    /// Log-probs at the first update of this batch of rollouts.
-    old_c: Option<Tensor>,
-}
-
-/// Sums over tokens for the metrics.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    kl: f64,
-    ratio: f64,
-    clipped: f64,
-    entropy: f64,
-    diff: f64,
-    max_diff: f64,
-}
-
 impl GrpoOptimizer {
-    /// The optimizer of a phase that starts from this policy. A resumed phase loads its state right after.
-    pub fn new(config: &GrpoPhase, policy: &Vlm) -> Self {
-        let optimizer = AdamW::new(&config.optimizer, config.trainable);
-        let mut this = Self { config: config.clone(), optimizer, reference: None, step: 0 };
-        this.begin(policy);
-        this
+    /// The optimizer of a phase that starts from this policy; `seed` is that of the phase. A resumed phase loads its
+    /// state right after.
+    pub fn new(config: &GrpoPhase, policy: &Vlm, seed: Seed) -> Result<Self, StageError> {
+        let optimizer = AdamW::new(&config.optimizer, config.trainable, seed);
+        let objective = Objective::new(config);
+        let mut this =
+            Self { config: config.clone(), objective, optimizer, reference: None, advantage: None, step: 0 };
+        this.begin(policy)?;
+        Ok(this)
     }
 
-    fn begin(&mut self, policy: &Vlm) {
+    /// The estimator that `kl.place = "reward"` takes advantages with, once the penalty is off the rewards.
+    #[must_use]
+    pub fn with_advantage(self, advantage: Box<dyn AdvantageEstimator>) -> Self {
+        Self { advantage: Some(advantage), ..self }
+    }
+
+    fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
         self.optimizer.begin(policy);
-        self.reference = (self.config.kl_coef > 0.0).then(|| policy.freeze());
+        self.reference = Reference::new(&self.config, policy)?;
         self.step = 0;
+        Ok(())
     }
 
-    fn micro_batches(&self, policy: &Vlm, groups: &[&ScoredGroup]) -> Result<Vec<MicroBatch>, StageError> {
-        let lengths: Vec<usize> =
-            groups.iter().flat_map(|g| g.group.completions.iter().map(|c| c.token_ids.len())).collect();
-        let weights = token_weights(&lengths, self.config.loss_scale, self.config.sampling.max_new_tokens);
-        let prompts = groups
-            .iter()
-            .map(|g| {
-                policy.encode(&g.group.sample.messages).map_err(|e| StageError::sample(&g.group.sample.id, e))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let sizes: Vec<usize> = groups
-            .iter()
-            .zip(&prompts)
-            .map(|(g, p)| {
-                p.token_ids.len() + g.group.completions.iter().map(|c| c.token_ids.len()).sum::<usize>()
-            })
-            .collect();
-
-        let mut weights = weights.into_iter();
-        let batches = split_by_tokens(&sizes, self.config.micro_batch_tokens).into_iter().map(|range| {
-            let packing: Vec<_> = range
-                .clone()
-                .map(|i| {
-                    (
-                        &prompts[i],
-                        groups[i].group.completions.iter().map(|c| c.token_ids.as_slice()).collect(),
-                    )
-                })
-                .collect();
-            let (mut advantages, mut rollout) = (Vec::new(), Vec::new());
-            for group in &groups[range] {
-                for (completion, &advantage) in group.group.completions.iter().zip(&group.advantages) {
-                    advantages.extend(std::iter::repeat_n(advantage, completion.token_ids.len()));
-                    rollout.extend_from_slice(&completion.logprobs);
-                }
-            }
-            let weight: Vec<f32> = weights.by_ref().take(advantages.len()).collect();
-            let on_device = |values: &[f32]| Tensor::from_slice(values).to_device(policy.device());
-            MicroBatch {
-                packed: policy.pack(&packing),
-                weight_c: on_device(&weight),
-                advantage_c: on_device(&advantages),
-                rollout_c: on_device(&rollout),
-                reference_c: None,
-                old_c: None,
-            }
-        });
-        Ok(batches.collect())
+    fn temperature(&self) -> f64 {
+        f64::from(self.config.sampling.temperature)
     }
 
-    /// Loss and gradient of one micro-batch: `sum_c weight * (kl_coef * kl - surrogate)`.
-    fn backward(&self, policy: &Vlm, batch: &mut MicroBatch, sums: &mut Sums) {
-        let GrpoPhase { clip_low, clip_high, kl_coef, .. } = self.config;
-        let temperature = f64::from(self.config.sampling.temperature);
-        let mut first_logprobs = Vec::new();
-        let MicroBatch { packed, weight_c, advantage_c, rollout_c, reference_c, old_c } = batch;
+    /// The packed groups with reference log-probs; a KL penalty in the reward is already in the advantages.
+    pub(crate) fn prepare(
+        &self,
+        policy: &Vlm,
+        groups: &[&ScoredGroup],
+        kl_weight: f64,
+    ) -> Result<Vec<MicroBatch>, StageError> {
+        let mut batches = pack(&self.config, policy, groups)?;
+        let Some(reference) = &self.reference else { return Ok(batches) };
+        for batch in &mut batches {
+            batch.reference_c = Some(reference.logprobs(policy, &batch.packed, self.temperature()));
+        }
+        match self.config.kl.place {
+            KlPlace::Loss => {}
+            KlPlace::Reward => self.penalise_rewards(&mut batches, groups, kl_weight)?,
+            KlPlace::TokenReward => {
+                batches.iter_mut().for_each(|batch| batch.penalise_tokens(&self.config, kl_weight));
+            }
+        }
+        Ok(batches)
+    }
 
-        sums.loss += backward_by_token(
+    /// Takes `weight` times its divergence from each completion's reward, and advantages of what is left (RLOO, Ahmadian
+    /// et al. 2024, section 2.1).
+    fn penalise_rewards(
+        &self,
+        batches: &mut [MicroBatch],
+        groups: &[&ScoredGroup],
+        weight: f64,
+    ) -> Result<(), StageError> {
+        let advantage = self.advantage.as_ref().ok_or_else(|| {
+            StageError::other("optimizer", "`kl.place = \"reward\"` needs an estimator: `with_advantage`")
+        })?;
+        let mut penalties = batches.iter().flat_map(|batch| batch.penalties(&self.config));
+        let mut rewards: Vec<Vec<RewardParts>> = groups.iter().map(|group| group.rewards.clone()).collect();
+        for (reward, penalty) in rewards.iter_mut().flatten().zip(penalties.by_ref()) {
+            reward.total -= (weight * penalty) as f32;
+        }
+        drop(penalties);
+        let advantages = advantage.step_advantages(&rewards);
+        for batch in batches {
+            let own = advantages[batch.groups.clone()].concat();
+            batch.set_advantages(&own);
+        }
+        Ok(())
+    }
+
+    /// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums.
+    pub(crate) fn backward(&self, policy: &Vlm, batch: &mut MicroBatch, kl_weight: f64, sums: &mut Sums) {
+        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
+        let has_bonus = self.objective.entropy_coef > 0.0;
+        let entropy = if has_bonus { Entropy::WithGradient } else { Entropy::Value };
+        let pass = TokenPass::new(
             policy.network(),
-            packed,
+            &batch.packed,
             policy.allowed_tokens(),
-            temperature,
-            |stats, range| {
-                let part = |x: &Tensor| x.narrow(0, range.start, range.end - range.start);
-                let (weight, advantage) = (part(weight_c), part(advantage_c));
-                let logprob = &stats.logprob_c;
-                // At the first update the ratio is 1 by construction; its gradient is the policy gradient.
-                let old = old_c.as_ref().map_or_else(|| logprob.detach(), part);
-                let mut loss = -clipped_surrogate(logprob, &old, &advantage, clip_low, clip_high);
-                if let Some(reference) = reference_c.as_ref().map(part) {
-                    let kl = kl_k3(logprob, &reference);
-                    sums.kl += sum(&kl);
-                    loss += kl * kl_coef;
-                }
-                no_grad(|| {
-                    let diff = (logprob - part(rollout_c)).abs();
-                    sums.ratio += sum(&(logprob - &old).exp());
-                    sums.clipped += sum(&clip_fraction(logprob, &old, &advantage, clip_low, clip_high));
-                    sums.entropy += sum(&stats.entropy_c);
-                    sums.diff += sum(&diff);
-                    sums.max_diff = sums.max_diff.max(diff.max().double_value(&[]));
-                });
-                first_logprobs.push(logprob.detach());
-                (loss * weight).sum(Kind::Float)
-            },
+            self.temperature(),
+            keep,
         );
-        if old_c.is_none() {
-            *old_c = Some(Tensor::cat(&first_logprobs, 0));
+        // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
+        let summed_c = match &batch.old_c {
+            Some(old_c) if self.objective.policy.is_of_completions() => {
+                batch.summed(&(pass.logprobs() - old_c))
+            }
+            _ => batch.length_c.zeros_like(),
+        };
+        let kl_weight_c = &batch.kl_scale_c * kl_weight;
+
+        let mut first_logprobs = Vec::new();
+        sums.loss += pass.backward(entropy, |stats, range| {
+            let part = |x: &Tensor| x.narrow(0, range.start, range.end - range.start);
+            let logprob_c = &stats.logprob_c;
+            let tokens = Tokens {
+                logprob_c,
+                old_c: &batch.old_c.as_ref().map_or_else(|| logprob_c.detach(), part),
+                advantage_c: &part(&batch.advantage_c),
+                summed_c: &part(&summed_c),
+                length_c: &part(&batch.length_c),
+            };
+            let reference_c = batch.reference_c.as_ref().map(part);
+            let terms = Terms {
+                weight_c: &part(&batch.weight_c),
+                reference_c: reference_c.as_ref(),
+                kl_weight_c: &part(&kl_weight_c),
+                entropy_c: &stats.entropy_c,
+                share: batch.share,
+            };
+            let (loss, kl_c) = self.objective.sum(&tokens, &terms);
+            sums.add(self.objective.policy, &tokens, terms.entropy_c, kl_c.as_ref());
+            if batch.old_c.is_none() {
+                sums.compare(logprob_c, &part(&batch.rollout_c));
+                first_logprobs.push(logprob_c.detach());
+            }
+            loss
+        });
+        if batch.old_c.is_none() {
+            batch.old_c = Some(Tensor::cat(&first_logprobs, 0));
         }
     }
-}
 
-fn sum(x: &Tensor) -> f64 {
-    x.sum(Kind::Double).double_value(&[])
+    fn not_finite(&mut self, policy: &mut Vlm, what: &'static str) -> StageError {
+        AdamW::skip(policy);
+        self.step += 1;
+        StageError::NonFinite { what, step: self.step }
+    }
 }
 
 impl PolicyOptimizer<Vlm> for GrpoOptimizer {
     fn begin_phase(&mut self, policy: &Vlm) -> Result<(), StageError> {
-        self.begin(policy);
-        Ok(())
+        self.begin(policy)
     }
 
     fn update(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {
         let lr = learning_rate(self.config.lr, &self.config.optimizer, self.step, self.config.steps);
+        let kl_weight = self.kl_weight();
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
-        let mut batches = self.micro_batches(policy, &admitted)?;
-        if let Some(reference) = &self.reference {
-            let temperature = f64::from(self.config.sampling.temperature);
-            for batch in &mut batches {
-                let logprobs =
-                    token_logprobs(reference.network(), &batch.packed, policy.allowed_tokens(), temperature);
-                batch.reference_c = Some(logprobs);
-            }
-        }
+        let mut batches = self.prepare(policy, &admitted, kl_weight)?;
 
         let (mut sums, mut grad_norm) = (Sums::default(), 0.0);
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
         for _ in 0..updates {
             for batch in &mut batches {
-                self.backward(policy, batch, &mut sums);
+                self.backward(policy, batch, kl_weight, &mut sums);
             }
             if !sums.loss.is_finite() {
-                return Err(StageError::NonFinite { what: "loss", step: self.step });
+                return Err(self.not_finite(policy, "loss"));
             }
             let stats = self.optimizer.update(policy, lr);
             if !stats.applied {
-                return Err(StageError::NonFinite { what: "gradient", step: self.step });
+                return Err(self.not_finite(policy, "gradient"));
             }
             grad_norm += stats.grad_norm / updates as f64;
         }
         self.step += 1;
+        if let Some(reference) = &mut self.reference {
+            reference.follow(policy, self.step);
+        }
 
-        let tokens: i64 = batches.iter().map(|b| b.weight_c.size()[0]).sum();
-        let seen = (tokens as f64 * updates as f64).max(1.0);
-        let mut metrics = Metrics::new();
-        metrics.set("grpo/loss", sums.loss / updates.max(1) as f64);
-        metrics.set("grpo/kl", sums.kl / seen);
-        metrics.set("grpo/ratio_mean", sums.ratio / seen);
-        metrics.set("grpo/clip_fraction", sums.clipped / seen);
-        metrics.set("grpo/entropy", sums.entropy / seen);
-        metrics.set("grpo/logprob_diff_mean", sums.diff / seen);
-        metrics.set("grpo/logprob_diff_max", sums.max_diff);
+        let mut metrics = sums.metrics(updates);
+        metrics.set("grpo/kl_weight", if self.reference.is_some() { kl_weight } else { 0.0 });
         metrics.set("grpo/grad_norm", grad_norm);
         metrics.set("grpo/lr", lr);
-        metrics.set("grpo/tokens", tokens as f64);
         Ok(metrics)
+    }
+}
+
+impl GrpoOptimizer {
+    fn kl_weight(&self) -> f64 {
+        kl_weight(self.config.kl.schedule, self.config.kl_coef, self.step, self.config.steps)
     }
 }
 
@@ -217,30 +216,11 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
 impl Checkpointed for GrpoOptimizer {
     fn save(&self, dir: &Path) -> Result<(), StageError> {
         self.optimizer.save(&dir.join(STATE), self.step)?;
-        let Some(reference) = &self.reference else { return Ok(()) };
-        let tensors: Vec<(String, Tensor)> = reference
-            .params()
-            .params()
-            .iter()
-            .map(|p| (p.spec.name.clone(), p.tensor.shallow_clone()))
-            .collect();
-        write_tensors(&dir.join(REFERENCE), &tensors)
-            .map_err(|e| StageError::other("saving the KL reference", e))
+        self.reference.as_ref().map_or(Ok(()), |reference| reference.save(dir))
     }
 
     fn load(&mut self, dir: &Path) -> Result<(), StageError> {
         self.step = self.optimizer.load(&dir.join(STATE))?;
-        let Some(reference) = &self.reference else { return Ok(()) };
-        let path = dir.join(REFERENCE);
-        let tensors = read_tensors(&path).map_err(|e| StageError::other("restoring the KL reference", e))?;
-        for param in reference.params().params() {
-            let name = &param.spec.name;
-            let tensor = tensors.get(name).ok_or_else(|| StageError::State {
-                stage: "KL reference",
-                message: format!("`{}` has no `{name}`", path.display()),
-            })?;
-            param.tensor.shallow_clone().copy_(tensor);
-        }
-        Ok(())
+        self.reference.as_mut().map_or(Ok(()), |reference| reference.load(dir))
     }
 }

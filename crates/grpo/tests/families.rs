@@ -71,7 +71,7 @@ fn a_step_on_every_family() {
         let groups =
             GenerationEngine::default().generate(&model, &samples(), &params, &mut |_, _| true).unwrap();
         let scored: Vec<ScoredGroup> = groups.into_iter().map(score).collect();
-        let mut optimizer = GrpoOptimizer::new(&phase, &model);
+        let mut optimizer = GrpoOptimizer::new(&phase, &model, Seed::new(0)).unwrap();
 
         let before = buffers(&model);
         let first = optimizer.update(&mut model, &scored).unwrap();

@@ -4,12 +4,12 @@
 //!
 //! ```no_run
 //! use reft_config::SftPhase;
-//! use reft_core::{Demonstration, SupervisedTrainer as _};
+//! use reft_core::{Demonstration, Seed, SupervisedTrainer as _};
 //! use reft_train::SftTrainer;
 //! use reft_vlm::Vlm;
 //!
 //! fn step(policy: &mut Vlm, phase: &SftPhase, batch: &[Demonstration]) -> Result<(), reft_core::StageError> {
-//!     let mut trainer = SftTrainer::new(phase, policy);
+//!     let mut trainer = SftTrainer::new(phase, policy, Seed::new(1));
 //!     let metrics = trainer.update(policy, batch)?;
 //!     assert!(metrics.get("sft/loss").is_some());
 //!     Ok(())
@@ -20,10 +20,10 @@ mod adamw;
 mod microbatch;
 mod schedule;
 mod sft;
-mod token_loss;
+mod token_pass;
 
 pub use adamw::{AdamW, UpdateStats};
 pub use microbatch::split_by_tokens;
 pub use schedule::learning_rate;
 pub use sft::SftTrainer;
-pub use token_loss::{TokenStats, backward_by_token, token_logprobs};
+pub use token_pass::{Entropy, TokenPass, TokenStats, token_logprobs};

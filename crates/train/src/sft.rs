@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use reft_config::SftPhase;
-use reft_core::{Checkpointed, Demonstration, Metrics, StageError, SupervisedTrainer};
-use reft_vlm::{Vlm, processor::EncodedPrompt};
+use reft_core::{Checkpointed, Demonstration, Metrics, Seed, StageError, SupervisedTrainer};
+use reft_vlm::{Vlm, model::Keep, processor::EncodedPrompt};
 use tch::Kind;
 
-use crate::{AdamW, backward_by_token, learning_rate, split_by_tokens};
+use crate::{AdamW, Entropy, TokenPass, learning_rate, split_by_tokens};
 
 const STATE: &str = "optimizer.safetensors";
 
@@ -20,9 +20,9 @@ pub struct SftTrainer {
 }
 
 impl SftTrainer {
-    /// A trainer at the start of its phase.
-    pub fn new(config: &SftPhase, policy: &Vlm) -> Self {
-        let mut optimizer = AdamW::new(&config.optimizer, config.trainable);
+    /// A trainer at the start of its phase; `seed` is that of the phase.
+    pub fn new(config: &SftPhase, policy: &Vlm, seed: Seed) -> Self {
+        let mut optimizer = AdamW::new(&config.optimizer, config.trainable, seed);
         optimizer.begin(policy);
         Self { config: config.clone(), optimizer, step: 0 }
     }
@@ -34,12 +34,14 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
         let n_tokens: usize = encoded.iter().map(|(_, completion)| completion.len()).sum();
         let sizes: Vec<usize> = encoded.iter().map(|(prompt, c)| prompt.token_ids.len() + c.len()).collect();
 
+        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
         let (mut loss, mut right) = (0.0, 0.0);
         for range in split_by_tokens(&sizes, self.config.micro_batch_tokens) {
             let groups: Vec<_> =
                 encoded[range].iter().map(|(prompt, c)| (prompt, vec![c.as_slice()])).collect();
             let packed = policy.pack(&groups);
-            loss += backward_by_token(policy.network(), &packed, policy.allowed_tokens(), 1.0, |stats, _| {
+            let pass = TokenPass::new(policy.network(), &packed, policy.allowed_tokens(), 1.0, keep);
+            loss += pass.backward(Entropy::Value, |stats, _| {
                 right += stats.is_top_c.sum(Kind::Double).double_value(&[]);
                 -stats.logprob_c.sum(Kind::Float) / n_tokens as f64
             });

@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 
 use reft_config::{OptimizerConfig, TrainableConfig};
-use reft_core::{Message, Part, Role};
-use reft_train::{AdamW, backward_by_token, token_logprobs};
-use reft_vlm::{Vlm, VlmOptions};
+use reft_core::{Message, Part, Role, Seed};
+use reft_train::{AdamW, Entropy, TokenPass, token_logprobs};
+use reft_vlm::{Vlm, VlmOptions, model::Keep};
 use tch::{Kind, Tensor};
 
 fn golden(name: &str) -> Vlm {
@@ -33,7 +33,7 @@ fn set_gradients(model: &Vlm, scale: f64) {
 fn adamw_is_its_formula() {
     let mut model = model();
     let config = OptimizerConfig { weight_decay: 0.1, max_grad_norm: 0.0, ..OptimizerConfig::default() };
-    let mut optimizer = AdamW::new(&config, TrainableConfig::default());
+    let mut optimizer = AdamW::new(&config, TrainableConfig::default(), Seed::new(0));
     optimizer.begin(&model);
     let names = ["model.layers.0.mlp.up_proj.weight", "model.norm.weight", "visual.merger.mlp.0.bias"];
     let values = |model: &Vlm, name: &str| -> Vec<f64> {
@@ -79,7 +79,7 @@ fn frozen_parts_stay_and_norms_are_clipped() {
     let mut model = model();
     let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.copy()).collect();
     let trainable = TrainableConfig { vision_tower: false, merger: false, decoder: true };
-    let mut optimizer = AdamW::new(&OptimizerConfig::default(), trainable);
+    let mut optimizer = AdamW::new(&OptimizerConfig::default(), trainable, Seed::new(0));
     optimizer.begin(&model);
     let decoder = model.params().params().iter().filter(|p| !p.spec.name.starts_with("visual."));
     for param in decoder {
@@ -122,7 +122,9 @@ fn chunked_equals_plain(model: &mut Vlm) {
     let no_mask = model.allowed_tokens().zeros_like();
     let weights_c = Tensor::arange(n, (Kind::Float, tch::Device::Cpu)).cos();
 
-    let sum = backward_by_token(model.network(), &batch, &no_mask, 0.7, |stats, range| {
+    let pass = TokenPass::new(model.network(), &batch, &no_mask, 0.7, Keep::Graph);
+    let early = pass.logprobs();
+    let sum = pass.backward(Entropy::Value, |stats, range| {
         (&stats.logprob_c * weights_c.narrow(0, range.start, range.end - range.start)).sum(Kind::Float)
     });
     // The tower sees no image here and has no gradient.
@@ -139,7 +141,9 @@ fn chunked_equals_plain(model: &mut Vlm) {
 
     assert!((sum - plain.double_value(&[])).abs() < 1e-2);
     let without = token_logprobs(model.network(), &batch, &no_mask, 0.7);
-    assert!((without - logprob_c.detach()).abs().max().double_value(&[]) < 1e-5);
+    for logprobs in [without, early] {
+        assert!((logprobs - logprob_c.detach()).abs().max().double_value(&[]) < 1e-5);
+    }
     for (param, chunked) in model.params().params().iter().zip(&gradients) {
         let plain = model.params().grad(param);
         if !plain.defined() || !chunked.defined() {

@@ -179,6 +179,16 @@ impl Vlm {
         FrozenNetwork { params, network }
     }
 
+    /// A frozen copy of the weights that the checkpoint was opened with.
+    pub fn freeze_start(&self) -> Result<FrozenNetwork, VlmError> {
+        let frozen = self.freeze();
+        match self.options.init {
+            Some(seed) => randomize(&frozen.params, seed),
+            None => load_into(&frozen.params, &self.folder)?,
+        }
+        Ok(frozen)
+    }
+
     /// Which parts take gradients.
     pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
         self.params.set_trainable(trainable);

@@ -1,7 +1,9 @@
 //! Checks of a policy loss, its KL penalty and its reference.
 
 use super::At;
-use crate::{EmaConfig, GrpoPhase, KlEstimator, KlPlace, KlSchedule, LossConfig, ReferenceConfig, SapoConfig};
+use crate::{
+    EmaConfig, GrpoPhase, KlEstimator, KlPlace, KlSchedule, LossConfig, ReferenceConfig, SapoConfig,
+};
 
 pub(super) fn check(phase: &GrpoPhase, at: &mut At<'_>) {
     at.in_range(phase.kl_coef, 0.0.., "kl_coef", "0 or above");

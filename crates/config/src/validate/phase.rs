@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{At, curriculum, filter, is_plain_name, loss};
 use crate::{
-    AdvantageConfig, Dtype, EvalPhase, GrpoPhase, LengthConfig, LrScale, OptimizerConfig, PhaseConfig, Recipe,
-    RejectPhase, RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, SmallWeights, TrainableConfig,
-    WithForm, nearest::suggestion,
+    AdvantageConfig, Dtype, EvalPhase, GrpoPhase, KlPlace, LengthConfig, LrScale, OptimizerConfig,
+    PhaseConfig, Recipe, RejectPhase, RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, SmallWeights,
+    TrainableConfig, WithForm, nearest::suggestion,
 };
 
 /// Checks phase `i` of the recipe.
@@ -40,6 +40,12 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         at.in_range(k as f64, 1.0..=phase.sampling.group_size as f64, "k", "from 1 to `sampling.group_size`");
         at.in_range(f64::from(right_from), f64::MIN..=f64::MAX, "right_from", "finite");
     }
+    let by_parts = phase.advantage == AdvantageConfig::Gdpo;
+    at.require(!by_parts || phase.kl.place != KlPlace::Reward, "kl.place", || {
+        "`reward` takes the penalty from the total, which `advantage.type = \"gdpo\"` does not look at; set \
+         `kl.place = \"loss\"`"
+            .to_owned()
+    });
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
@@ -181,7 +187,8 @@ fn check_optimizer(recipe: &Recipe, optimizer: &OptimizerConfig, at: &mut At<'_>
     }
     let (small, dtype) = (optimizer.small_weights, recipe.model.dtype);
     at.require(small != SmallWeights::Stochastic || dtype != Dtype::Fp16, "small_weights", || {
-        "`stochastic` rounding is for `model.dtype = \"bf16\"`; with `fp16` use `kahan` or `master`".to_owned()
+        "`stochastic` rounding is for `model.dtype = \"bf16\"`; with `fp16` use `kahan` or `master`"
+            .to_owned()
     });
 }
 

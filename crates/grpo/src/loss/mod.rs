@@ -10,6 +10,7 @@ mod clip;
 mod difficulty;
 mod kl;
 mod kl_weight;
+mod objective;
 mod policy;
 mod ratio;
 mod sapo;
@@ -23,6 +24,7 @@ pub use self::{
     difficulty::difficulty_weight,
     kl::{kl, kl_with_gradient},
     kl_weight::kl_weight,
+    objective::{Objective, Terms},
     policy::{PolicyLoss, Tokens},
     ratio::{RatioLevel, mean_ratio, product_ratio, token_ratio},
     sapo::sapo,

@@ -43,6 +43,16 @@ impl DecoderInput {
         }
     }
 
+    /// The same, its hidden states without gradient; what joins on the way keeps its own.
+    pub(super) fn detach_hidden(self) -> Self {
+        Self { x_td: self.x_td.detach(), ..self }
+    }
+
+    /// `[t, width]` what the first layer reads.
+    pub(super) fn hidden(&self) -> &Tensor {
+        &self.x_td
+    }
+
     /// The hidden states behind a layer, with what joins there.
     fn join(&self, layer: usize, x_td: Tensor) -> Tensor {
         match (self.deepstack.get(layer), &self.image_tokens_k) {
@@ -89,10 +99,27 @@ impl Decoder {
     ) -> Tensor {
         let rotary = self.rotary(positions_3t, input.x_td.kind());
         let mut x_td = input.x_td.shallow_clone();
-        for (i, layer) in self.layers.iter().enumerate() {
-            x_td = input.join(i, layer.forward(&x_td, &rotary, i, plan));
+        for layer in 0..self.layers.len() {
+            x_td = self.layer(layer, &x_td, input, &rotary, plan);
         }
-        self.norm.forward(&x_td)
+        self.finish(&x_td)
+    }
+
+    /// Hidden states behind a layer, from those before it.
+    pub(super) fn layer(
+        &self,
+        layer: usize,
+        x_td: &Tensor,
+        input: &DecoderInput,
+        rotary: &Rotary,
+        plan: &mut dyn AttentionPlan,
+    ) -> Tensor {
+        input.join(layer, self.layers[layer].forward(x_td, rotary, layer, plan))
+    }
+
+    /// Normed hidden states, from those behind the last layer.
+    pub(super) fn finish(&self, x_td: &Tensor) -> Tensor {
+        self.norm.forward(x_td)
     }
 
     /// Hidden states `[t, width]` to logits `[t, vocab]` in fp32.
@@ -106,7 +133,7 @@ impl Decoder {
     }
 
     /// Each rotary frequency turns with one of time, height and width.
-    fn rotary(&self, positions_3t: &Tensor, kind: Kind) -> Rotary {
+    pub(super) fn rotary(&self, positions_3t: &Tensor, kind: Kind) -> Rotary {
         let axes = mrope_axes(self.config.mrope_section, self.config.mrope_interleaved);
         let device = positions_3t.device();
         let frequencies = rotary_frequencies(self.config.rope_theta, axes.len() as i64, device);

@@ -5,6 +5,7 @@ mod decoder;
 mod layers;
 mod packed;
 mod params;
+mod pass;
 mod positions;
 mod segments;
 mod vision;
@@ -16,6 +17,7 @@ pub use decoder::{AttentionPlan, Decoder, DecoderInput};
 pub use layers::Activation;
 pub use packed::{PackedBatch, PackedImages};
 pub use params::{BufferKey, Declared, Param, ParamSource, ParamSpec, ParamStore, PartOfModel};
+pub use pass::{ForwardPass, Keep};
 pub use positions::{PromptPositions, prompt_positions};
 pub use segments::{Segments, scaled_dot_product};
 pub use vision::{VisionFeatures, VisionTower};
@@ -50,9 +52,7 @@ impl Network {
         let text = self.decoder.embed(&batch.tokens_t);
         match &batch.images {
             None => text,
-            Some(images) => {
-                text.with_images(&images.tokens_k, self.vision.forward(&images.pixels_pd, &images.grids))
-            }
+            Some(images) => images.place(&text, self.vision.forward(&images.pixels_pd, &images.grids)),
         }
     }
 

@@ -5,15 +5,18 @@
 //!
 //! Axes in tensor names: t packed token, c predicted token, n prompt, m completion, h head, l place, d width.
 
+use std::collections::HashMap;
+
 use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    decoder::AttentionPlan,
+    VisionFeatures,
+    decoder::{AttentionPlan, DecoderInput},
     positions::{PromptPositions, prompt_positions},
     segments::{Segments, scaled_dot_product},
 };
-use crate::processor::EncodedPrompt;
+use crate::processor::{EncodedPrompt, ImageSpan};
 
 /// Prompts and completions, ready for [`Network::forward`](super::Network::forward).
 pub struct PackedBatch {
@@ -35,7 +38,7 @@ pub struct PackedBatch {
     completions: Option<PackedCompletions>,
 }
 
-/// Images of a batch.
+/// Images of a batch. An image that several prompts show is here once.
 pub struct PackedImages {
     /// `[p, patch_dim]` pixels of all images.
     pub pixels_pd: Tensor,
@@ -43,6 +46,73 @@ pub struct PackedImages {
     pub grids: Vec<ImageGrid>,
     /// `[k]` packed tokens that the images' features replace.
     pub tokens_k: Tensor,
+    /// `[k]` which feature each of them gets; none when they come in order, one each.
+    rows_k: Option<Tensor>,
+}
+
+impl PackedImages {
+    /// Puts the tower's features at the image tokens.
+    pub(super) fn place(&self, text: &DecoderInput, features: VisionFeatures) -> DecoderInput {
+        let features = match &self.rows_k {
+            Some(rows_k) => features.select(rows_k),
+            None => features,
+        };
+        text.with_images(&self.tokens_k, features)
+    }
+}
+
+/// Collects the distinct images of a batch.
+#[derive(Default)]
+struct DistinctImages<'a> {
+    /// Each image with the row of its first feature.
+    images: Vec<(&'a ImageSpan, usize)>,
+    by_content: HashMap<u64, Vec<usize>>,
+    n_rows: usize,
+    rows: Vec<i64>,
+    tokens: Vec<i64>,
+    repeats: bool,
+}
+
+impl<'a> DistinctImages<'a> {
+    /// An image whose first packed token is `start`.
+    fn push(&mut self, image: &'a ImageSpan, start: usize) {
+        // Equal digests are only a hint; the pixels decide.
+        let alike = self.by_content.entry(digest(image)).or_default();
+        let known = alike
+            .iter()
+            .map(|&i| self.images[i])
+            .find(|(other, _)| other.grid == image.grid && other.pixels.equal(&image.pixels));
+        let first = match known {
+            Some((_, first)) => {
+                self.repeats = true;
+                first
+            }
+            None => {
+                alike.push(self.images.len());
+                self.images.push((image, self.n_rows));
+                self.n_rows += image.grid.tokens;
+                self.n_rows - image.grid.tokens
+            }
+        };
+        self.rows.extend((first..first + image.grid.tokens).map(|row| row as i64));
+        self.tokens.extend((start..start + image.grid.tokens).map(|token| token as i64));
+    }
+
+    fn pack(self, kind: Kind, device: Device) -> Option<PackedImages> {
+        let pixels: Vec<&Tensor> = self.images.iter().map(|(image, _)| &image.pixels).collect();
+        (!pixels.is_empty()).then(|| PackedImages {
+            pixels_pd: Tensor::cat(&pixels, 0).to_device(device).to_kind(kind),
+            grids: self.images.iter().map(|(image, _)| image.grid).collect(),
+            tokens_k: Tensor::from_slice(&self.tokens).to_device(device),
+            rows_k: self.repeats.then(|| Tensor::from_slice(&self.rows).to_device(device)),
+        })
+    }
+}
+
+/// A number that differs for most images that differ.
+fn digest(image: &ImageSpan) -> u64 {
+    let sum = image.pixels.sum(Kind::Double).double_value(&[]);
+    sum.to_bits() ^ image.grid.rows as u64
 }
 
 struct PackedCompletions {
@@ -57,7 +127,7 @@ impl PackedBatch {
     /// Packs prompts, each with its completions' token ids (none for a prefill).
     pub fn new(groups: &[(&EncodedPrompt, Vec<&[i64]>)], merge: usize, kind: Kind, device: Device) -> Self {
         let (mut tokens, mut positions) = (Vec::new(), Vec::new());
-        let (mut image_tokens, mut grids, mut pixels) = (Vec::new(), Vec::new(), Vec::new());
+        let mut images = DistinctImages::default();
         let (mut prompt_lengths, mut places) = (Vec::new(), Vec::new());
         for (prompt, _) in groups {
             let first = tokens.len();
@@ -67,10 +137,7 @@ impl PackedBatch {
             positions.extend_from_slice(&place.thw);
             places.push(place);
             for image in &prompt.images {
-                let start = first + image.start;
-                image_tokens.extend((start..start + image.grid.tokens).map(|t| t as i64));
-                grids.push(image.grid);
-                pixels.push(&image.pixels);
+                images.push(image, first + image.start);
             }
             prompt_lengths.push(prompt.token_ids.len() as i64);
         }
@@ -97,11 +164,7 @@ impl PackedBatch {
         let prompts = Segments::new(&prompt_lengths, kind, device);
         let completions = (fed_lengths.iter().sum::<i64>() > 0)
             .then(|| PackedCompletions::new(&prompt_lengths, &fed_lengths, &owner, kind, device));
-        let images = (!grids.is_empty()).then(|| PackedImages {
-            pixels_pd: Tensor::cat(&pixels, 0).to_device(device).to_kind(kind),
-            grids,
-            tokens_k: Tensor::from_slice(&image_tokens).to_device(device),
-        });
+        let images = images.pack(kind, device);
         let positions_3t = Tensor::from_slice(positions.as_flattened()).view([-1, 3]).transpose(0, 1);
         Self {
             tokens_t: Tensor::from_slice(&tokens).to_device(device),

@@ -5,6 +5,7 @@
 //!
 //! Axes in tensor names: p patch, m merged patch, d width.
 
+mod blocks;
 mod parts;
 mod qwen2;
 mod qwen2_5;
@@ -13,6 +14,7 @@ mod qwen3;
 use reft_core::ImageGrid;
 use tch::Tensor;
 
+pub(super) use self::blocks::{Blocks, Places};
 use self::{qwen2::Qwen2Tower, qwen2_5::Qwen2_5Tower, qwen3::Qwen3Tower};
 use super::{TowerConfig, VisionConfig, params::ParamSource};
 
@@ -34,6 +36,22 @@ pub struct VisionFeatures {
     pub deepstack: Vec<Tensor>,
 }
 
+impl VisionFeatures {
+    /// Handles of the same tensors.
+    pub(super) fn share(&self) -> Self {
+        Self {
+            tokens_md: self.tokens_md.shallow_clone(),
+            deepstack: self.deepstack.iter().map(Tensor::shallow_clone).collect(),
+        }
+    }
+
+    /// The features of the tokens in `rows_k`, in that order; a token may come several times.
+    pub(super) fn select(self, rows_k: &Tensor) -> Self {
+        let select = |x: &Tensor| x.index_select(0, rows_k);
+        Self { tokens_md: select(&self.tokens_md), deepstack: self.deepstack.iter().map(select).collect() }
+    }
+}
+
 impl VisionTower {
     pub(super) fn new(source: &mut dyn ParamSource, config: &VisionConfig) -> Self {
         Self(match &config.tower {
@@ -49,11 +67,23 @@ impl VisionTower {
 
     /// Pixels `[p, patch_dim]` of all images, in the processor's order, to features in row order.
     pub fn forward(&self, pixels_pd: &Tensor, grids: &[ImageGrid]) -> VisionFeatures {
-        let only = |tokens_md: Tensor| VisionFeatures { tokens_md, deepstack: Vec::new() };
+        let tower = self.blocks();
+        let places = tower.place(grids, pixels_pd.kind(), pixels_pd.device());
+        let mut x_pd = tower.embed(pixels_pd, grids, &places);
+        let mut deepstack = Vec::new();
+        for block in 0..tower.n_blocks() {
+            x_pd = tower.block(block, &x_pd, &places);
+            deepstack.extend(tower.tap(block, &x_pd));
+        }
+        VisionFeatures { tokens_md: tower.merge(&x_pd, &places), deepstack }
+    }
+
+    /// The tower block by block.
+    pub(super) fn blocks(&self) -> &dyn Blocks {
         match &self.0 {
-            Tower::Qwen2(tower) => only(tower.forward(pixels_pd, grids)),
-            Tower::Qwen2_5(tower) => only(tower.forward(pixels_pd, grids)),
-            Tower::Qwen3(tower) => tower.forward(pixels_pd, grids),
+            Tower::Qwen2(tower) => tower,
+            Tower::Qwen2_5(tower) => tower,
+            Tower::Qwen3(tower) => tower,
         }
     }
 }

@@ -3,9 +3,12 @@
 //! Axes in tensor names: p patch, d width.
 
 use reft_core::ImageGrid;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
-use super::parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles};
+use super::{
+    blocks::{Blocks, Places},
+    parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles},
+};
 use crate::model::{
     VisionConfig,
     layers::{Bias, LayerNorm, Norm, PlainMlp, Rotary},
@@ -32,16 +35,31 @@ impl Qwen2Tower {
         let merger = Merger::new(source, norm, width, names, config);
         Self { patch_embed, blocks, merger, config: config.clone() }
     }
+}
 
-    pub(super) fn forward(&self, pixels_pd: &Tensor, grids: &[ImageGrid]) -> Tensor {
-        let device = pixels_pd.device();
-        let mut x_pd = self.patch_embed.forward(pixels_pd);
-        let rotary = rotary(&rotary_angles(&self.config, grids, device));
-        let images = image_segments(grids, x_pd.kind(), device);
-        for block in &self.blocks {
-            x_pd = block.forward(&x_pd, &rotary, &images);
+impl Blocks for Qwen2Tower {
+    fn n_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places {
+        Places {
+            rotary: rotary(&rotary_angles(&self.config, grids, device)),
+            within_images: image_segments(grids, kind, device),
+            windows: None,
         }
-        self.merger.forward(&x_pd)
+    }
+
+    fn embed(&self, pixels_pd: &Tensor, _grids: &[ImageGrid], _places: &Places) -> Tensor {
+        self.patch_embed.forward(pixels_pd)
+    }
+
+    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor {
+        self.blocks[block].forward(x_pd, &places.rotary, &places.within_images)
+    }
+
+    fn merge(&self, x_pd: &Tensor, _places: &Places) -> Tensor {
+        self.merger.forward(x_pd)
     }
 }
 

@@ -4,9 +4,12 @@
 //! Axes in tensor names: p patch, m merged patch, d width.
 
 use reft_core::ImageGrid;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
-use super::parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles};
+use super::{
+    blocks::{Blocks, Places},
+    parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles},
+};
 use crate::model::{
     VisionConfig,
     layers::{Bias, GatedMlp, Norm, RmsNorm, Rotary},
@@ -47,27 +50,53 @@ impl Qwen2_5Tower {
         }
     }
 
-    pub(super) fn forward(&self, pixels_pd: &Tensor, grids: &[ImageGrid]) -> Tensor {
-        let device = pixels_pd.device();
+    /// Patches in window order; four (or so) patches that merge stay together.
+    fn by_window(&self, x: &Tensor, order_m: &Tensor) -> Tensor {
+        let merge = self.config.spatial_merge_size;
+        let merged = x.view([-1, merge * merge, x.size()[1]]);
+        merged.index_select(0, order_m).flatten(0, 1)
+    }
+}
+
+impl Blocks for Qwen2_5Tower {
+    fn n_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places {
         let merge = self.config.spatial_merge_size;
         let windows = Windows::new(self.window_side, merge as usize, grids);
-        let window_order_m = Tensor::from_slice(&windows.order).to_device(device);
-
-        let by_window = |x: &Tensor| {
-            let blocks = x.view([-1, merge * merge, x.size()[1]]);
-            blocks.index_select(0, &window_order_m).flatten(0, 1)
-        };
-        let mut x_pd = by_window(&self.patch_embed.forward(pixels_pd));
-        let rotary = rotary(&by_window(&rotary_angles(&self.config, grids, device)));
-        let within_windows = Segments::new(&windows.lengths, x_pd.kind(), device);
-        let within_images = image_segments(grids, x_pd.kind(), device);
-
-        for (i, block) in self.blocks.iter().enumerate() {
-            let full = self.full_blocks.contains(&(i as i64));
-            x_pd = block.forward(&x_pd, &rotary, if full { &within_images } else { &within_windows });
+        let order_m = Tensor::from_slice(&windows.order).to_device(device);
+        let angles = self.by_window(&rotary_angles(&self.config, grids, device), &order_m);
+        Places {
+            rotary: rotary(&angles),
+            within_images: image_segments(grids, kind, device),
+            windows: Some((Segments::new(&windows.lengths, kind, device), order_m)),
         }
-        let row_order_m = window_order_m.argsort(0, false);
-        self.merger.forward(&x_pd).index_select(0, &row_order_m)
+    }
+
+    fn embed(&self, pixels_pd: &Tensor, _grids: &[ImageGrid], places: &Places) -> Tensor {
+        let x_pd = self.patch_embed.forward(pixels_pd);
+        match &places.windows {
+            Some((_, order_m)) => self.by_window(&x_pd, order_m),
+            None => x_pd,
+        }
+    }
+
+    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor {
+        let within = match &places.windows {
+            Some((within_windows, _)) if !self.full_blocks.contains(&(block as i64)) => within_windows,
+            _ => &places.within_images,
+        };
+        self.blocks[block].forward(x_pd, &places.rotary, within)
+    }
+
+    fn merge(&self, x_pd: &Tensor, places: &Places) -> Tensor {
+        let tokens_md = self.merger.forward(x_pd);
+        match &places.windows {
+            Some((_, order_m)) => tokens_md.index_select(0, &order_m.argsort(0, false)),
+            None => tokens_md,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    VisionFeatures,
+    blocks::{Blocks, Places},
     parts::{EPS, Merger, PatchEmbed, image_segments, patch_places, rotary, rotary_angles},
     qwen2::PlainBlock,
 };
@@ -59,26 +59,37 @@ impl Qwen3Tower {
             config: config.clone(),
         }
     }
+}
 
-    pub(super) fn forward(&self, pixels_pd: &Tensor, grids: &[ImageGrid]) -> VisionFeatures {
-        let device = pixels_pd.device();
-        let x_pd = self.patch_embed.forward(pixels_pd);
-        let mut x_pd = &x_pd + self.positions.forward(grids, device).to_kind(x_pd.kind());
-        let rotary = rotary(&rotary_angles(&self.config, grids, device));
-        let images = image_segments(grids, x_pd.kind(), device);
+impl Blocks for Qwen3Tower {
+    fn n_blocks(&self) -> usize {
+        self.blocks.len()
+    }
 
-        let mut deepstack = Vec::new();
-        for (i, block) in self.blocks.iter().enumerate() {
-            x_pd = block.forward(&x_pd, &rotary, &images);
-            // The features come in the order of blocks, whatever that of the mergers.
-            deepstack.extend(
-                self.deepstack
-                    .iter()
-                    .find(|(block, _)| *block == i as i64)
-                    .map(|(_, merger)| merger.forward(&x_pd)),
-            );
+    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places {
+        Places {
+            rotary: rotary(&rotary_angles(&self.config, grids, device)),
+            within_images: image_segments(grids, kind, device),
+            windows: None,
         }
-        VisionFeatures { tokens_md: self.merger.forward(&x_pd), deepstack }
+    }
+
+    fn embed(&self, pixels_pd: &Tensor, grids: &[ImageGrid], _places: &Places) -> Tensor {
+        let x_pd = self.patch_embed.forward(pixels_pd);
+        &x_pd + self.positions.forward(grids, pixels_pd.device()).to_kind(x_pd.kind())
+    }
+
+    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor {
+        self.blocks[block].forward(x_pd, &places.rotary, &places.within_images)
+    }
+
+    fn tap(&self, block: usize, x_pd: &Tensor) -> Option<Tensor> {
+        let listens = |(heard, _): &&(i64, Merger)| *heard == block as i64;
+        self.deepstack.iter().find(listens).map(|(_, merger)| merger.forward(x_pd))
+    }
+
+    fn merge(&self, x_pd: &Tensor, _places: &Places) -> Tensor {
+        self.merger.forward(x_pd)
     }
 }
 

@@ -1,0 +1,76 @@
+//! What a step's tokens add up to, for the metrics.
+
+use reft_core::Metrics;
+use tch::{Kind, Tensor, no_grad};
+
+use crate::{PolicyLoss, Tokens};
+
+/// Sums over tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) loss: f64,
+    /// Tokens seen, each once an update.
+    seen: f64,
+    kl: f64,
+    ratio: f64,
+    clipped: f64,
+    entropy: f64,
+    /// Tokens of the first update, which trainer and rollout computed from the same weights.
+    compared: f64,
+    diff: f64,
+    max_diff: f64,
+    outside: f64,
+}
+
+impl Sums {
+    /// Adds a chunk of tokens.
+    pub(crate) fn add(
+        &mut self,
+        loss: PolicyLoss,
+        tokens: &Tokens<'_>,
+        entropy_c: &Tensor,
+        kl_c: Option<&Tensor>,
+    ) {
+        no_grad(|| {
+            let ratio_c = loss.ratio(tokens);
+            self.seen += ratio_c.size()[0] as f64;
+            self.ratio += sum(&ratio_c);
+            self.clipped += sum(&loss.bounded(&ratio_c, tokens.advantage_c));
+            self.entropy += sum(entropy_c);
+            self.kl += kl_c.map_or(0.0, sum);
+        });
+    }
+
+    /// Compares the trainer's log-probs with those of the rollout.
+    pub(crate) fn compare(&mut self, logprob_c: &Tensor, rollout_c: &Tensor) {
+        no_grad(|| {
+            let diff_c = logprob_c - rollout_c;
+            let ratio_c = diff_c.exp();
+            let magnitude_c = diff_c.abs();
+            self.compared += diff_c.size()[0] as f64;
+            self.diff += sum(&magnitude_c);
+            self.max_diff = self.max_diff.max(magnitude_c.max().double_value(&[]));
+            self.outside += sum(&ratio_c.lt(0.9).logical_or(&ratio_c.gt(1.1)));
+        });
+    }
+
+    /// The means, named `grpo/...`.
+    pub(crate) fn metrics(&self, updates: usize) -> Metrics {
+        let (seen, compared) = (self.seen.max(1.0), self.compared.max(1.0));
+        let mut metrics = Metrics::new();
+        metrics.set("grpo/loss", self.loss / updates.max(1) as f64);
+        metrics.set("grpo/kl", self.kl / seen);
+        metrics.set("grpo/ratio_mean", self.ratio / seen);
+        metrics.set("grpo/clip_fraction", self.clipped / seen);
+        metrics.set("grpo/entropy", self.entropy / seen);
+        metrics.set("grpo/logprob_diff_mean", self.diff / compared);
+        metrics.set("grpo/logprob_diff_max", self.max_diff);
+        metrics.set("grpo/ratio_outside", self.outside / compared);
+        metrics.set("grpo/tokens", self.compared);
+        metrics
+    }
+}
+
+fn sum(x: &Tensor) -> f64 {
+    x.sum(Kind::Double).double_value(&[])
+}

@@ -1,0 +1,152 @@
+//! Losses that are sums over completion tokens, computed in chunks of the vocabulary's rows.
+//!
+//! Logits of all tokens are never held at once. Per chunk: head, log-softmax, loss, and at once the backward pass down to
+//! the hidden states, whose gradient is collected; then one backward pass through the network with that gradient.
+//! By the chain rule this is the gradient of the whole sum.
+//!
+//! Axes in tensor names: c predicted token, t packed token, v vocabulary, d width.
+
+use std::ops::Range;
+
+use reft_vlm::model::{ForwardPass, Keep, Network, PackedBatch};
+use tch::{Kind, Tensor, no_grad};
+
+/// Rows of logits at a time: 1,024 rows of Qwen's 152 k vocabulary are 0.6 GB in fp32.
+const CHUNK: i64 = 1024;
+
+/// Log-probability and entropy of predicted tokens.
+pub struct TokenStats {
+    /// `[c]` log-probability of the tokens that were chosen.
+    pub logprob_c: Tensor,
+    /// `[c]` entropy of the distribution; with gradient when [`Entropy::WithGradient`] was asked for.
+    pub entropy_c: Tensor,
+    /// `[c]` whether the chosen token was the most likely one.
+    pub is_top_c: Tensor,
+}
+
+/// Whether a loss goes back through the entropy; if not, its chunks need less memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entropy {
+    /// A number.
+    Value,
+    /// Part of the loss.
+    WithGradient,
+}
+
+/// The network's head and the distribution that it is read as: `softmax((logits + allowed) / temperature)`, as in
+/// sampling.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    network: &'a Network,
+    allowed_v: &'a Tensor,
+    temperature: f64,
+}
+
+impl Head<'_> {
+    fn log_softmax(self, hidden_cd: &Tensor) -> Tensor {
+        let logits_cv = (self.network.decoder.logits(hidden_cd) + self.allowed_v) / self.temperature;
+        logits_cv.log_softmax(-1, Kind::Float)
+    }
+
+    fn stats(self, hidden_cd: &Tensor, targets_c: &Tensor, entropy: Entropy) -> TokenStats {
+        let log_softmax_cv = self.log_softmax(hidden_cd);
+        let entropy_of = || {
+            // Tokens that are not allowed have probability 0 and log-probability -inf: their product counts as 0.
+            let finite_cv = log_softmax_cv.clamp_min(-1e4);
+            -(finite_cv.exp() * finite_cv).sum_dim_intlist(-1, false, Kind::Float)
+        };
+        TokenStats {
+            logprob_c: chosen(&log_softmax_cv, targets_c),
+            entropy_c: match entropy {
+                Entropy::Value => no_grad(entropy_of),
+                Entropy::WithGradient => entropy_of(),
+            },
+            is_top_c: no_grad(|| log_softmax_cv.argmax(-1, false).eq_tensor(targets_c)),
+        }
+    }
+
+    /// `[c]` log-probabilities, without gradient.
+    fn logprobs(self, hidden_cd: &Tensor, targets_c: &Tensor) -> Tensor {
+        no_grad(|| {
+            let chunks: Vec<Tensor> = chunks(hidden_cd.size()[0])
+                .map(|range| chosen(&self.log_softmax(&part(hidden_cd, &range)), &part(targets_c, &range)))
+                .collect();
+            Tensor::cat(&chunks, 0)
+        })
+    }
+}
+
+/// `[c]` log-probabilities of a batch's completion tokens, without gradient.
+pub fn token_logprobs(
+    network: &Network,
+    batch: &PackedBatch,
+    allowed_v: &Tensor,
+    temperature: f64,
+) -> Tensor {
+    let head = Head { network, allowed_v, temperature };
+    no_grad(|| head.logprobs(&network.forward(batch).index_select(0, &batch.predictors_c), &batch.targets_c))
+}
+
+/// A forward pass whose completion tokens are then looked at in chunks.
+pub struct TokenPass<'a> {
+    head: Head<'a>,
+    batch: &'a PackedBatch,
+    pass: ForwardPass<'a>,
+    /// `[c, width]` hidden states that predict the tokens; a leaf in which their gradient is collected.
+    hidden_cd: Tensor,
+}
+
+impl<'a> TokenPass<'a> {
+    /// Runs the network.
+    pub fn new(
+        network: &'a Network,
+        batch: &'a PackedBatch,
+        allowed_v: &'a Tensor,
+        temperature: f64,
+        keep: Keep,
+    ) -> Self {
+        let pass = network.pass(batch, keep);
+        let hidden_cd = pass.hidden().index_select(0, &batch.predictors_c).set_requires_grad(true);
+        Self { head: Head { network, allowed_v, temperature }, batch, pass, hidden_cd }
+    }
+
+    /// `[c]` log-probabilities, without gradient: for losses that need those of a whole completion before any token's
+    /// loss. Runs the head alone.
+    pub fn logprobs(&self) -> Tensor {
+        self.head.logprobs(&self.hidden_cd, &self.batch.targets_c)
+    }
+
+    /// Backward of a loss that is a sum over the completion tokens.
+    ///
+    /// `loss` is called once per chunk with the tokens' statistics and their range in `[c]`, and returns the chunk's
+    /// part of the sum. Gradients accumulate in the parameters; the sum is returned. Where it is not finite, nothing
+    /// has been added to the network's gradients but the head's.
+    pub fn backward(self, entropy: Entropy, mut loss: impl FnMut(&TokenStats, &Range<i64>) -> Tensor) -> f64 {
+        let mut sum = 0.0;
+        for range in chunks(self.hidden_cd.size()[0]) {
+            let (hidden, targets) = (part(&self.hidden_cd, &range), part(&self.batch.targets_c, &range));
+            let stats = self.head.stats(&hidden, &targets, entropy);
+            let part = loss(&stats, &range);
+            part.backward();
+            sum += part.double_value(&[]);
+        }
+        if sum.is_finite() {
+            let grad_td = self.pass.hidden().zeros_like();
+            self.pass.backward(&grad_td.index_add(0, &self.batch.predictors_c, &self.hidden_cd.grad()));
+        }
+        sum
+    }
+}
+
+/// `[c]` of `[c, v]`.
+fn chosen(log_softmax_cv: &Tensor, targets_c: &Tensor) -> Tensor {
+    log_softmax_cv.gather(1, &targets_c.unsqueeze(1), false).squeeze_dim(1)
+}
+
+fn part(x: &Tensor, range: &Range<i64>) -> Tensor {
+    x.narrow(0, range.start, range.end - range.start)
+}
+
+fn chunks(n: i64) -> impl Iterator<Item = Range<i64>> {
+    (0..n).step_by(CHUNK as usize).map(move |start| start..(start + CHUNK).min(n))
+}
