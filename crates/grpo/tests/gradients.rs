@@ -1,0 +1,274 @@
+//! The gradient of a step, on every parameter, with images: packed groups against the plain padded computation, splits
+//! against the whole, recomputed layers against the whole graph.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{path::PathBuf, sync::Arc};
+
+use reft_config::GrpoPhase;
+use reft_core::{
+    AdvantageEstimator, BoxFrame, Completion, FinishReason, Form, Group, ImageRef, ImageSize, ImageSource,
+    Message, Part, PolicyOptimizer as _, RewardParts, Role, Sample, ScoredGroup, Seed, Task, Verdict,
+};
+use reft_grpo::GrpoOptimizer;
+use reft_train::{Entropy, TokenPass};
+use reft_vlm::{
+    Vlm, VlmOptions,
+    model::{Keep, PartOfModel},
+    processor::{EncodedPrompt, ImageSpan},
+};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+const FAMILIES: [&str; 3] = ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"];
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
+
+fn open(name: &str) -> Vlm {
+    let model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
+    model.set_trainable(|_| true);
+    model
+}
+
+fn messages(parts: &[&str]) -> Vec<Message> {
+    let content = parts.iter().map(|&part| match part {
+        "photo.png" => Part::Image(ImageRef {
+            source: ImageSource::Path(golden("images").join(part)),
+            size: ImageSize { width: 85, height: 62 },
+            label: Arc::from(part),
+        }),
+        text => Part::Text(text.into()),
+    });
+    vec![Message { role: Role::User, content: content.collect() }]
+}
+
+/// Groups of different prompts and lengths; two of them show the same image, one has none.
+fn questions() -> Vec<(Vec<Message>, Vec<Vec<i64>>)> {
+    let answer = |i: i64, n: i64| (0..n).map(|t| 256 + (7 * i + 3 * t) % 40).collect::<Vec<i64>>();
+    vec![
+        (messages(&["photo.png", "Is it a cat?"]), vec![answer(0, 5), answer(1, 1), answer(2, 8)]),
+        (messages(&["What is 2 + 3?"]), vec![answer(3, 4), answer(4, 6)]),
+        (messages(&["Look: ", "photo.png", "How many?"]), vec![answer(5, 7), answer(6, 2)]),
+    ]
+}
+
+fn groups() -> Vec<ScoredGroup> {
+    let group = |(i, (messages, answers)): (usize, (Vec<Message>, Vec<Vec<i64>>))| {
+        let n = answers.len();
+        let completions = answers.into_iter().map(|token_ids| Completion {
+            text: String::new(),
+            logprobs: token_ids.iter().enumerate().map(|(t, _)| -1.0 - 0.1 * t as f32).collect(),
+            token_ids,
+            finish: FinishReason::Length,
+        });
+        let sample = Sample {
+            id: format!("q{i}").into(),
+            task: Task::Math,
+            form: Form::Open,
+            problem: String::new(),
+            messages,
+            solution: String::new(),
+            box_frame: BoxFrame::Original,
+            parent: None,
+        };
+        ScoredGroup {
+            group: Group {
+                sample: Arc::new(sample),
+                prompt_tokens: 0,
+                completions: completions.collect(),
+                policy_version: 0,
+            },
+            rewards: (0..n).map(|m| RewardParts { total: m as f32, parts: Vec::new() }).collect(),
+            advantages: (0..n).map(|m| 1.0 - m as f32 + 0.3 * i as f32).collect(),
+            verdict: Verdict::Admit,
+        }
+    };
+    questions().into_iter().enumerate().map(group).collect()
+}
+
+fn phase(keys: &Value) -> GrpoPhase {
+    let mut phase = json!({"name": "p", "data": "d", "steps": 10});
+    for (key, value) in keys.as_object().unwrap() {
+        phase[key] = value.clone();
+    }
+    serde_json::from_value(phase).unwrap()
+}
+
+/// Gradients by name, and zero afterwards.
+fn take_gradients(model: &mut Vlm) -> Vec<(String, Tensor)> {
+    let gradients = model
+        .params()
+        .params()
+        .iter()
+        .map(|param| {
+            let grad = param.tensor.grad();
+            let grad = if grad.defined() { grad.copy() } else { param.tensor.zeros_like() };
+            (param.spec.name.clone(), grad.detach())
+        })
+        .collect();
+    model.params_mut().zero_grad();
+    gradients
+}
+
+/// `rounding` is allowed on top: what weights near 1 lose when they are updated.
+fn assert_same(
+    got: &[(String, Tensor)],
+    expected: &[(String, Tensor)],
+    bound: f64,
+    rounding: f64,
+    what: &str,
+) {
+    let all = Tensor::cat(&expected.iter().map(|(_, x)| x.flatten(0, -1)).collect::<Vec<_>>(), 0);
+    let floor = all.abs().mean(Kind::Double).double_value(&[]);
+    assert!(floor > 1e-9, "{what}: there is no gradient");
+    for ((name, got), (_, expected)) in got.iter().zip(expected) {
+        // Relative to the parameter's largest; parameters whose gradient is 0 but for rounding against all.
+        let scale = expected.abs().max().double_value(&[]).max(floor);
+        let diff = (got - expected).abs().max().double_value(&[]);
+        assert!(diff <= bound * scale + rounding, "{what}: {name} differs by {diff} at a scale of {scale}");
+    }
+}
+
+/// Log-probs `[c]` as other trainers compute them: each completion is a row of its own with its prompt before it and
+/// padding behind it, the image is encoded for every row, attention is plainly causal. Nothing is shared or packed.
+fn padded_logprobs(model: &Vlm, prompts: &[EncodedPrompt], answers: &[Vec<Vec<i64>>]) -> Tensor {
+    let rows: Vec<(&EncodedPrompt, &Vec<i64>)> = prompts
+        .iter()
+        .zip(answers)
+        .flat_map(|(prompt, answers)| answers.iter().map(move |answer| (prompt, answer)))
+        .collect();
+    let longest = rows.iter().map(|(prompt, answer)| prompt.token_ids.len() + answer.len()).max().unwrap();
+    let logprobs = rows.into_iter().map(|(prompt, answer)| {
+        let mut token_ids = [prompt.token_ids.as_slice(), answer].concat();
+        token_ids.resize(longest, 256);
+        let images = prompt.images.iter().map(|image| ImageSpan {
+            start: image.start,
+            grid: image.grid,
+            pixels: image.pixels.shallow_clone(),
+        });
+        let row = EncodedPrompt { token_ids, images: images.collect() };
+        let hidden = model.network().forward(&model.pack(&[(&row, Vec::new())]));
+        let predictors = hidden.narrow(0, prompt.token_ids.len() as i64 - 1, answer.len() as i64);
+        let logits = model.network().decoder.logits(&predictors) + model.allowed_tokens();
+        let targets = Tensor::from_slice(answer).unsqueeze(1);
+        logits.log_softmax(-1, Kind::Float).gather(1, &targets, false).squeeze_dim(1)
+    });
+    Tensor::cat(&logprobs.collect::<Vec<_>>(), 0)
+}
+
+#[test]
+fn packed_groups_have_the_gradient_of_the_padded_computation() {
+    for name in FAMILIES {
+        let mut model = open(name);
+        let (asked, answers): (Vec<_>, Vec<_>) = questions().into_iter().unzip();
+        let prompts: Vec<EncodedPrompt> = asked.iter().map(|m| model.encode(m).unwrap()).collect();
+        let n: i64 = answers.iter().flatten().map(|answer| answer.len() as i64).sum();
+        let weight_c = (Tensor::arange(n, (Kind::Float, Device::Cpu)) * 1.3).cos();
+
+        let logprob_c = padded_logprobs(&model, &prompts, &answers);
+        (&logprob_c * &weight_c).sum(Kind::Float).backward();
+        let plain = take_gradients(&mut model);
+
+        let packing: Vec<_> = prompts
+            .iter()
+            .zip(&answers)
+            .map(|(prompt, answers)| (prompt, answers.iter().map(Vec::as_slice).collect()))
+            .collect();
+        let batch = model.pack(&packing);
+        let images = batch.images.as_ref().unwrap();
+        assert_eq!(images.grids.len(), 1, "an image that two groups show is encoded once");
+        for keep in [Keep::Graph, Keep::LayerInputs] {
+            let pass = TokenPass::new(model.network(), &batch, model.allowed_tokens(), 1.0, keep);
+            let diff = (pass.logprobs() - logprob_c.detach()).abs().max().double_value(&[]);
+            assert!(diff < 1e-5, "{name}: {diff}");
+            pass.backward(Entropy::Value, |stats, range| {
+                (&stats.logprob_c * weight_c.narrow(0, range.start, range.end - range.start)).sum(Kind::Float)
+            });
+            assert_same(&take_gradients(&mut model), &plain, 1e-5, 0.0, &format!("{name}, {keep:?}"));
+        }
+    }
+}
+
+#[test]
+fn recomputed_layers_have_the_gradient_of_the_whole_graph() {
+    for name in FAMILIES {
+        // Parts that do not learn are left out of the way back, and still give the others their gradient.
+        for frozen in ["none", "tower", "all but the decoder", "decoder"] {
+            let mut model = open(name);
+            model.set_trainable(|part| match part {
+                PartOfModel::VisionTower => !["tower", "all but the decoder"].contains(&frozen),
+                PartOfModel::Merger => frozen != "all but the decoder",
+                PartOfModel::Decoder => frozen != "decoder",
+            });
+            let (messages, answers) = questions().remove(0);
+            let prompt = model.encode(&messages).unwrap();
+            let batch = model.pack(&[(&prompt, answers.iter().map(Vec::as_slice).collect())]);
+            let gradients = [Keep::Graph, Keep::LayerInputs].map(|keep| {
+                let pass = TokenPass::new(model.network(), &batch, model.allowed_tokens(), 1.0, keep);
+                pass.backward(Entropy::WithGradient, |stats, _| {
+                    (stats.logprob_c.square() + &stats.entropy_c).sum(Kind::Float)
+                });
+                take_gradients(&mut model)
+            });
+            assert_same(&gradients[1], &gradients[0], 1e-6, 0.0, &format!("{name}, frozen: {frozen}"));
+        }
+    }
+}
+
+/// How far two steps of two updates each move every weight. With a large `eps`, AdamW follows the gradient itself
+/// instead of its sign, so the moves are as exact as the gradients.
+fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
+    let mut keys = keys.clone();
+    keys["updates_per_batch"] = json!(2);
+    // Sums of tokens have larger gradients than means of them.
+    keys["lr"] = json!(if keys["loss"]["type"] == "rloo" { 0.003 } else { 0.05 });
+    keys["optimizer"] = json!({"eps": 1.0, "max_grad_norm": 0.0, "schedule": "constant"});
+    for (key, value) in more.as_object().unwrap() {
+        keys[key] = value.clone();
+    }
+    let mut model = open(name);
+    let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.detach().copy()).collect();
+    let optimizer = GrpoOptimizer::new(&phase(&keys), &model, Seed::new(1)).unwrap();
+    let mut optimizer = optimizer.with_advantage(Box::new(AboveMean));
+    for _ in 0..2 {
+        optimizer.update(&mut model, &groups()).unwrap();
+    }
+    let params = model.params().params().iter().zip(before);
+    params.map(|(p, before)| (p.spec.name.clone(), p.tensor.detach() - before)).collect()
+}
+
+struct AboveMean;
+
+impl AdvantageEstimator for AboveMean {
+    fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        let mean = rewards.iter().sum::<f32>() / rewards.len() as f32;
+        rewards.iter().map(|reward| reward - mean).collect()
+    }
+}
+
+#[test]
+fn splits_and_recomputation_do_not_change_the_step() {
+    let cases = [
+        ("tiny-vlm", json!({"kl_coef": 0.1, "entropy_coef": 0.01, "loss": {"type": "dapo"}})),
+        ("qwen2-vl/model", json!({"loss": {"type": "gspo"}, "clip_low": 0.5, "clip_high": 0.5})),
+        ("qwen3-vl/model", json!({"kl_coef": 0.1, "kl": {"place": "reward"}, "reference": {"type": "run"}})),
+        ("tiny-vlm", json!({"loss": {"type": "rloo"}, "kl": {"estimator": "k1", "place": "token_reward"}})),
+        (
+            "tiny-vlm",
+            json!({"loss": {"type": "sapo"}, "kl_coef": 0.1, "kl": {"by_difficulty": true, "gradient": "k2"},
+                "reference": {"type": "ema", "mixup": 0.5, "every": 1}}),
+        ),
+    ];
+    for (name, keys) in cases {
+        let whole = moves(name, &keys, &json!({}));
+        for more in [
+            json!({"micro_batch_tokens": 1}),
+            json!({"recompute": true}),
+            json!({"recompute": true, "micro_batch_tokens": 1}),
+        ] {
+            assert_same(&moves(name, &keys, &more), &whole, 2e-5, 5e-7, &format!("{name} {keys} {more}"));
+        }
+    }
+}
