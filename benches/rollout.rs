@@ -129,7 +129,7 @@ fn grpo_step(criterion: &mut Criterion) {
         let phase: GrpoPhase =
             serde_json::from_value(serde_json::json!({"name": "bench", "data": "none", "steps": 1_000_000}))
                 .unwrap();
-        let mut optimizer = GrpoOptimizer::new(&phase, &model);
+        let mut optimizer = GrpoOptimizer::new(&phase, &model, Seed::new(1)).unwrap();
         group.bench_function(name, |bencher| bencher.iter(|| optimizer.update(&mut model, &scored).unwrap()));
     }
     group.finish();

@@ -34,6 +34,7 @@ pub mod inspect;
 pub mod model;
 pub mod phases;
 pub mod reject;
+pub mod replay;
 pub mod report;
 pub mod score;
 pub mod table;

@@ -75,7 +75,11 @@ impl<'a> RecipePhases<'a> {
             filters: reft_curriculum::filter::build(&phase.filter),
             refill: reft_curriculum::refill::build(&phase.filter.refill),
             preflight,
-            optimizer: Box::new(GrpoOptimizer::new(phase, policy)),
+            optimizer: Box::new(
+                GrpoOptimizer::new(phase, policy, seed)?
+                    .with_advantage(advantage::build(&phase.advantage, &phase.reward)),
+            ),
+            max_skipped: phase.max_skipped,
         }))
     }
 
@@ -96,7 +100,7 @@ impl<'a> RecipePhases<'a> {
             steps: phase.steps,
             batch_size: phase.batch_size,
             demonstrations,
-            trainer: Box::new(SftTrainer::new(phase, policy)),
+            trainer: Box::new(SftTrainer::new(phase, policy, seed)),
         }))
     }
 

@@ -30,7 +30,7 @@ pub enum StageError {
         message: String,
     },
     /// A loss or gradient that is not a number.
-    #[error("non-finite {what} at step {step}; the last good checkpoint is untouched")]
+    #[error("non-finite {what} at step {step}; nothing was updated")]
     NonFinite {
         /// `loss` or `gradient`.
         what: &'static str,

@@ -48,7 +48,7 @@ pub use completion::{Completion, FinishReason, GradedGroup, Group, JudgedGroup, 
 pub use error::StageError;
 pub use geometry::{GeometryError, ImageGrid, PixelBudget};
 pub use metrics::Metrics;
-pub use run::{Checkpoint, Cursor, KeptAnswer, Recorder, RunStore};
+pub use run::{Checkpoint, Cursor, FailedBatch, KeptAnswer, Recorder, RunStore};
 pub use sample::{
     Demonstration, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, Sample, SampleId, Task,
 };

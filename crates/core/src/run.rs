@@ -56,6 +56,17 @@ pub struct Checkpoint {
     pub stages: Value,
 }
 
+/// A batch whose loss or gradient was not finite.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedBatch<'a> {
+    /// `loss` or `gradient`.
+    pub what: &'a str,
+    /// The groups that the optimizer was given.
+    pub groups: &'a [ScoredGroup],
+    /// What it found out about them, [`PolicyOptimizer::diagnose`](crate::PolicyOptimizer::diagnose).
+    pub diagnosis: &'a Value,
+}
+
 /// An answer that a rejection phase kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptAnswer {
@@ -109,6 +120,15 @@ pub trait RunStore: Recorder {
         graded: &[GradedGroup],
         report: &Value,
     ) -> Result<(), StageError>;
+
+    /// Keeps a batch that could not be trained on, with the weights that it was tried on, for a replay. Returns where.
+    fn keep_batch(
+        &mut self,
+        phase: &str,
+        step: u64,
+        failed: &FailedBatch<'_>,
+        policy: &dyn Checkpointed,
+    ) -> Result<PathBuf, StageError>;
 
     /// The run is done: keeps the final policy.
     fn finish(&mut self, policy: &dyn Checkpointed) -> Result<(), StageError>;

@@ -159,7 +159,14 @@ pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
     fn begin_phase(&mut self, policy: &P) -> Result<(), StageError>;
 
     /// One step over the admitted groups. Returns `loss`, `kl`, ... named `grpo/...`.
+    /// [`StageError::NonFinite`] says that an update was left out and that training may go on.
     fn update(&mut self, policy: &mut P, groups: &[ScoredGroup]) -> Result<Metrics, StageError>;
+
+    /// Looks for where a batch that could not be trained on becomes non-finite. Called right after a
+    /// [`StageError::NonFinite`] with the same groups; kept with them. The default finds nothing.
+    fn diagnose(&mut self, _policy: &mut P, _groups: &[ScoredGroup]) -> Result<Value, StageError> {
+        Ok(Value::Null)
+    }
 }
 
 /// Moves the policy's weights towards given answers (supervised fine-tuning).

@@ -54,6 +54,16 @@ impl MicroBatch {
             .collect()
     }
 
+    /// `[m]` values of each completion's tokens; one that is not finite is none.
+    pub(crate) fn by_completion(&self, values_c: &Tensor) -> Vec<Vec<Option<f32>>> {
+        let finite = |x: f64| x.is_finite().then_some(x as f32);
+        let completions = values_c.split_with_sizes(self.lengths.as_slice(), 0);
+        completions
+            .iter()
+            .map(|values| values.iter::<f64>().into_iter().flatten().map(finite).collect())
+            .collect()
+    }
+
     /// `[m]` divergence of each completion from the reference as the rollout saw it, summed over its tokens.
     pub(crate) fn penalties(&self, phase: &GrpoPhase) -> Vec<f64> {
         match &self.reference_c {

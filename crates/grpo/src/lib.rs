@@ -13,12 +13,15 @@
 //! let loss = kl(KlEstimator::K3, &logprob, &old) * 0.04 - surrogate;
 //! ```
 
+mod backward;
 mod batch;
+mod diagnose;
 mod loss;
 mod optimizer;
 mod reference;
 mod sums;
 
+pub use diagnose::{GroupDiagnosis, diagnose};
 pub use loss::{
     Clip, Objective, PolicyLoss, RatioLevel, Terms, Tokens, cispo, clipped, clipped_surrogate,
     difficulty_weight, kl, kl_weight, kl_with_gradient, mean_ratio, product_ratio, sapo, token_ratio,

@@ -6,13 +6,14 @@ use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{
     AdvantageEstimator, Checkpointed, Metrics, PolicyOptimizer, RewardParts, ScoredGroup, Seed, StageError,
 };
-use reft_train::{AdamW, Entropy, TokenPass, learning_rate};
-use reft_vlm::{Vlm, model::Keep};
-use tch::Tensor;
+use reft_train::{AdamW, learning_rate};
+use reft_vlm::Vlm;
+use serde_json::Value;
 
 use crate::{
-    Objective, Terms, Tokens,
+    backward::backward,
     batch::{MicroBatch, pack},
+    diagnose::diagnose,
     kl_weight,
     reference::Reference,
     sums::Sums,
@@ -23,7 +24,6 @@ const STATE: &str = "optimizer.safetensors";
 /// GRPO and its kin on packed groups: each prompt is encoded once, its completions behind it.
 pub struct GrpoOptimizer {
     config: GrpoPhase,
-    objective: Objective,
     optimizer: AdamW,
     reference: Option<Reference>,
     /// Takes advantages again where the KL penalty is part of the reward.
@@ -36,9 +36,7 @@ impl GrpoOptimizer {
     /// state right after.
     pub fn new(config: &GrpoPhase, policy: &Vlm, seed: Seed) -> Result<Self, StageError> {
         let optimizer = AdamW::new(&config.optimizer, config.trainable, seed);
-        let objective = Objective::new(config);
-        let mut this =
-            Self { config: config.clone(), objective, optimizer, reference: None, advantage: None, step: 0 };
+        let mut this = Self { config: config.clone(), optimizer, reference: None, advantage: None, step: 0 };
         this.begin(policy)?;
         Ok(this)
     }
@@ -107,59 +105,6 @@ impl GrpoOptimizer {
         Ok(())
     }
 
-    /// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums.
-    pub(crate) fn backward(&self, policy: &Vlm, batch: &mut MicroBatch, kl_weight: f64, sums: &mut Sums) {
-        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
-        let has_bonus = self.objective.entropy_coef > 0.0;
-        let entropy = if has_bonus { Entropy::WithGradient } else { Entropy::Value };
-        let pass = TokenPass::new(
-            policy.network(),
-            &batch.packed,
-            policy.allowed_tokens(),
-            self.temperature(),
-            keep,
-        );
-        // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
-        let summed_c = match &batch.old_c {
-            Some(old_c) if self.objective.policy.is_of_completions() => {
-                batch.summed(&(pass.logprobs() - old_c))
-            }
-            _ => batch.length_c.zeros_like(),
-        };
-        let kl_weight_c = &batch.kl_scale_c * kl_weight;
-
-        let mut first_logprobs = Vec::new();
-        sums.loss += pass.backward(entropy, |stats, range| {
-            let part = |x: &Tensor| x.narrow(0, range.start, range.end - range.start);
-            let logprob_c = &stats.logprob_c;
-            let tokens = Tokens {
-                logprob_c,
-                old_c: &batch.old_c.as_ref().map_or_else(|| logprob_c.detach(), part),
-                advantage_c: &part(&batch.advantage_c),
-                summed_c: &part(&summed_c),
-                length_c: &part(&batch.length_c),
-            };
-            let reference_c = batch.reference_c.as_ref().map(part);
-            let terms = Terms {
-                weight_c: &part(&batch.weight_c),
-                reference_c: reference_c.as_ref(),
-                kl_weight_c: &part(&kl_weight_c),
-                entropy_c: &stats.entropy_c,
-                share: batch.share,
-            };
-            let (loss, kl_c) = self.objective.sum(&tokens, &terms);
-            sums.add(self.objective.policy, &tokens, terms.entropy_c, kl_c.as_ref());
-            if batch.old_c.is_none() {
-                sums.compare(logprob_c, &part(&batch.rollout_c));
-                first_logprobs.push(logprob_c.detach());
-            }
-            loss
-        });
-        if batch.old_c.is_none() {
-            batch.old_c = Some(Tensor::cat(&first_logprobs, 0));
-        }
-    }
-
     fn not_finite(&mut self, policy: &mut Vlm, what: &'static str) -> StageError {
         AdamW::skip(policy);
         self.step += 1;
@@ -182,7 +127,7 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
         for _ in 0..updates {
             for batch in &mut batches {
-                self.backward(policy, batch, kl_weight, &mut sums);
+                backward(&self.config, policy, batch, kl_weight, &mut sums);
             }
             if !sums.loss.is_finite() {
                 return Err(self.not_finite(policy, "loss"));
@@ -204,9 +149,36 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         metrics.set("grpo/lr", lr);
         Ok(metrics)
     }
+
+    fn diagnose(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Value, StageError> {
+        let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
+        // The failed step has been counted.
+        let step = self.step.saturating_sub(1);
+        let kl_weight = kl_weight(self.config.kl.schedule, self.config.kl_coef, step, self.config.steps);
+        let references = self.reference_logprobs(policy, &admitted)?;
+        let groups = diagnose(&self.config, policy, &admitted, &references, kl_weight)?;
+        Ok(serde_json::json!({"kl_weight": kl_weight, "groups": groups}))
+    }
 }
 
 impl GrpoOptimizer {
+    /// `[groups][completions][tokens]` log-probs of the reference; one that is not finite is none.
+    fn reference_logprobs(
+        &self,
+        policy: &Vlm,
+        groups: &[&ScoredGroup],
+    ) -> Result<Vec<Option<Vec<Vec<Option<f32>>>>>, StageError> {
+        let Some(reference) = &self.reference else { return Ok(vec![None; groups.len()]) };
+        let of_group = |group: &&ScoredGroup| {
+            let batches = pack(&self.config, policy, std::slice::from_ref(group))?;
+            let logprobs = batches.iter().flat_map(|batch| {
+                batch.by_completion(&reference.logprobs(policy, &batch.packed, self.temperature()))
+            });
+            Ok(Some(logprobs.collect()))
+        };
+        groups.iter().map(of_group).collect()
+    }
+
     fn kl_weight(&self) -> f64 {
         kl_weight(self.config.kl.schedule, self.config.kl_coef, self.step, self.config.steps)
     }

@@ -14,6 +14,8 @@ pub(crate) struct Context<'a> {
     pub(crate) cursor: Cursor,
     /// Global step of the newest checkpoint.
     pub(crate) saved: u64,
+    /// Updates in a row that were left out.
+    pub(crate) skipped: u64,
     /// The current phase's name and steps.
     pub(crate) phase: String,
     pub(crate) total: u64,

@@ -10,8 +10,8 @@
 //!   time, never a different number.
 //! - **Nothing is printed.** An [`Observer`] sees the progress and can ask to stop.
 //! - **Nothing is trained on in silence.** Every answer goes to the store with its rewards, its advantage and the verdict
-//!   on its group; a step without learning signal is an event; a loss that is not a number stops the run. A [`Preflight`]
-//!   refuses to start where the reward pays everybody or nobody, or where no group would teach.
+//!   on its group; a step without learning signal is an event; a loss that is not a number is never trained on, its batch
+//!   is kept for a replay, and several in a row stop the run. A [`Preflight`] refuses to start where the reward pays everybody or nobody, or where no group would teach.
 //!
 //! This crate knows no tensor, no file format and no other stage crate: it works against the traits of `reft_core`.
 //!
@@ -34,6 +34,7 @@
 //!         refill: None,
 //!         preflight: None,
 //!         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
+//!         max_skipped: 3,
 //!     }))
 //! });
 //! let dir = tempfile::tempdir()?;
@@ -67,6 +68,7 @@ mod reject;
 mod rl;
 mod run;
 mod sft;
+mod skip;
 
 pub use error::RunError;
 pub use eval::evaluate;

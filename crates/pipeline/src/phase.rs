@@ -116,6 +116,8 @@ pub struct RlStages<P: ?Sized> {
     pub preflight: Option<Preflight>,
     /// Moves the weights.
     pub optimizer: Box<dyn PolicyOptimizer<P>>,
+    /// Updates in a row that may be left out because loss or gradient are not finite; the last one stops the run.
+    pub max_skipped: u64,
 }
 
 /// Supervised fine-tuning (`sft.rs`).

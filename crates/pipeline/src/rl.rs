@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{
     RlStages,
-    context::{Context, Stopwatch, check_finite},
-    fill, metrics, preflight,
+    context::{Context, Stopwatch},
+    fill, metrics, preflight, skip,
 };
 
 /// All steps of the phase, from its start or from `resumed` on.
@@ -24,13 +24,14 @@ pub(crate) fn run<P: Checkpointed>(
 ) -> Result<(), StageError> {
     if let Some(checkpoint) = resumed {
         restore(stages, checkpoint)?;
+        ctx.skipped = checkpoint.stages["skipped"].as_u64().unwrap_or(0);
     } else {
         preflight::check(ctx, policy, stages)?;
         stages.optimizer.begin_phase(policy)?;
     }
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
-        let states = save_states(stages)?;
+        let states = save_states(ctx, stages)?;
         match step(ctx, policy, stages) {
             Ok(true) => {}
             Ok(false) => break,
@@ -41,14 +42,19 @@ pub(crate) fn run<P: Checkpointed>(
             Err(error) => return Err(error),
         }
         if ctx.checkpoint_due() {
-            save(ctx, policy, stages, &save_states(stages)?)?;
+            let states = save_states(ctx, stages)?;
+            save(ctx, policy, stages, &states)?;
         }
     }
     Ok(())
 }
 
 /// One step. `false` when the curriculum has no more samples.
-fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> Result<bool, StageError> {
+fn step<P: Checkpointed>(
+    ctx: &mut Context<'_>,
+    policy: &mut P,
+    stages: &mut RlStages<P>,
+) -> Result<bool, StageError> {
     ctx.check_stop()?;
     let mut clock = Stopwatch::start();
     let done = ctx.cursor.step;
@@ -67,8 +73,7 @@ fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> R
         let details = json!({"phase": ctx.phase, "step": done + 1, "reason": "every group was rejected"});
         ctx.store.event("skipped_step", details)?;
     } else {
-        step_metrics.merge(stages.optimizer.update(policy, &admitted)?);
-        check_finite(&step_metrics, done + 1)?;
+        step_metrics.merge(skip::update(ctx, policy, stages, &admitted)?);
     }
     clock.lap("update");
 
@@ -122,11 +127,14 @@ fn save<P: Checkpointed>(
     ctx.checkpoint(&[("policy", policy), ("optimizer", optimizer)], states)
 }
 
-fn save_states<P: ?Sized>(stages: &RlStages<P>) -> Result<Value, StageError> {
+fn save_states<P: ?Sized>(ctx: &Context<'_>, stages: &RlStages<P>) -> Result<Value, StageError> {
     let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
     let mut states = json!({"curriculum": stages.curriculum.save()?, "filters": filters?});
     if let Some(refill) = &stages.refill {
         states["refill"] = refill.save()?;
+    }
+    if ctx.skipped > 0 {
+        states["skipped"] = ctx.skipped.into();
     }
     Ok(states)
 }

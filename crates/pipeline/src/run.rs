@@ -62,6 +62,7 @@ impl<P: Checkpointed> Run<'_, P> {
             checkpoint_every: self.checkpoint_every,
             cursor: start.unwrap_or_default(),
             saved: start.unwrap_or_default().global_step,
+            skipped: 0,
             phase: String::new(),
             total: 0,
             store: self.store,
@@ -96,6 +97,7 @@ fn run_phase<P: Checkpointed>(
     let index = ctx.cursor.phase;
     let mut stages = phases.build(index, policy, ctx.store)?;
     ctx.total = stages.total();
+    ctx.skipped = 0;
     let details = json!({"phase": ctx.phase, "kind": stages.kind(), "step": ctx.cursor.step});
     ctx.store.event("phase_start", details)?;
     ctx.observer.phase_started(&PhaseInfo {

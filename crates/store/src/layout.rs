@@ -65,6 +65,14 @@ impl Layout {
         self.root.join("eval").join(phase)
     }
 
+    pub(crate) fn all_non_finite(&self) -> PathBuf {
+        self.root.join("non_finite")
+    }
+
+    pub(crate) fn non_finite(&self, phase: &str) -> PathBuf {
+        self.all_non_finite().join(phase)
+    }
+
     pub(crate) fn partial(&self) -> PathBuf {
         self.root.join("partial")
     }

@@ -26,6 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batches;
 mod checkpoint;
 mod clock;
 mod disk;
@@ -41,6 +42,7 @@ mod rewind;
 mod run_dir;
 mod table;
 
+pub use batches::KeptBatch;
 pub use error::StoreError;
 pub use info::RunInfo;
 pub use inputs::Input;

@@ -1,5 +1,7 @@
 //! Back to a checkpoint: everything that was recorded after it is dropped, and recorded again by the resumed run.
 
+use std::path::Path;
+
 use reft_core::Cursor;
 
 use crate::{
@@ -27,7 +29,8 @@ pub(crate) fn rewind(
     }
     for (index, phase) in phases.iter().enumerate().skip(cursor.phase) {
         let steps_to_keep = if index == cursor.phase { cursor.step } else { 0 };
-        drop_completions(layout, phase, steps_to_keep)?;
+        drop_later(&layout.completions(phase), steps_to_keep)?;
+        drop_later(&layout.non_finite(phase), steps_to_keep)?;
         disk::remove(&layout.rejection(phase))?;
         disk::remove(&layout.eval(phase))?;
     }
@@ -35,8 +38,9 @@ pub(crate) fn rewind(
     Ok(shorter)
 }
 
-fn drop_completions(layout: &Layout, phase: &str, keep: u64) -> Result<(), StoreError> {
-    for path in disk::entries(&layout.completions(phase))? {
+/// Removes what a folder has of steps after `keep`.
+fn drop_later(folder: &Path, keep: u64) -> Result<(), StoreError> {
+    for path in disk::entries(folder)? {
         if parse_step(&path).is_none_or(|step| step > keep) {
             disk::remove(&path)?;
         }

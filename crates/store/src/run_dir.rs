@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use reft_core::{
-    Checkpoint, Checkpointed, Cursor, GradedGroup, JudgedGroup, KeptAnswer, Metrics, Recorder, RunStore,
-    ScoredGroup, StageError, Verdict,
+    Checkpoint, Checkpointed, Cursor, FailedBatch, GradedGroup, JudgedGroup, KeptAnswer, Metrics, Recorder,
+    RunStore, ScoredGroup, StageError, Verdict,
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Input, RunInfo, StoreError,
+    Input, KeptBatch, RunInfo, StoreError, batches,
     checkpoint::{self, Found, Lengths, State},
     clock, disk,
     info::{RunRecord, not_a_run},
@@ -263,6 +263,26 @@ impl RunStore for RunDir {
         self.unsynced.push(predictions);
         let text = format!("{report:#}\n");
         Ok(disk::replace_synced(&dir.join("report.json"), text.as_bytes())?)
+    }
+
+    fn keep_batch(
+        &mut self,
+        phase: &str,
+        step: u64,
+        failed: &FailedBatch<'_>,
+        policy: &dyn Checkpointed,
+    ) -> Result<PathBuf, StageError> {
+        let dir = self.layout.non_finite(phase).join(step_name(step));
+        let batch = KeptBatch {
+            phase: phase.to_owned(),
+            step,
+            what: failed.what.to_owned(),
+            diagnosis: failed.diagnosis.clone(),
+            groups: failed.groups.to_vec(),
+            policy: None,
+        };
+        batches::write(&self.layout, &dir, &batch, policy)?;
+        Ok(dir)
     }
 
     fn finish(&mut self, policy: &dyn Checkpointed) -> Result<(), StageError> {

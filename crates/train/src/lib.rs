@@ -22,7 +22,7 @@ mod schedule;
 mod sft;
 mod token_pass;
 
-pub use adamw::{AdamW, UpdateStats};
+pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
 pub use microbatch::split_by_tokens;
 pub use schedule::learning_rate;
 pub use sft::SftTrainer;

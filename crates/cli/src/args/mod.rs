@@ -15,7 +15,7 @@ pub(crate) use data::{DataCommand, Domain, FormsArgs, RowArgs, ScenesArgs, Targe
 pub(crate) use model::{
     DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, ModelArgs, SamplingArgs,
 };
-pub(crate) use run::{InspectArgs, ReportArgs, TrainArgs};
+pub(crate) use run::{InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
 pub(crate) use stored::{GradeArgs, RejectArgs, ScoreArgs};
 
 /// Curriculum reinforcement finetuning of small vision-language models.
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Data(DataCommand),
     /// Show a run as tables.
     Inspect(InspectArgs),
+    /// Compute a batch again whose loss or gradient was not finite, and say where it becomes so.
+    Replay(ReplayArgs),
     /// Write a run's report as one HTML file with curves and completions.
     Report(ReportArgs),
     /// Check, resolve and document recipes.

@@ -72,3 +72,19 @@ pub(crate) struct ReportArgs {
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub(crate) completions: usize,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft replay runs/demo/non_finite/open/step_000042
+  reft replay runs/demo/non_finite/open/step_000042 --model runs/demo/checkpoints/step_000040/policy
+
+Each group is computed alone, from its inputs to its gradient, and the first place that is not finite is named.")]
+pub(crate) struct ReplayArgs {
+    /// The folder of the batch, `RUN/non_finite/PHASE/step_N`.
+    #[arg(value_name = "BATCH")]
+    pub(crate) batch: PathBuf,
+    /// Weights to compute it with instead of those that were kept with it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+}

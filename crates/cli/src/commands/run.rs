@@ -8,13 +8,14 @@ use curr_reft::{
     examples,
     inspect::inspect as look_at,
     pipeline::Outcome,
+    replay::replay as replay_batch,
     report::{ReportSettings, report as write_report},
     train as training,
 };
 use serde_json::json;
 
 use crate::{
-    args::{GlobalArgs, InspectArgs, ReportArgs, TrainArgs},
+    args::{GlobalArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs},
     interrupt::Interrupt,
     output::{Output, print},
     progress::Watch,
@@ -93,6 +94,11 @@ fn next_steps(run: &Path) -> String {
 pub(super) fn inspect(args: &InspectArgs, output: Output) -> Result<()> {
     let inspection = look_at(&args.run)?;
     output.print(&inspection, || inspection.to_string())
+}
+
+pub(super) fn replay(args: &ReplayArgs, output: Output) -> Result<()> {
+    let replay = replay_batch(&args.batch, args.model.as_deref())?;
+    output.print(&replay, || replay.to_string())
 }
 
 pub(super) fn report(args: &ReportArgs, output: Output) -> Result<()> {

@@ -5,7 +5,10 @@ use reft_core::{
     ScoredGroup, StageError,
 };
 use reft_pipeline::{Phase, RunError, Stages};
+use reft_store::{KeptBatch, MetricRow, RunReader};
 use reft_testkit::{BestAbove, ScriptedEngine, TablePolicy, ToyGrpo};
+
+use serde_json::{Value, json};
 
 use crate::toy::{self, rl_stages};
 
@@ -61,6 +64,96 @@ fn a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint() {
 
     toy::run(&failed, good(), &mut ()).0.unwrap();
     toy::assert_same_results(&whole, &failed);
+}
+
+/// A learner that leaves some updates out, and knows why.
+struct LeavesOut {
+    inner: ToyGrpo,
+    /// Updates by number, from 1.
+    left_out: std::ops::RangeInclusive<u32>,
+    seen: u32,
+}
+
+impl Checkpointed for LeavesOut {
+    fn save(&self, dir: &std::path::Path) -> Result<(), StageError> {
+        std::fs::write(dir.join("seen"), self.seen.to_string()).map_err(|e| StageError::file(dir, e))?;
+        self.inner.save(dir)
+    }
+    fn load(&mut self, dir: &std::path::Path) -> Result<(), StageError> {
+        let seen = std::fs::read_to_string(dir.join("seen")).map_err(|e| StageError::file(dir, e))?;
+        self.seen = seen.parse().unwrap();
+        self.inner.load(dir)
+    }
+}
+
+impl PolicyOptimizer<TablePolicy> for LeavesOut {
+    fn begin_phase(&mut self, policy: &TablePolicy) -> Result<(), StageError> {
+        self.inner.begin_phase(policy)
+    }
+
+    fn update(&mut self, policy: &mut TablePolicy, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {
+        self.seen += 1;
+        if self.left_out.contains(&self.seen) {
+            return Err(StageError::NonFinite { what: "gradient", step: u64::from(self.seen) });
+        }
+        self.inner.update(policy, groups)
+    }
+
+    fn diagnose(&mut self, _: &mut TablePolicy, groups: &[ScoredGroup]) -> Result<Value, StageError> {
+        Ok(json!({"groups": groups.len()}))
+    }
+}
+
+fn leaving_out(left_out: std::ops::RangeInclusive<u32>) -> Vec<Phase<TablePolicy>> {
+    vec![Phase::new("open", move |_, _| {
+        let mut stages = rl_stages("open", 20);
+        let inner = ToyGrpo::new(2.0, 0.01);
+        stages.optimizer = Box::new(LeavesOut { inner, left_out: left_out.clone(), seen: 0 });
+        Ok(Stages::Rl(stages))
+    })]
+}
+
+#[test]
+fn an_update_that_is_not_finite_is_left_out_and_its_batch_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    toy::run(&root, leaving_out(4..=5), &mut ()).0.unwrap();
+
+    let reader = RunReader::open(&root).unwrap();
+    let skipped = |row: &MetricRow| row.metrics.get("grpo/skipped").map(|n| (row.step, n));
+    let rows = reader.metrics().unwrap();
+    assert_eq!(rows.iter().filter_map(skipped).collect::<Vec<_>>(), [(4, 1.0), (5, 2.0)]);
+    assert_eq!(rows.len(), 20);
+    let events = reader.events().unwrap();
+    let events: Vec<_> = events.iter().filter(|event| event["event"] == "skipped_update").collect();
+    assert_eq!(events.len(), 2);
+    assert_eq!((&events[1]["what"], &events[1]["in_a_row"]), (&json!("gradient"), &json!(2)));
+
+    let earlier = KeptBatch::read(&root.join("non_finite/open/step_000004")).unwrap();
+    assert!(earlier.policy.is_none(), "weights are kept with the newest batch alone");
+    let kept = KeptBatch::read(&root.join("non_finite/open/step_000005")).unwrap();
+    assert_eq!((kept.phase.as_str(), kept.step, kept.what.as_str()), ("open", 5, "gradient"));
+    assert_eq!(kept.diagnosis["groups"], json!(kept.groups.len()));
+    assert!(!kept.groups.is_empty() && kept.groups.iter().all(ScoredGroup::is_admitted));
+    let mut policy = TablePolicy::new();
+    policy.load(&kept.policy.unwrap()).unwrap();
+}
+
+#[test]
+fn too_many_updates_left_out_in_a_row_stop_the_run_and_a_resume_still_counts_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    // Steps 9 and 10 are left out before the checkpoint at 10, step 11 after it: the third in a row.
+    for _ in 0..2 {
+        let error = toy::run(&root, leaving_out(9..=11), &mut ()).0.unwrap_err();
+        let RunError::NonFinite { step, what, checkpoint, .. } = &error else { panic!("{error}") };
+        assert_eq!((*step, *what), (11, "gradient"));
+        assert_eq!(checkpoint.as_deref(), Some(root.join("checkpoints/step_000010").as_path()));
+        assert!(root.join("non_finite/open/step_000011/batch.json").exists());
+    }
+    // With the cause removed, the run goes on from there.
+    toy::run(&root, leaving_out(9..=10), &mut ()).0.unwrap();
+    assert!(!root.join("non_finite/open/step_000011").exists(), "it is a step that was taken back");
 }
 
 /// Forgets one completion of each group.

@@ -55,6 +55,7 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         refill: None,
         preflight: None,
         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
+        max_skipped: 3,
     }
 }
 

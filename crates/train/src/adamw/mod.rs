@@ -103,7 +103,7 @@ impl AdamW {
     /// One update by the gradients that have accumulated, which are then forgotten.
     pub fn update(&mut self, policy: &mut Vlm, lr: f64) -> UpdateStats {
         let _no_grad = tch::no_grad_guard();
-        let grad_norm = grad_norm(policy, self.states.keys());
+        let grad_norm = norm_of(policy, self.states.keys());
         if !grad_norm.is_finite() {
             policy.params_mut().zero_grad();
             return UpdateStats { grad_norm, applied: false };
@@ -194,15 +194,21 @@ impl BufferState {
     }
 }
 
+/// Euclidean norm of all gradients that have accumulated; parameters that take none count as 0.
+pub fn grad_norm(policy: &Vlm) -> f64 {
+    norm_of(policy, policy.params().buffers().keys())
+}
+
 /// Euclidean norm of the gradients of some buffers.
-fn grad_norm<'a>(policy: &Vlm, keys: impl Iterator<Item = &'a BufferKey>) -> f64 {
+fn norm_of<'a>(policy: &Vlm, keys: impl Iterator<Item = &'a BufferKey>) -> f64 {
     let squares: Vec<Tensor> = keys
         .map(|&key| policy.params().flat_grad(key).to_kind(Kind::Float).square().sum(Kind::Double))
         .collect();
     Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[])
 }
 
-fn learns(trainable: TrainableConfig, part: PartOfModel) -> bool {
+/// Whether a part of the model learns.
+pub fn learns(trainable: TrainableConfig, part: PartOfModel) -> bool {
     match part {
         PartOfModel::VisionTower => trainable.vision_tower,
         PartOfModel::Merger => trainable.merger,

@@ -1,0 +1,119 @@
+//! Where a batch becomes non-finite: each group alone, from its inputs to the gradients of the parameters.
+
+use reft_config::{GrpoPhase, KlPlace};
+use reft_core::{ScoredGroup, StageError};
+use reft_vlm::Vlm;
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, no_grad};
+
+use crate::{backward::backward, batch, batch::MicroBatch, sums::Sums};
+
+/// What was found about a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupDiagnosis {
+    /// The question.
+    pub sample: String,
+    /// Loss of the group as a batch of its own; none when it is not finite, or was not reached.
+    pub loss: Option<f64>,
+    /// Norm of the gradient; none when it is not finite, or was not reached.
+    pub grad_norm: Option<f64>,
+    /// The first thing on the way from the inputs to the gradients that is not finite; none when all are.
+    pub first: Option<String>,
+    /// Log-probs of the reference for each completion's tokens, so that a replay needs no reference.
+    pub reference: Option<Vec<Vec<Option<f32>>>>,
+}
+
+/// Computes loss and gradient of each group alone, with the policy as it is; it is not changed. `references` holds
+/// reference log-probs as in [`GroupDiagnosis::reference`], none without a KL penalty.
+pub fn diagnose(
+    phase: &GrpoPhase,
+    policy: &mut Vlm,
+    groups: &[&ScoredGroup],
+    references: &[Option<Vec<Vec<Option<f32>>>>],
+    kl_weight: f64,
+) -> Result<Vec<GroupDiagnosis>, StageError> {
+    let weights = non_finite_parameter(policy, false).map(|name| format!("weight `{name}`"));
+    let mut found = Vec::with_capacity(groups.len());
+    for (i, &group) in groups.iter().enumerate() {
+        let mut batches = batch::pack(phase, policy, &[group])?;
+        let Some(batch) = batches.first_mut() else { continue };
+        let reference = references.get(i).cloned().flatten();
+        if let Some(reference) = &reference {
+            let flat: Vec<f32> = reference.iter().flatten().map(|x| x.unwrap_or(f32::NAN)).collect();
+            batch.reference_c = Some(Tensor::from_slice(&flat).to_device(policy.device()));
+        }
+        if phase.kl.place == KlPlace::TokenReward {
+            batch.penalise_tokens(phase, kl_weight);
+        }
+        let mut diagnosis = GroupDiagnosis {
+            sample: group.group.sample.id.to_string(),
+            loss: None,
+            grad_norm: None,
+            first: weights.clone().or_else(|| on_the_way(policy, batch)),
+            reference,
+        };
+        if diagnosis.first.is_none() {
+            back(phase, policy, batch, kl_weight, &mut diagnosis);
+        }
+        found.push(diagnosis);
+    }
+    Ok(found)
+}
+
+/// Inputs and the forward pass.
+fn on_the_way(policy: &Vlm, batch: &MicroBatch) -> Option<String> {
+    if !is_finite(&batch.advantage_c) {
+        return Some("advantages: the reward or its normalisation is no number".into());
+    }
+    if !is_finite(&batch.rollout_c) {
+        return Some("log-probs of the rollout".into());
+    }
+    if let Some(place) = policy.network().first_non_finite(&batch.packed) {
+        return Some(place);
+    }
+    let unlikely = batch.reference_c.as_ref().is_some_and(|reference_c| !is_finite(reference_c));
+    unlikely.then(|| "log-probs of the reference".into())
+}
+
+/// Loss and gradient.
+fn back(
+    phase: &GrpoPhase,
+    policy: &mut Vlm,
+    batch: &mut MicroBatch,
+    kl_weight: f64,
+    diagnosis: &mut GroupDiagnosis,
+) {
+    policy.params_mut().zero_grad();
+    let mut sums = Sums::default();
+    backward(phase, policy, batch, kl_weight, &mut sums);
+    if sums.loss.is_finite() {
+        diagnosis.loss = Some(sums.loss);
+        let norm = reft_train::grad_norm(policy);
+        diagnosis.grad_norm = norm.is_finite().then_some(norm);
+        diagnosis.first = non_finite_parameter(policy, true).map(|name| format!("gradient of `{name}`"));
+        if diagnosis.first.is_none() && !norm.is_finite() {
+            diagnosis.first = Some("norm of the gradient: it overflows".into());
+        }
+    } else {
+        let old_c = batch.old_c.as_ref();
+        let logprobs = old_c.is_some_and(|old_c| !is_finite(old_c));
+        diagnosis.first =
+            Some(if logprobs { "log-probs of the policy" } else { "the loss of finite log-probs" }.into());
+    }
+    policy.params_mut().zero_grad();
+}
+
+/// The last parameter, in order of the network, whose value or gradient is not finite: gradients come from behind.
+fn non_finite_parameter(policy: &Vlm, of_gradients: bool) -> Option<String> {
+    let mut params = policy.params().params().iter().rev();
+    params
+        .find(|param| {
+            let values = if of_gradients { param.tensor.grad() } else { param.tensor.shallow_clone() };
+            values.defined() && !is_finite(&values)
+        })
+        .map(|param| param.spec.name.clone())
+}
+
+fn is_finite(x: &Tensor) -> bool {
+    no_grad(|| x.isfinite().all().int64_value(&[]) == 1)
+}
