@@ -10,7 +10,7 @@ use reft_train::split_by_tokens;
 use reft_vlm::{Vlm, model::PackedBatch, processor::EncodedPrompt};
 use tch::{Device, Kind, Tensor};
 
-use crate::{difficulty_weight, kl, token_weights};
+use crate::{diagnose::TokenNumbers, difficulty_weight, kl, token_weights};
 
 /// One forward and backward pass: a few groups and what the loss needs of them, `[c]` each.
 pub(crate) struct MicroBatch {
@@ -55,7 +55,7 @@ impl MicroBatch {
     }
 
     /// `[m]` values of each completion's tokens; one that is not finite is none.
-    pub(crate) fn by_completion(&self, values_c: &Tensor) -> Vec<Vec<Option<f32>>> {
+    pub(crate) fn by_completion(&self, values_c: &Tensor) -> TokenNumbers {
         let finite = |x: f64| x.is_finite().then_some(x as f32);
         let completions = values_c.split_with_sizes(self.lengths.as_slice(), 0);
         completions

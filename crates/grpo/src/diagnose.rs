@@ -8,6 +8,9 @@ use tch::{Tensor, no_grad};
 
 use crate::{backward::backward, batch, batch::MicroBatch, sums::Sums};
 
+/// Numbers of each completion's tokens; those that are not finite are none.
+pub type TokenNumbers = Vec<Vec<Option<f32>>>;
+
 /// What was found about a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupDiagnosis {
@@ -20,7 +23,7 @@ pub struct GroupDiagnosis {
     /// The first thing on the way from the inputs to the gradients that is not finite; none when all are.
     pub first: Option<String>,
     /// Log-probs of the reference for each completion's tokens, so that a replay needs no reference.
-    pub reference: Option<Vec<Vec<Option<f32>>>>,
+    pub reference: Option<TokenNumbers>,
 }
 
 /// Computes loss and gradient of each group alone, with the policy as it is; it is not changed. `references` holds
@@ -29,7 +32,7 @@ pub fn diagnose(
     phase: &GrpoPhase,
     policy: &mut Vlm,
     groups: &[&ScoredGroup],
-    references: &[Option<Vec<Vec<Option<f32>>>>],
+    references: &[Option<TokenNumbers>],
     kl_weight: f64,
 ) -> Result<Vec<GroupDiagnosis>, StageError> {
     let weights = non_finite_parameter(policy, false).map(|name| format!("weight `{name}`"));

@@ -21,7 +21,7 @@ mod optimizer;
 mod reference;
 mod sums;
 
-pub use diagnose::{GroupDiagnosis, diagnose};
+pub use diagnose::{GroupDiagnosis, TokenNumbers, diagnose};
 pub use loss::{
     Clip, Objective, PolicyLoss, RatioLevel, Terms, Tokens, cispo, clipped, clipped_surrogate,
     difficulty_weight, kl, kl_weight, kl_with_gradient, mean_ratio, product_ratio, sapo, token_ratio,

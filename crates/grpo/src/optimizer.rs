@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     backward::backward,
     batch::{MicroBatch, pack},
-    diagnose::diagnose,
+    diagnose::{TokenNumbers, diagnose},
     kl_weight,
     reference::Reference,
     sums::Sums,
@@ -74,7 +74,9 @@ impl GrpoOptimizer {
             KlPlace::Loss => {}
             KlPlace::Reward => self.penalise_rewards(&mut batches, groups, kl_weight)?,
             KlPlace::TokenReward => {
-                batches.iter_mut().for_each(|batch| batch.penalise_tokens(&self.config, kl_weight));
+                for batch in &mut batches {
+                    batch.penalise_tokens(&self.config, kl_weight);
+                }
             }
         }
         Ok(batches)
@@ -167,7 +169,7 @@ impl GrpoOptimizer {
         &self,
         policy: &Vlm,
         groups: &[&ScoredGroup],
-    ) -> Result<Vec<Option<Vec<Vec<Option<f32>>>>>, StageError> {
+    ) -> Result<Vec<Option<TokenNumbers>>, StageError> {
         let Some(reference) = &self.reference else { return Ok(vec![None; groups.len()]) };
         let of_group = |group: &&ScoredGroup| {
             let batches = pack(&self.config, policy, std::slice::from_ref(group))?;

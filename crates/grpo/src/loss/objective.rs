@@ -44,7 +44,7 @@ impl Objective {
             .reference_c
             .map(|reference_c| kl_with_gradient(self.kl.estimator, gradient, tokens.logprob_c, reference_c));
         if let (Some(kl_c), KlPlace::Loss) = (&kl_c, self.kl.place) {
-            loss_c = loss_c + kl_c * terms.kl_weight_c;
+            loss_c += kl_c * terms.kl_weight_c;
         }
         let mut sum = (loss_c * terms.weight_c).sum(tokens.logprob_c.kind());
         if self.entropy_coef > 0.0 {

@@ -82,17 +82,14 @@ impl<'a> DistinctImages<'a> {
             .iter()
             .map(|&i| self.images[i])
             .find(|(other, _)| other.grid == image.grid && other.pixels.equal(&image.pixels));
-        let first = match known {
-            Some((_, first)) => {
-                self.repeats = true;
-                first
-            }
-            None => {
-                alike.push(self.images.len());
-                self.images.push((image, self.n_rows));
-                self.n_rows += image.grid.tokens;
-                self.n_rows - image.grid.tokens
-            }
+        let first = if let Some((_, first)) = known {
+            self.repeats = true;
+            first
+        } else {
+            alike.push(self.images.len());
+            self.images.push((image, self.n_rows));
+            self.n_rows += image.grid.tokens;
+            self.n_rows - image.grid.tokens
         };
         self.rows.extend((first..first + image.grid.tokens).map(|row| row as i64));
         self.tokens.extend((start..start + image.grid.tokens).map(|token| token as i64));
