@@ -6,7 +6,7 @@ use std::{
 };
 
 use reft_config::{PhaseConfig, Resolved};
-use reft_core::ScoredGroup;
+use reft_core::{Checkpointed as _, ScoredGroup};
 use reft_grpo::{GroupDiagnosis, diagnose};
 use reft_store::KeptBatch;
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub struct Replay {
     /// What was not finite then: `loss` or `gradient`.
     pub what: String,
     /// The weights that the batch was computed with now.
-    pub model: PathBuf,
+    pub weights: PathBuf,
     /// Each group now.
     pub groups: Vec<GroupDiagnosis>,
     /// What the run itself found.
@@ -46,14 +46,14 @@ pub fn replay(dir: &Path, weights: Option<&Path>) -> Result<Replay, Error> {
         _ => None,
     });
     let phase = phase.ok_or_else(|| file(&path, &format!("has no `grpo` phase `{}`", batch.phase)))?;
-    let model = weights.map(Path::to_owned).or(batch.policy).ok_or_else(|| {
+    let weights = weights.map(Path::to_owned).or(batch.policy).ok_or_else(|| {
         file(dir, "its weights are gone, a later batch has replaced them; name some with `--model`")
     })?;
 
     model::set_threads(recipe.run.threads);
-    let mut config = recipe.model.clone();
-    (config.path, config.init) = (model.clone(), None);
-    let mut policy = model::open(&config)?;
+    // As a resume does: the recipe's model, then the weights of the moment.
+    let mut policy = model::open(&recipe.model)?;
+    policy.load(&weights)?;
     let trainable = phase.trainable;
     policy.set_trainable(|part| reft_train::learns(trainable, part));
 
@@ -63,13 +63,13 @@ pub fn replay(dir: &Path, weights: Option<&Path>) -> Result<Replay, Error> {
     let references: Vec<_> = then.iter().map(|group| group.reference.clone()).collect();
     let groups: Vec<&ScoredGroup> = batch.groups.iter().filter(|group| group.is_admitted()).collect();
     let found = diagnose(phase, &mut policy, &groups, &references, kl_weight)?;
-    Ok(Replay { phase: batch.phase, step: batch.step, what: batch.what, model, groups: found, then })
+    Ok(Replay { phase: batch.phase, step: batch.step, what: batch.what, weights, groups: found, then })
 }
 
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "phase `{}`, step {}: the {} was not finite", self.phase, self.step, self.what)?;
-        writeln!(f, "computed again with {}", self.model.display())?;
+        writeln!(f, "computed again with {}", self.weights.display())?;
         let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{x:.6}"));
         for group in &self.groups {
             let first = group.first.as_deref().unwrap_or("all finite");

@@ -206,3 +206,34 @@ fn doctor_tells_what_a_checkpoint_is() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["misshaped"].as_array().unwrap().len(), 2, "{found}");
 }
+
+/// A reward that overflows: advantages are no numbers, so nothing is updated, the run stops, and a replay finds out why.
+#[test]
+fn a_batch_that_could_not_be_trained_on_is_replayed() {
+    let dir = TempDir::new().unwrap();
+    let mut reft = train(dir.path(), "overflow");
+    reft.args(["--set", "grpo.reward.accuracy=3e38", "--set", "grpo.reward.format=3e38"]);
+    let output =
+        reft.args(["--set", "grpo.preflight.enabled=false", "--set", "grpo.max_skipped=2"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("phase `binary`, step 2: the loss is not finite"), "{text}");
+
+    let run = dir.path().join("overflow");
+    let batch = run.join("non_finite/binary/step_000002");
+    let replay = |more: &[&str]| {
+        let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
+        reft.args(["replay", "--json"]).arg(&batch).args(more).current_dir(root());
+        let output = reft.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let found = replay(&[]);
+    let first = |group: &Value| group["first"].as_str().unwrap_or_default().to_owned();
+    let groups = found["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 6);
+    assert!(groups.iter().any(|group| first(group).starts_with("advantages")), "{found}");
+    assert_eq!(found["groups"], found["then"], "the same weights give the same numbers");
+    // Nothing was updated, so the model of the start is the same.
+    assert_eq!(replay(&["--model", "fixtures/pico-vlm"])["groups"], found["groups"]);
+}

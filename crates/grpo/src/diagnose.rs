@@ -111,7 +111,8 @@ fn non_finite_parameter(policy: &Vlm, of_gradients: bool) -> Option<String> {
     let mut params = policy.params().params().iter().rev();
     params
         .find(|param| {
-            let values = if of_gradients { param.tensor.grad() } else { param.tensor.shallow_clone() };
+            let values =
+                if of_gradients { policy.params().grad(param) } else { param.tensor.shallow_clone() };
             values.defined() && !is_finite(&values)
         })
         .map(|param| param.spec.name.clone())

@@ -59,7 +59,7 @@ impl GrpoOptimizer {
     }
 
     /// The packed groups with reference log-probs; a KL penalty in the reward is already in the advantages.
-    pub(crate) fn prepare(
+    fn prepare(
         &self,
         policy: &Vlm,
         groups: &[&ScoredGroup],

@@ -27,7 +27,7 @@ fn take_gradients(model: &mut Vlm) -> Vec<(String, Tensor)> {
         .params()
         .iter()
         .map(|param| {
-            let grad = param.tensor.grad();
+            let grad = model.params().grad(param);
             let grad = if grad.defined() { grad.copy() } else { param.tensor.zeros_like() };
             (param.spec.name.clone(), grad.detach())
         })

@@ -28,7 +28,7 @@ fn step(model: &mut Vlm, optimizer: &mut AdamW, step: u64, lr: f64) -> f64 {
         let n = param.spec.numel();
         let phase = (step * 31 + i as u64) as f64;
         let noise = (Tensor::arange(n, (Kind::Float, tch::Device::Cpu)) * 1.7 + phase).sin() * 0.2;
-        let distance = param.tensor.to_kind(Kind::Float).flatten(0, -1) - 0.5;
+        let distance = model.params().value(param).to_kind(Kind::Float).flatten(0, -1) - 0.5;
         let part =
             (distance.square() / 2.0 + distance.detach().ones_like() * &noise * &distance).sum(Kind::Float);
         part.backward();
@@ -110,7 +110,7 @@ fn parts_have_learning_rates_of_their_own() {
     let mut optimizer = optimizer(&config, &model);
     let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.copy()).collect();
     for param in model.params().params() {
-        param.tensor.sum(Kind::Float).backward();
+        model.params().value(param).sum(Kind::Float).backward();
     }
     optimizer.update(&mut model, 1e-3);
     for (param, before) in model.params().params().iter().zip(before) {
@@ -130,7 +130,8 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let mut model = model(Kind::Float);
     let mut optimizer = optimizer(&OptimizerConfig::default(), &model);
     let before: Vec<Tensor> = model.params().buffers().values().map(Tensor::copy).collect();
-    (model.params().params()[0].tensor.sum(Kind::Float) * f64::NAN).backward();
+    let first = model.params().value(&model.params().params()[0]);
+    (first.sum(Kind::Float) * f64::NAN).backward();
     let stats = optimizer.update(&mut model, 1e-3);
     assert!(!stats.applied && stats.grad_norm.is_nan());
     for (now, before) in model.params().buffers().values().zip(&before) {

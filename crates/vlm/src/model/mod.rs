@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod finite;
 mod layers;
 mod packed;
 mod params;
