@@ -246,10 +246,16 @@ fn check_agreement(dir: &Path, config: &VlmConfig, processor: &Processor) -> Res
              temporal_patch_size and in_channels"
         ));
     }
-    if processor.image_token_id() != Some(config.image_token_id) {
+    let Some(image_token) = processor.image_token_id() else {
+        return mismatch(
+            "`tokenizer.json` has no control token `<|image_pad|>`, which stands for images; take the tokenizer that \
+             belongs to the weights"
+                .into(),
+        );
+    };
+    if image_token != config.image_token_id {
         return mismatch(format!(
-            "the tokenizer's image token has id {:?}, `config.json` says {}",
-            processor.image_token_id(),
+            "the tokenizer's image token has id {image_token}, `config.json` says {}",
             config.image_token_id
         ));
     }

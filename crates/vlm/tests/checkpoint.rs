@@ -449,6 +449,28 @@ fn a_config_that_does_not_fit_the_weights_is_reported_whole() {
 }
 
 #[test]
+fn a_tokenizer_without_the_needed_tokens_is_refused() {
+    let dir = altered("qwen3-vl/model", |_| {});
+    let path = dir.path().join("tokenizer.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    let open = || Vlm::open(dir.path(), VlmOptions::default()).err().unwrap().to_string();
+
+    // The image token under another name.
+    fs::write(&path, whole.replace("<|image_pad|>", "<|picture|>")).unwrap();
+    let error = open();
+    assert!(error.contains("no control token `<|image_pad|>`"), "{error}");
+
+    // An end token that the tokenizer does not have, with no other one named.
+    fs::write(&path, whole).unwrap();
+    fs::remove_file(dir.path().join("generation_config.json")).unwrap();
+    let config_path = dir.path().join("tokenizer_config.json");
+    let config = fs::read_to_string(&config_path).unwrap();
+    fs::write(&config_path, config.replace(r#""eos_token": "<|im_end|>""#, r#""eos_token": "<|end|>""#))
+        .unwrap();
+    assert!(open().contains("eos_token"), "{}", open());
+}
+
+#[test]
 fn a_processor_that_does_not_fit_the_tower_is_refused() {
     for (field, value, expected) in [
         ("temporal_patch_size", 1, "numbers"),
