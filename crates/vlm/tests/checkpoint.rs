@@ -12,7 +12,7 @@ use common::{altered, golden, stored};
 use reft_vlm::{
     Vlm, VlmError, VlmOptions,
     checkpoint::{
-        CheckpointError, CheckpointFolder, TensorFile, canonical_name, read_tensors, save_folder,
+        CheckpointError, CheckpointFolder, TensorFile, canonical_name, SaveOptions, read_tensors, save_folder,
         write_tensors,
     },
 };
@@ -303,7 +303,7 @@ fn a_saved_folder_has_its_companions_and_says_its_type() {
     let out = dir.path().join("a/b");
     let tensors: Vec<(String, Tensor)> =
         read_tensors(&tiny().join("model.safetensors")).unwrap().into_iter().collect();
-    save_folder(&out, &tensors, Kind::Float, &tiny()).unwrap();
+    save_folder(&out, &tensors, &SaveOptions::new(Kind::Float), &tiny()).unwrap();
     for file in fs::read_dir(tiny()).unwrap() {
         assert!(out.join(file.unwrap().file_name()).exists());
     }
@@ -319,7 +319,7 @@ fn a_saved_folder_has_its_companions_and_says_its_type() {
     assert_eq!(specs(&out), specs(&tiny()));
 
     // Saving over itself keeps the folder whole.
-    save_folder(&out, &tensors, Kind::Half, &out).unwrap();
+    save_folder(&out, &tensors, &SaveOptions::new(Kind::Half), &out).unwrap();
     assert_eq!(specs(&out), specs(&tiny()));
 }
 
