@@ -15,6 +15,7 @@ use reft_core::Seed;
 use tch::{Device, Kind, Tensor};
 
 pub use error::LoraError;
+pub(crate) use peft::{base_of, is_adapter};
 pub use targets::LoraTargets;
 
 use crate::{
@@ -135,8 +136,7 @@ impl Lora {
         for [a, _] in self.pairs() {
             let bound = 1.0 / (a.spec.shape[1] as f32).sqrt();
             let mut rng = self.seed.at("lora").at(a.spec.name.as_str()).rng();
-            let values: Vec<f32> =
-                (0..a.spec.numel()).map(|_| rng.random_range(-bound..bound)).collect();
+            let values: Vec<f32> = (0..a.spec.numel()).map(|_| rng.random_range(-bound..bound)).collect();
             a.tensor.shallow_clone().copy_(&Tensor::from_slice(&values).view(a.spec.shape.as_slice()));
         }
     }
@@ -153,11 +153,6 @@ impl Lora {
 
     pub(crate) fn params_mut(&mut self) -> &mut ParamStore {
         &mut self.params
-    }
-
-    /// A frozen copy of the adapter's parameters.
-    pub(crate) fn frozen_params(&self) -> ParamStore {
-        self.params.frozen_copy()
     }
 
     /// Builds a network over a checkpoint's parameters and these adapters, `params` being those of [`Self::params`] or a
@@ -211,8 +206,11 @@ impl Lora {
 
 fn specs_of(linear: &LinearSpec, rank: i64) -> [ParamSpec; 2] {
     let LinearSpec { name, input, output } = linear;
-    [("lora_A", [rank, *input]), ("lora_B", [*output, rank])]
-        .map(|(part, shape)| ParamSpec::new(format!("{name}.{part}.weight"), &shape))
+    [("lora_A", [rank, *input]), ("lora_B", [*output, rank])].map(|(part, shape)| ParamSpec {
+        name: format!("{name}.{part}.weight"),
+        shape: shape.into(),
+        stacked: false,
+    })
 }
 
 /// Hands out a checkpoint's parameters, and the adapters of the layers that have one.

@@ -91,12 +91,18 @@ pub(super) fn read_settings(dir: &Path) -> Result<LoraSettings, VlmError> {
             problems.push(message);
         }
     };
-    check(config.peft_type == "LORA", format!("peft_type `{}` is not supported, only LORA", config.peft_type));
+    check(
+        config.peft_type == "LORA",
+        format!("peft_type `{}` is not supported, only LORA", config.peft_type),
+    );
     check(config.r > 0, format!("r = {} is not a rank", config.r));
     check((0.0..1.0).contains(&config.lora_dropout), {
         format!("lora_dropout = {} is not a probability below 1", config.lora_dropout)
     });
-    check(config.bias.as_deref().unwrap_or("none") == "none", "bias must be none: biases do not learn".into());
+    check(
+        config.bias.as_deref().unwrap_or("none") == "none",
+        "bias must be none: biases do not learn".into(),
+    );
     check(config.target_modules.is_some(), "target_modules is missing".into());
     for key in UNSUPPORTED {
         check(json.get(key).is_none_or(is_off), format!("{key} = {} is not supported", json[key]));
@@ -118,8 +124,11 @@ pub(super) fn read_settings(dir: &Path) -> Result<LoraSettings, VlmError> {
 pub(crate) fn base_of(dir: &Path) -> Result<PathBuf, VlmError> {
     let path = dir.join(CONFIG);
     read(&path)?.0.base_model_name_or_path.ok_or_else(|| {
-        CheckpointError::file(path, "names no `base_model_name_or_path`; give the base model and the adapter apart")
-            .into()
+        CheckpointError::file(
+            path,
+            "names no `base_model_name_or_path`; give the base model and the adapter apart",
+        )
+        .into()
     })
 }
 
@@ -185,7 +194,8 @@ pub(super) fn save(
 pub(super) fn load(dir: &Path, params: &ParamStore) -> Result<(), VlmError> {
     let path = dir.join(WEIGHTS);
     if !path.exists() {
-        let message = "is not there; save the adapter as safetensors (`save_pretrained` of PEFT 0.6 or later)";
+        let message =
+            "is not there; save the adapter as safetensors (`save_pretrained` of PEFT 0.6 or later)";
         return Err(CheckpointError::file(path, message).into());
     }
     let ours = |name: &str| canonical_name(name.strip_prefix(PREFIX).unwrap_or(name));
