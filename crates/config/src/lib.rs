@@ -36,6 +36,7 @@ mod data;
 mod error;
 mod filter;
 mod layers;
+mod lora;
 mod model;
 mod nearest;
 mod node;
@@ -56,6 +57,7 @@ pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomai
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use layers::Resolved;
+pub use lora::{LoraConfig, LoraLayers};
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use preflight::PreflightConfig;

@@ -21,7 +21,7 @@ const REFERENCE: &str = "reference.safetensors";
 pub struct GrpoOptimizer {
     config: GrpoPhase,
     optimizer: AdamW,
-    /// The policy as it was when the phase began; none when the KL coefficient is 0.
+    /// The policy as it was when the phase began, of which an adapter alone is copied; none when the KL coefficient is 0.
     reference: Option<FrozenNetwork>,
     step: u64,
 }
@@ -115,14 +115,16 @@ impl GrpoOptimizer {
     }
 
     /// Loss and gradient of one micro-batch: `sum_c weight * (kl_coef * kl - surrogate)`.
-    fn backward(&self, policy: &Vlm, batch: &mut MicroBatch, sums: &mut Sums) {
+    /// With an adapter, the same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
+    fn backward(&self, policy: &Vlm, pass: usize, batch: &mut MicroBatch, sums: &mut Sums) {
         let GrpoPhase { clip_low, clip_high, kl_coef, .. } = self.config;
         let temperature = f64::from(self.config.sampling.temperature);
         let mut first_logprobs = Vec::new();
         let MicroBatch { packed, weight_c, advantage_c, rollout_c, reference_c, old_c } = batch;
 
+        let dropped = policy.with_dropout(&self.config.name, self.step, pass);
         sums.loss += backward_by_token(
-            policy.network(),
+            dropped.as_ref().unwrap_or(policy.network()),
             packed,
             policy.allowed_tokens(),
             temperature,
@@ -182,8 +184,8 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let (mut sums, mut grad_norm) = (Sums::default(), 0.0);
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
         for _ in 0..updates {
-            for batch in &mut batches {
-                self.backward(policy, batch, &mut sums);
+            for (pass, batch) in batches.iter_mut().enumerate() {
+                self.backward(policy, pass, batch, &mut sums);
             }
             if !sums.loss.is_finite() {
                 return Err(StageError::NonFinite { what: "loss", step: self.step });

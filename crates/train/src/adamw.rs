@@ -51,7 +51,7 @@ impl AdamW {
         policy.set_trainable(|part| learns(trainable, part));
         self.updates = 0;
         self.moments.clear();
-        for (&key, weights) in policy.params().buffers() {
+        for (&key, weights) in policy.learned().buffers() {
             if learns(trainable, key.part) {
                 let zeros = || Tensor::zeros(weights.size(), (Kind::Float, weights.device()));
                 let master = (weights.kind() != Kind::Float).then(|| weights.to_kind(Kind::Float));
@@ -66,9 +66,9 @@ impl AdamW {
         let grads: Vec<(BufferKey, Tensor)> = self
             .moments
             .keys()
-            .map(|&key| (key, policy.params().flat_grad(key).to_kind(Kind::Float)))
+            .map(|&key| (key, policy.learned().flat_grad(key).to_kind(Kind::Float)))
             .collect();
-        policy.params_mut().zero_grad();
+        policy.learned_mut().zero_grad();
 
         let squares: Vec<Tensor> = grads.iter().map(|(_, g)| g.square().sum(Kind::Double)).collect();
         let grad_norm = Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]);
@@ -84,7 +84,7 @@ impl AdamW {
         let (bias1, bias2) = (1.0 - beta1.powf(self.updates as f64), 1.0 - beta2.powf(self.updates as f64));
         for (key, grad) in grads {
             let (Some(moments), Some(buffer)) =
-                (self.moments.get_mut(&key), policy.params().buffers().get(&key))
+                (self.moments.get_mut(&key), policy.learned().buffers().get(&key))
             else {
                 continue;
             };

@@ -25,6 +25,6 @@ mod self_test;
 mod summary;
 
 pub use footprint::Footprint;
-pub use policy::{FrozenNetwork, Reference, Vlm, VlmError, VlmOptions};
+pub use policy::{FrozenNetwork, Vlm, VlmError, VlmOptions};
 pub use self_test::self_test;
 pub use summary::{CheckpointSummary, HeadKind, Need, PartSizes};

@@ -67,6 +67,8 @@ pub struct VlmOptions {
     pub init: Option<Seed>,
     /// Low-rank updates beside the weights, which then never change.
     pub lora: Option<LoraOption>,
+    /// Export the merged checkpoint beside the adapter.
+    pub merge: bool,
 }
 
 impl Default for VlmOptions {
@@ -78,6 +80,7 @@ impl Default for VlmOptions {
             max_pixels: None,
             init: None,
             lora: None,
+            merge: false,
         }
     }
 }
@@ -99,15 +102,6 @@ pub struct Vlm {
 pub struct FrozenNetwork {
     params: ParamStore,
     network: Network,
-}
-
-/// What a KL reference is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference {
-    /// The policy as it is now: a copy of what learns, all weights or the adapter.
-    Now,
-    /// The checkpoint without its adapter, in the same memory; a copy of all weights when there is no adapter.
-    Base,
 }
 
 impl FrozenNetwork {
@@ -230,27 +224,24 @@ impl Vlm {
         &self.allowed_v
     }
 
-    /// A network that stays as it is while the policy learns.
-    pub fn freeze(&self, reference: Reference) -> FrozenNetwork {
-        match (&self.lora, reference) {
-            (None, _) => {
-                let params = self.params.frozen_copy();
-                let network = Network::new(&mut params.source(), &self.config);
-                FrozenNetwork { params, network }
-            }
-            (Some(lora), Reference::Now) => {
-                let params = lora.params().frozen_copy();
-                let network = lora.network(&self.params, &params, &self.config, None);
-                FrozenNetwork { params, network }
-            }
-            (Some(_), Reference::Base) => {
-                let network = Network::new(&mut self.params.source(), &self.config);
-                FrozenNetwork {
-                    params: ParamStore::zeros(&[], self.options.kind, self.options.device),
-                    network,
-                }
-            }
-        }
+    /// The policy as it is now, frozen: a copy of what learns, which is all weights or the adapter alone.
+    pub fn freeze(&self) -> FrozenNetwork {
+        let params = self.learned().frozen_copy();
+        let network = match &self.lora {
+            Some(lora) => lora.network(&self.params, &params, &self.config, None),
+            None => Network::new(&mut params.source(), &self.config),
+        };
+        FrozenNetwork { params, network }
+    }
+
+    /// The policy with its adapter switched off, in the same memory; none when it has no adapter.
+    pub fn without_adapter(&self) -> Option<FrozenNetwork> {
+        self.lora.as_ref()?;
+        let network = Network::new(&mut self.params.source(), &self.config);
+        Some(FrozenNetwork {
+            params: ParamStore::zeros(&[], self.options.kind, self.options.device),
+            network,
+        })
     }
 
     /// Which parts take gradients. With an adapter, the checkpoint's own parameters never do.
@@ -288,13 +279,21 @@ impl Vlm {
 }
 
 /// Weights in the number type of memory, so that a restored policy has the same bits. With an adapter, the adapter alone:
-/// the other weights are the start checkpoint's.
+/// the other weights are the start checkpoint's. The final folder holds the merged checkpoint too when that was asked for.
 impl Checkpointed for Vlm {
     fn save(&self, dir: &Path) -> Result<(), StageError> {
         match &self.lora {
             Some(lora) => Ok(lora.save(dir, &self.folder)?),
             None => Ok(self.save_as(dir, self.options.kind)?),
         }
+    }
+
+    fn export(&self, dir: &Path) -> Result<(), StageError> {
+        self.save(dir)?;
+        if self.lora.is_some() && self.options.merge {
+            self.save_as(&dir.join("merged"), self.options.kind)?;
+        }
+        Ok(())
     }
 
     fn load(&mut self, dir: &Path) -> Result<(), StageError> {

@@ -10,7 +10,7 @@ use std::{
 
 use reft_core::{Checkpointed as _, ImageRef, ImageSize, ImageSource, Message, Part, Role, Seed};
 use reft_vlm::{
-    Reference, Vlm, VlmOptions,
+    Vlm, VlmOptions,
     checkpoint::read_tensors,
     lora::{LoraOption, LoraSettings, LoraTargets},
     model::{Network, PackedBatch, PartOfModel},
@@ -147,10 +147,10 @@ fn off_is_the_base_and_merged_is_on() {
         let adapted = open(base, folder(name));
         let on = run(adapted.network());
         assert!(max_diff(&on, &expected) > 0.1, "{name}: the adapter does nothing");
-        let off = adapted.freeze(Reference::Base);
+        let off = adapted.without_adapter().unwrap();
         assert!(run(off.network()).equal(&expected), "{name}: switched off");
         assert_eq!(off.params().numel(), 0);
-        assert!(run(adapted.freeze(Reference::Now).network()).equal(&on), "{name}: frozen as it is");
+        assert!(run(adapted.freeze().network()).equal(&on), "{name}: frozen as it is");
         assert!(run(open(base, new(LoraSettings::default())).network()).equal(&expected), "{name}: fresh");
 
         let dir = tempfile::tempdir().unwrap();
