@@ -1,8 +1,14 @@
 //! Opening a checkpoint as a recipe says.
 
-use reft_config::{Device, Dtype, ModelConfig};
-use reft_core::Seed;
-use reft_vlm::{Vlm, VlmOptions, cuda};
+use std::path::Path;
+
+use reft_config::{Device, Dtype, LoraConfig, LoraLayers, ModelConfig, TrainableConfig};
+use reft_core::{Seed, StageError};
+use reft_vlm::{
+    Vlm, VlmOptions, cuda,
+    lora::{LoraOption, LoraSettings, LoraTargets},
+    model::PartOfModel,
+};
 
 use crate::Error;
 
@@ -18,8 +24,55 @@ pub fn open(config: &ModelConfig) -> Result<Vlm, Error> {
         min_pixels: config.min_pixels,
         max_pixels: config.max_pixels,
         init: config.init.map(|init| Seed::new(init.seed)),
+        lora: config.lora.as_ref().map(adapter),
+        merge: config.lora.as_ref().is_some_and(|lora| lora.merge),
     };
     Ok(Vlm::open(&config.path, options)?)
+}
+
+fn adapter(config: &LoraConfig) -> LoraOption {
+    let seed = Seed::new(config.seed.unwrap_or_default());
+    if let Some(dir) = &config.adapter {
+        return LoraOption::Folder { dir: dir.clone(), dropout: config.dropout, seed };
+    }
+    let layers = |layers: &LoraLayers| match layers {
+        LoraLayers::Pattern(pattern) => LoraTargets::Pattern(pattern.clone()),
+        LoraLayers::Endings(names) => LoraTargets::Endings(names.clone()),
+    };
+    let default = LoraSettings::default();
+    let settings = LoraSettings {
+        rank: config.rank.map_or(default.rank, i64::from),
+        alpha: config.alpha.unwrap_or(default.alpha),
+        dropout: config.dropout.unwrap_or(default.dropout),
+        targets: config.targets.as_ref().map_or(default.targets, layers),
+        exclude: config.exclude.as_ref().map(layers),
+        ..default
+    };
+    LoraOption::New { settings, seed }
+}
+
+/// That something learns: an adapter has layers in the parts that are switched on.
+pub(crate) fn check_trainable(
+    policy: &Vlm,
+    phase: &str,
+    trainable: TrainableConfig,
+) -> Result<(), StageError> {
+    let learns = |part: PartOfModel| match part {
+        PartOfModel::VisionTower => trainable.vision_tower,
+        PartOfModel::Merger => trainable.merger,
+        PartOfModel::Decoder => trainable.decoder,
+    };
+    if policy.learned().buffers().keys().any(|key| learns(key.part)) {
+        return Ok(());
+    }
+    let message = "no adapted layer lies in a part that learns; widen `model.lora.targets` or `trainable`";
+    Err(StageError::other(format!("phase `{phase}`"), message))
+}
+
+/// Writes the checkpoint that a base and an adapter make together.
+pub fn merge(config: &ModelConfig, output: &Path, max_shard_bytes: u64) -> Result<(), Error> {
+    let policy = open(config)?;
+    Ok(policy.save_sharded(output, policy.kind(), max_shard_bytes)?)
 }
 
 /// The device of a recipe; loads libtorch's CUDA half when it is there.

@@ -17,6 +17,8 @@ use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
 use reft_vlm::Vlm;
 
+use crate::model::check_trainable;
+
 /// Changes the stages of a phase before it runs: `|phase, stages| ...`.
 pub type Customize<'a> = Box<dyn FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a>;
 
@@ -57,6 +59,7 @@ impl<'a> RecipePhases<'a> {
     }
 
     fn grpo(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
+        check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
         let samples = self.dataset(&phase.data, &phase.forms, seed)?.samples;
         let preflight = phase.preflight.enabled.then(|| preflight(phase, &samples));
@@ -84,6 +87,7 @@ impl<'a> RecipePhases<'a> {
     }
 
     fn sft(&self, phase: &SftPhase, policy: &Vlm, store: &dyn RunStore) -> Result<Stages<Vlm>, StageError> {
+        check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
         let mut demonstrations = Vec::new();
         for name in &phase.data {

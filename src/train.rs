@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reft_config::{DataConfig, Recipe, Resolved};
+use reft_config::{DataConfig, ModelConfig, Recipe, Resolved};
 use reft_core::Seed;
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
 use reft_store::{Input, RunDir, RunInfo};
@@ -62,7 +62,7 @@ fn run(
 ) -> Result<Outcome, Error> {
     store.check_inputs(&inputs(recipe))?;
     model::set_threads(recipe.run.threads);
-    let mut policy = model::open(&recipe.model)?;
+    let mut policy = model::open(&seeded(recipe))?;
     let mut phases = RecipePhases::new(recipe).customize(customize);
     let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
     let run = Run {
@@ -73,6 +73,15 @@ fn run(
         observer,
     };
     Ok(run.run(&mut policy)?)
+}
+
+/// The model of a recipe. An adapter's randomness is the run's, unless it has a seed of its own.
+fn seeded(recipe: &Recipe) -> ModelConfig {
+    let mut model = recipe.model.clone();
+    if let Some(lora) = &mut model.lora {
+        lora.seed.get_or_insert(recipe.run.seed);
+    }
+    model
 }
 
 /// What the run reads: a resume on other bytes is refused.
@@ -89,5 +98,7 @@ fn inputs(recipe: &Recipe) -> Vec<Input> {
         Some(Input { name: format!("phase.{}.curriculum.difficulty", phase.name()), path })
     });
     let model = Input { name: "model".into(), path: recipe.model.path.clone() };
-    std::iter::once(model).chain(data).chain(difficulties).collect()
+    let adapter = recipe.model.lora.as_ref().and_then(|lora| lora.adapter.clone());
+    let adapter = adapter.map(|path| Input { name: "model.lora.adapter".into(), path });
+    std::iter::once(model).chain(adapter).chain(data).chain(difficulties).collect()
 }

@@ -54,7 +54,8 @@ const RECIPE: &str = "model.path = 'fixtures'\ndata.d = { type = 'file', path = 
 #[test]
 fn help_teaches_and_bad_usage_is_2() {
     assert!(stdout(&["--help"]).contains("Examples:"));
-    for command in ["train", "generate", "logprobs", "eval", "grade", "score", "reject", "inspect", "report"]
+    for command in
+        ["train", "generate", "logprobs", "eval", "merge", "grade", "score", "reject", "inspect", "report"]
     {
         assert!(stdout(&[command, "--help"]).contains("Examples:"), "{command}");
     }

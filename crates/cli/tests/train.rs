@@ -155,6 +155,118 @@ fn complete(run: &Path) {
     assert!(row["logprobs"][0].as_f64().unwrap() < 0.0);
 }
 
+/// One GRPO and one SFT phase of an adapter with dropout on every linear layer.
+const LORA: &str = r#"
+    run = { name = "lora", threads = 1, checkpoint_every = 1 }
+
+    [model]
+    path = "fixtures/pico-vlm"
+    device = "cpu"
+    lora = { rank = 4, alpha = 16, dropout = 0.1, targets = "all-linear", merge = true }
+
+    [prompt]
+    common = "think, then answer."
+    open_detection = "as a box."
+
+    [data.train]
+    type = "scenes"
+    glyphs = "fixtures/digits/digits.parquet"
+    split = "rl"
+    count = 48
+    seed = 10
+
+    [[phase]]
+    kind = "grpo"
+    name = "open"
+    data = "train"
+    steps = 3
+    prompts_per_step = 4
+    lr = 1e-3
+    sampling = { group_size = 4, max_new_tokens = 32 }
+
+    [[phase]]
+    kind = "sft"
+    name = "polish"
+    data = ["train"]
+    steps = 3
+    batch_size = 4
+    lr = 1e-3
+"#;
+
+#[test]
+fn an_adapter_is_trained_resumed_and_merged() {
+    let dir = TempDir::new().unwrap();
+    let recipe = dir.path().join("lora.toml");
+    fs::write(&recipe, LORA).unwrap();
+    let train = |name: &str| {
+        let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
+        reft.arg("train").arg(&recipe).args(["--name", name, "--runs"]).arg(dir.path()).current_dir(root());
+        reft.env("OMP_WAIT_POLICY", "passive").stderr(Stdio::piped());
+        reft
+    };
+    finish(train("whole"));
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    kill_in(train("killed").spawn().unwrap(), &killed, "open", Duration::from_millis(400));
+    kill_in(resume(&killed).spawn().unwrap(), &killed, "polish", Duration::from_millis(150));
+    finish(resume(&killed));
+    for file in ["metrics.jsonl", "final/adapter_model.safetensors", "final/merged/model.safetensors"] {
+        assert!(
+            fs::read(whole.join(file)).unwrap() == fs::read(killed.join(file)).unwrap(),
+            "{file} differs"
+        );
+    }
+
+    // Neither checkpoints nor the final folder hold the weights again, and the reference of the first phase is the base.
+    let size = |path: PathBuf| fs::metadata(path).unwrap().len();
+    let base = size(root().join("fixtures/pico-vlm/model.safetensors"));
+    let last = fs::read_to_string(whole.join("checkpoints/LATEST")).unwrap();
+    let policy = whole.join("checkpoints").join(last.trim()).join("policy");
+    assert!(size(policy.join("adapter_model.safetensors")) < base / 2);
+    assert!(!policy.join("model.safetensors").exists() && !whole.join("final/model.safetensors").exists());
+    let first = &metrics(&whole)[0];
+    assert!(first["grpo/kl"].as_f64().unwrap().abs() < 1e-2, "{first}");
+
+    // The adapter alone, the adapter on its base, the run's merged weights and those of `reft merge` answer alike.
+    let merged = dir.path().join("merged");
+    let mut merge = Command::new(env!("CARGO_BIN_EXE_reft"));
+    merge.args(["merge", "--dtype", "fp32", "--model", "fixtures/pico-vlm"]).current_dir(root());
+    finish({
+        merge.arg("--adapter").arg(whole.join("final")).arg("--output").arg(&merged);
+        merge
+    });
+    let same = |file: &str| {
+        fs::read(merged.join(file)).unwrap() == fs::read(whole.join("final/merged").join(file)).unwrap()
+    };
+    assert!(same("model.safetensors") && same("tokenizer.json"));
+    let chats = dir.path().join("chats.jsonl");
+    fs::write(&chats, "{\"messages\":[{\"role\":\"user\",\"content\":\"think, then answer.\"}]}\n").unwrap();
+    let answer = |model: &Path, adapter: Option<&Path>| {
+        let output = dir.path().join("answer.jsonl");
+        let mut generate = Command::new(env!("CARGO_BIN_EXE_reft"));
+        generate.args(["generate", "--max-new-tokens", "12", "--model"]).arg(model).current_dir(root());
+        generate.args(adapter.iter().flat_map(|dir| [Path::new("--adapter"), dir]));
+        finish({
+            generate.arg("--input").arg(&chats).arg("--output").arg(&output);
+            generate
+        });
+        let row: Value = serde_json::from_str(&fs::read_to_string(&output).unwrap()).unwrap();
+        let sum: f64 = row["completions"][0]["logprobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|logprob| logprob.as_f64().unwrap())
+            .sum();
+        (row["completions"][0]["token_ids"].clone(), sum)
+    };
+    let plain = Path::new("fixtures/pico-vlm");
+    let (tokens, sum) = answer(&merged, None);
+    for (other, other_sum) in [answer(&whole.join("final"), None), answer(plain, Some(&whole.join("final")))]
+    {
+        assert!(other == tokens && (sum - other_sum).abs() < 1e-3, "{sum} {other_sum}");
+    }
+    assert!((answer(plain, None).1 - sum).abs() > 1e-3, "the adapter has learned nothing");
+}
+
 #[test]
 fn a_run_in_use_is_refused() {
     let dir = TempDir::new().unwrap();

@@ -36,6 +36,7 @@ mod data;
 mod error;
 mod filter;
 mod layers;
+mod lora;
 mod loss;
 mod model;
 mod nearest;
@@ -58,6 +59,7 @@ pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomai
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use layers::Resolved;
+pub use lora::{LoraConfig, LoraLayers};
 pub use loss::{
     ClipRange, EmaConfig, KlConfig, KlEstimator, KlPlace, KlSchedule, LossConfig, LossScale, ReferenceConfig,
     SapoConfig,

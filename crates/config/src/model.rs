@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::LoraConfig;
+
 /// The checkpoint to start from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +29,9 @@ pub struct ModelConfig {
     /// Overrides the processor's largest image area, in pixels (Curr-ReFT trains with 401,408).
     #[serde(default)]
     pub max_pixels: Option<u64>,
+    /// Train low-rank adapters instead of the weights.
+    #[serde(default)]
+    pub lora: Option<LoraConfig>,
 }
 
 /// Random initial weights.

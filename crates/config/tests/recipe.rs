@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use reft_config::{ConfigError, LossScale, PhaseConfig, Recipe, Resolved};
+use reft_config::{ConfigError, LoraConfig, LoraLayers, LossScale, PhaseConfig, Recipe, Resolved};
 
 /// Every phase kind, with a table of defaults per kind.
 const RECIPE: &str = r#"
@@ -185,6 +185,13 @@ fn every_fault_is_named_with_its_key() {
             "model={path=\"m\", min_pixels=9, max_pixels=4}",
             "`model.min_pixels`: `9` is above `max_pixels` = 4",
         ),
+        ("model.lora.rank=0", "`model.lora.rank`: must be at least 1"),
+        ("model.lora.rnk=8", "`model.lora.rnk`: unknown key; did you mean `rank`?"),
+        ("model.lora.alpha=0", "`model.lora.alpha`: `0` must be above 0"),
+        ("model.lora.dropout=1", "`model.lora.dropout`: `1` must be at least 0 and below 1"),
+        ("model.lora.targets=[]", "`model.lora.targets`: names no layer"),
+        ("model.lora.exclude=\"\"", "`model.lora.exclude`: names no layer"),
+        ("model.lora={adapter=\"a\", rank=4}", "`model.lora.rank`: the continued adapter brings its own"),
         (
             "data.train.tasks=[\"math\", \"maths\"]",
             "`data.train.tasks[1]`: `maths` is not one of `detection`",
@@ -430,6 +437,19 @@ fn the_resolved_recipe_repeats_itself() {
 }
 
 /// Every curriculum, filter and refill, written the way a person would.
+#[test]
+fn adapters_read_and_repeat_themselves() {
+    let recipe = resolve(&["model.lora={rank=8, targets=[\"q_proj\"], exclude=\".*visual.*\"}"]).unwrap();
+    let lora = recipe.model.lora.clone().unwrap();
+    assert_eq!(lora.targets, Some(LoraLayers::Endings(vec!["q_proj".into()])));
+    assert_eq!(lora.exclude, Some(LoraLayers::Pattern(".*visual.*".into())));
+    assert_eq!((lora.rank, lora.alpha, lora.dropout, lora.merge), (Some(8), None, None, false));
+    let again = Resolved::from_text(&recipe.to_toml().unwrap(), "again.toml", &[]).unwrap().recipe;
+    assert_eq!(again, recipe);
+    assert_eq!(resolve(&["model.lora={}"]).unwrap().model.lora, Some(LoraConfig::default()));
+    assert_eq!(resolve(&[]).unwrap().model.lora, None);
+}
+
 #[test]
 fn curricula_and_filters_read_and_repeat_themselves() {
     for text in [

@@ -32,6 +32,11 @@ pub trait Checkpointed {
 
     /// Restores from the files in `dir`, exactly: the next update gives the same bits.
     fn load(&mut self, dir: &Path) -> Result<(), StageError>;
+
+    /// Writes the final files of a run into `dir`, for other programs.
+    fn export(&self, dir: &Path) -> Result<(), StageError> {
+        self.save(dir)
+    }
 }
 
 /// Decides which samples come next. Called once a step with `next_batch` (again while a [`Refill`] asks for more), then

@@ -2,15 +2,20 @@
 
 use reft_config::GrpoPhase;
 use reft_train::{Entropy, TokenPass};
-use reft_vlm::{Vlm, model::Keep};
+use reft_vlm::{
+    Vlm,
+    model::{Keep, Network},
+};
 use tch::Tensor;
 
 use crate::{Objective, Terms, Tokens, batch::MicroBatch, sums::Sums};
 
-/// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums.
+/// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums. `network` is the policy's, or
+/// one that leaves some inputs out.
 pub(crate) fn backward(
     phase: &GrpoPhase,
     policy: &Vlm,
+    network: &Network,
     batch: &mut MicroBatch,
     kl_weight: f64,
     sums: &mut Sums,
@@ -19,7 +24,7 @@ pub(crate) fn backward(
     let keep = if phase.recompute { Keep::LayerInputs } else { Keep::Graph };
     let entropy = if phase.entropy_coef > 0.0 { Entropy::WithGradient } else { Entropy::Value };
     let temperature = f64::from(phase.sampling.temperature);
-    let pass = TokenPass::new(policy.network(), &batch.packed, policy.allowed_tokens(), temperature, keep);
+    let pass = TokenPass::new(network, &batch.packed, policy.allowed_tokens(), temperature, keep);
     // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
     let summed_c = match &batch.old_c {
         Some(old_c) if objective.policy.is_of_completions() => batch.summed(&(pass.logprobs() - old_c)),

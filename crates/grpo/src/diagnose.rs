@@ -2,7 +2,7 @@
 
 use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{ScoredGroup, StageError};
-use reft_vlm::Vlm;
+use reft_vlm::{Vlm, model::Param};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
@@ -86,9 +86,10 @@ fn back(
     kl_weight: f64,
     diagnosis: &mut GroupDiagnosis,
 ) {
-    policy.params_mut().zero_grad();
+    policy.learned_mut().zero_grad();
     let mut sums = Sums::default();
-    backward(phase, policy, batch, kl_weight, &mut sums);
+    let network = policy.network();
+    backward(phase, policy, network, batch, kl_weight, &mut sums);
     if sums.loss.is_finite() {
         diagnosis.loss = Some(sums.loss);
         let norm = reft_train::grad_norm(policy);
@@ -103,19 +104,19 @@ fn back(
         diagnosis.first =
             Some(if logprobs { "log-probs of the policy" } else { "the loss of finite log-probs" }.into());
     }
-    policy.params_mut().zero_grad();
+    policy.learned_mut().zero_grad();
 }
 
 /// The last parameter, in order of the network, whose value or gradient is not finite: gradients come from behind.
 fn non_finite_parameter(policy: &Vlm, of_gradients: bool) -> Option<String> {
-    let mut params = policy.params().params().iter().rev();
-    params
-        .find(|param| {
-            let values =
-                if of_gradients { policy.params().grad(param) } else { param.tensor.shallow_clone() };
+    let adapter = policy.lora().map(|_| policy.learned());
+    adapter.into_iter().chain([policy.params()]).find_map(|store| {
+        let is_bad = |param: &&Param| {
+            let values = if of_gradients { store.grad(param) } else { param.tensor.shallow_clone() };
             values.defined() && !is_finite(&values)
-        })
-        .map(|param| param.spec.name.clone())
+        };
+        store.params().iter().rev().find(is_bad).map(|param| param.spec.name.clone())
+    })
 }
 
 fn is_finite(x: &Tensor) -> bool {

@@ -128,8 +128,11 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let (mut sums, mut grad_norm) = (Sums::default(), 0.0);
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
         for _ in 0..updates {
-            for batch in &mut batches {
-                backward(&self.config, policy, batch, kl_weight, &mut sums);
+            for (pass, batch) in batches.iter_mut().enumerate() {
+                // The same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
+                let dropped = policy.with_dropout(&self.config.name, self.step, pass);
+                let network = dropped.as_ref().unwrap_or(policy.network());
+                backward(&self.config, policy, network, batch, kl_weight, &mut sums);
             }
             if !sums.loss.is_finite() {
                 return Err(self.not_finite(policy, "loss"));

@@ -46,7 +46,7 @@ impl Reference {
             return;
         };
         let own = self.network.params().buffers().values();
-        for (own, theirs) in own.zip(policy.params().buffers().values()) {
+        for (own, theirs) in own.zip(policy.learned().buffers().values()) {
             no_grad(|| {
                 let _ = own.shallow_clone().lerp_(theirs, mixup);
             });

@@ -10,7 +10,11 @@ use reft_core::{
 };
 use reft_grpo::GrpoOptimizer;
 use reft_rollout::GenerationEngine;
-use reft_vlm::{Vlm, VlmOptions, model::PartOfModel};
+use reft_vlm::{
+    Vlm, VlmOptions,
+    lora::{LoraOption, LoraSettings, LoraTargets},
+    model::PartOfModel,
+};
 use tch::Tensor;
 
 fn golden(name: &str) -> PathBuf {
@@ -87,5 +91,63 @@ fn a_step_on_every_family() {
         }
         let second = optimizer.update(&mut model, &scored).unwrap();
         assert!(value(&second, "grpo/kl") > 1e-6, "{name}: the policy left the reference: {second:?}");
+    }
+}
+
+/// Only the adapter learns, the reference is the model without it and takes no memory of its own, and rollout and trainer
+/// agree with the adapter on.
+#[test]
+fn a_step_of_an_adapter_on_every_family() {
+    let params = SamplingParams {
+        group_size: 4,
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: 0,
+        max_new_tokens: 16,
+        seed: Seed::new(3),
+    };
+    let phase: GrpoPhase = serde_json::from_value(
+        serde_json::json!({"name": "test", "data": "none", "steps": 100, "lr": 1e-2, "kl_coef": 0.1}),
+    )
+    .unwrap();
+    let settings = LoraSettings {
+        rank: 4,
+        targets: LoraTargets::Pattern("all-linear".into()),
+        ..LoraSettings::default()
+    };
+    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
+        let lora = Some(LoraOption::New { settings: settings.clone(), seed: Seed::new(1) });
+        let mut model = Vlm::open(&golden(name), VlmOptions { lora, ..VlmOptions::default() }).unwrap();
+        let groups =
+            GenerationEngine::default().generate(&model, &samples(), &params, &mut |_, _| true).unwrap();
+        let scored: Vec<ScoredGroup> = groups.into_iter().map(score).collect();
+        let mut optimizer = GrpoOptimizer::new(&phase, &model, Seed::new(0)).unwrap();
+        let weights = buffers(&model);
+        let adapter: Vec<Tensor> = model.learned().buffers().values().map(Tensor::copy).collect();
+
+        let first = optimizer.update(&mut model, &scored).unwrap();
+        let value = |metrics: &reft_core::Metrics, key: &str| metrics.get(key).unwrap();
+        assert!(value(&first, "grpo/logprob_diff_max") < 1e-4, "{name}: {first:?}");
+        assert!(value(&first, "grpo/kl").abs() < 1e-6, "{name}: a fresh adapter changes nothing: {first:?}");
+        let second = optimizer.update(&mut model, &scored).unwrap();
+        assert!(value(&second, "grpo/kl") > 1e-6, "{name}: {second:?}");
+
+        for ((part, before), (_, after)) in weights.iter().zip(buffers(&model)) {
+            assert!(before.equal(&after), "{name}: {part:?} is the checkpoint's and must not move");
+        }
+        for (before, (key, after)) in adapter.iter().zip(model.learned().buffers()) {
+            assert!((before - after).abs().max().double_value(&[]) > 1e-3, "{name}: {key:?} did not move");
+        }
+
+        // What was sampled with the adapter as it is now is what the trainer sees.
+        let groups =
+            GenerationEngine::default().generate(&model, &samples(), &params, &mut |_, _| true).unwrap();
+        let scored: Vec<ScoredGroup> = groups.into_iter().map(score).collect();
+        let third = optimizer.update(&mut model, &scored).unwrap();
+        assert!(value(&third, "grpo/logprob_diff_max") < 1e-4, "{name}: {third:?}");
+
+        // The reference of the next phase is a copy of the adapter alone.
+        assert_eq!(model.freeze().params().numel(), model.learned().numel());
+        assert_eq!(model.without_adapter().unwrap().params().numel(), 0);
     }
 }

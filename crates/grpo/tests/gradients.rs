@@ -32,7 +32,7 @@ fn take_gradients(model: &mut Vlm) -> Vec<(String, Tensor)> {
             (param.spec.name.clone(), grad.detach())
         })
         .collect();
-    model.params_mut().zero_grad();
+    model.learned_mut().zero_grad();
     gradients
 }
 

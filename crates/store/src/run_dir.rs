@@ -290,7 +290,7 @@ impl RunStore for RunDir {
         let temporary = self.layout.root.join(".tmp-final");
         disk::remove(&temporary)?;
         disk::create_dir(&temporary)?;
-        policy.save(&temporary)?;
+        policy.export(&temporary)?;
         for file in disk::entries(&temporary)? {
             disk::sync_file(&file)?;
         }

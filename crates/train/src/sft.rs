@@ -36,11 +36,14 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
 
         let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
         let (mut loss, mut right) = (0.0, 0.0);
-        for range in split_by_tokens(&sizes, self.config.micro_batch_tokens) {
+        let parts = split_by_tokens(&sizes, self.config.micro_batch_tokens);
+        for (pass, range) in parts.into_iter().enumerate() {
             let groups: Vec<_> =
                 encoded[range].iter().map(|(prompt, c)| (prompt, vec![c.as_slice()])).collect();
             let packed = policy.pack(&groups);
-            let pass = TokenPass::new(policy.network(), &packed, policy.allowed_tokens(), 1.0, keep);
+            let dropped = policy.with_dropout(&self.config.name, self.step, pass);
+            let network = dropped.as_ref().unwrap_or(policy.network());
+            let pass = TokenPass::new(network, &packed, policy.allowed_tokens(), 1.0, keep);
             loss += pass.backward(Entropy::Value, |stats, _| {
                 right += stats.is_top_c.sum(Kind::Double).double_value(&[]);
                 -stats.logprob_c.sum(Kind::Float) / n_tokens as f64

@@ -131,7 +131,7 @@ fn chunked_equals_plain(model: &mut Vlm) {
     let copy = |grad: Tensor| if grad.defined() { grad.copy() } else { grad };
     let gradients: Vec<Tensor> =
         model.params().params().iter().map(|p| copy(model.params().grad(p))).collect();
-    model.params_mut().zero_grad();
+    model.learned_mut().zero_grad();
 
     let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
     let all = (model.network().decoder.logits(&hidden) / 0.7).log_softmax(-1, Kind::Float);

@@ -9,6 +9,11 @@
 //! - update: fp32 gradients in one piece, `4 t`, and two fp32 temporaries of the largest trained buffer
 //!   ([`BufferKey`](crate::model::BufferKey)) of `l` parameters, `8 l`
 //!
+//! With an adapter of `a` numbers, all fp32, of which nothing else learns, and no reference, because that is the model with
+//! the adapter switched off:
+//!
+//! - weights: `b n + 4 a`; gradients: `4 a`; AdamW: `8 a`; update: `4 a + 8 l` with the adapter's largest buffer
+//!
 //! Activations, key-value cache and libtorch itself come on top. They depend on batch and lengths; activations are gone
 //! when the update is made, so a step needs the larger of the two.
 
@@ -61,6 +66,13 @@ impl Footprint {
         }
     }
 
+    /// Of parameters in `kind` that do not learn beside the parameters of an adapter that do.
+    pub fn with_adapter(specs: &[ParamSpec], kind: Kind, adapter: &[ParamSpec]) -> Self {
+        let learns = Self::new(adapter, Kind::Float, |_| true, false);
+        let frozen = Self::new(specs, kind, |_| false, false);
+        Self { weights: frozen.weights + learns.weights, ..learns }
+    }
+
     /// All of it.
     pub fn total(&self) -> u64 {
         self.weights + self.gradients + self.adamw + self.reference + self.update
@@ -94,5 +106,13 @@ mod tests {
 
         let none = Footprint::new(&specs, Kind::Half, |_| false, false);
         assert_eq!(none, Footprint { weights: 94, ..Footprint::default() });
+
+        let adapter =
+            [("model.layers.0.x.lora_A.weight", vec![2, 3]), ("visual.x.lora_B.weight", vec![4, 2])]
+                .map(|(name, shape)| ParamSpec { name: name.into(), shape, stacked: false });
+        let lora = Footprint::with_adapter(&specs, Kind::BFloat16, &adapter);
+        let expected =
+            Footprint { weights: 94 + 56, gradients: 56, adamw: 112, reference: 0, update: 56 + 64 };
+        assert_eq!(lora, expected);
     }
 }

@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod cuda;
 mod footprint;
 mod init;
+pub mod lora;
 pub mod model;
 mod policy;
 pub mod processor;

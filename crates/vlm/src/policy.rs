@@ -6,8 +6,9 @@ use reft_core::{Checkpointed, Message, Seed, StageError};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    checkpoint::{CheckpointError, CheckpointFolder, save_folder},
+    checkpoint::{CheckpointError, CheckpointFolder, SaveOptions, canonical_name, save_folder},
     init::randomize,
+    lora::{Lora, LoraError, LoraOption, base_of, is_adapter},
     model::{ConfigError, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
     processor::{EncodedPrompt, Processor, ProcessorError},
 };
@@ -32,6 +33,9 @@ pub enum VlmError {
     /// Tokenizer, template, images.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
+    /// An adapter.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
     /// Config and processor disagree.
     #[error("`{}`: {message}", path.display())]
     Mismatch {
@@ -61,11 +65,23 @@ pub struct VlmOptions {
     pub max_pixels: Option<u64>,
     /// Random weights from this seed instead of the folder's.
     pub init: Option<Seed>,
+    /// Low-rank updates beside the weights, which then never change.
+    pub lora: Option<LoraOption>,
+    /// Export the merged checkpoint beside the adapter.
+    pub merge: bool,
 }
 
 impl Default for VlmOptions {
     fn default() -> Self {
-        Self { kind: Kind::Float, device: Device::Cpu, min_pixels: None, max_pixels: None, init: None }
+        Self {
+            kind: Kind::Float,
+            device: Device::Cpu,
+            min_pixels: None,
+            max_pixels: None,
+            init: None,
+            lora: None,
+            merge: false,
+        }
     }
 }
 
@@ -74,6 +90,7 @@ pub struct Vlm {
     config: VlmConfig,
     processor: Processor,
     params: ParamStore,
+    lora: Option<Lora>,
     network: Network,
     folder: PathBuf,
     options: VlmOptions,
@@ -81,7 +98,7 @@ pub struct Vlm {
     allowed_v: Tensor,
 }
 
-/// Frozen weights of an earlier moment: the reference of a KL penalty.
+/// The reference of a KL penalty: a network that does not learn.
 pub struct FrozenNetwork {
     params: ParamStore,
     network: Network,
@@ -93,15 +110,27 @@ impl FrozenNetwork {
         &self.network
     }
 
-    /// Its parameters.
+    /// The parameters that it does not share with the policy.
     pub fn params(&self) -> &ParamStore {
         &self.params
     }
 }
 
 impl Vlm {
-    /// Opens a Hugging Face folder.
-    pub fn open(dir: &Path, options: VlmOptions) -> Result<Self, VlmError> {
+    /// Opens a Hugging Face folder: a checkpoint, or an adapter as PEFT writes it, whose base is then opened too.
+    pub fn open(dir: &Path, mut options: VlmOptions) -> Result<Self, VlmError> {
+        if !is_adapter(dir) {
+            return Self::open_base(dir, options);
+        }
+        if options.lora.is_some() {
+            let message = "is an adapter; name its base model here and the folder as the adapter to continue";
+            return Err(VlmError::Mismatch { path: dir.to_owned(), message: message.into() });
+        }
+        options.lora = Some(LoraOption::Folder { dir: dir.to_owned(), dropout: None, seed: Seed::new(0) });
+        Self::open_base(&base_of(dir)?, options)
+    }
+
+    fn open_base(dir: &Path, options: VlmOptions) -> Result<Self, VlmError> {
         let mut config = VlmConfig::open(dir)?;
         if options.init.is_none() && config.tie_word_embeddings {
             config.tie_word_embeddings = !has_own_head(dir)?;
@@ -110,14 +139,19 @@ impl Vlm {
         let processor = Processor::open(dir, options.min_pixels, options.max_pixels, context)?;
         check_agreement(dir, &config, &processor)?;
         let specs = Network::declare(&config);
-        let mut params = ParamStore::zeros(&specs, options.kind, options.device);
+        let params = ParamStore::zeros(&specs, options.kind, options.device);
         match options.init {
             Some(seed) => randomize(&params, seed),
             None => load_into(&params, dir)?,
         }
-        let network = Network::new(&mut params, &config);
+        let lora =
+            options.lora.as_ref().map(|option| Lora::open(option, &config, options.device)).transpose()?;
+        let network = match &lora {
+            Some(lora) => lora.network(&params, lora.params(), &config, None),
+            None => Network::new(&mut params.source(), &config),
+        };
         let allowed_v = allowed_tokens(&config, &processor).to_device(options.device);
-        Ok(Self { config, processor, params, network, folder: dir.to_owned(), options, allowed_v })
+        Ok(Self { config, processor, params, lora, network, folder: dir.to_owned(), options, allowed_v })
     }
 
     /// Shapes and constants.
@@ -135,14 +169,32 @@ impl Vlm {
         &self.network
     }
 
-    /// The parameters.
+    /// The checkpoint's parameters.
     pub fn params(&self) -> &ParamStore {
         &self.params
     }
 
-    /// The parameters, to be changed by an optimizer.
-    pub fn params_mut(&mut self) -> &mut ParamStore {
-        &mut self.params
+    /// The adapter, when there is one.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
+    }
+
+    /// The parameters that learn: the adapter's when there is one, else the checkpoint's.
+    pub fn learned(&self) -> &ParamStore {
+        self.lora.as_ref().map_or(&self.params, Lora::params)
+    }
+
+    /// The same, to be changed by an optimizer.
+    pub fn learned_mut(&mut self) -> &mut ParamStore {
+        self.lora.as_mut().map_or(&mut self.params, Lora::params_mut)
+    }
+
+    /// The network with the adapter's dropout for one pass of training; none where nothing is dropped. It shares all
+    /// memory with [`Self::network`]. Which inputs are dropped depends on the arguments alone.
+    pub fn with_dropout(&self, phase: &str, step: u64, pass: usize) -> Option<Network> {
+        let lora = self.lora.as_ref()?;
+        let seed = lora.dropout_seed(phase, step, pass)?;
+        Some(lora.network(&self.params, lora.params(), &self.config, Some(seed)))
     }
 
     /// Where the model computes.
@@ -172,15 +224,21 @@ impl Vlm {
         &self.allowed_v
     }
 
-    /// A frozen copy of the weights as they are now.
+    /// The policy as it is now, frozen: a copy of what learns, which is all weights or the adapter alone.
     pub fn freeze(&self) -> FrozenNetwork {
-        let mut params = self.params.frozen_copy();
-        let network = Network::new(&mut params, &self.config);
+        let params = self.learned().frozen_copy();
+        let network = match &self.lora {
+            Some(lora) => lora.network(&self.params, &params, &self.config, None),
+            None => Network::new(&mut params.source(), &self.config),
+        };
         FrozenNetwork { params, network }
     }
 
-    /// A frozen copy of the weights that the checkpoint was opened with.
+    /// The weights that the run's checkpoint was opened with, frozen; with an adapter, the policy without it.
     pub fn freeze_start(&self) -> Result<FrozenNetwork, VlmError> {
+        if let Some(without) = self.without_adapter() {
+            return Ok(without);
+        }
         let frozen = self.freeze();
         match self.options.init {
             Some(seed) => randomize(&frozen.params, seed),
@@ -189,28 +247,73 @@ impl Vlm {
         Ok(frozen)
     }
 
-    /// Which parts take gradients.
-    pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
-        self.params.set_trainable(trainable);
+    /// The policy with its adapter switched off, in the same memory; none when it has no adapter.
+    pub fn without_adapter(&self) -> Option<FrozenNetwork> {
+        self.lora.as_ref()?;
+        let network = Network::new(&mut self.params.source(), &self.config);
+        Some(FrozenNetwork {
+            params: ParamStore::zeros(&[], self.options.kind, self.options.device),
+            network,
+        })
     }
 
-    /// Writes a Hugging Face folder with weights of the given number type.
+    /// Which parts take gradients. With an adapter, the checkpoint's own parameters never do.
+    pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
+        if self.lora.is_some() {
+            self.params.set_trainable(|_| false);
+        }
+        self.learned().set_trainable(trainable);
+    }
+
+    /// Writes a Hugging Face folder with weights of the given number type, the adapter merged into them.
     pub fn save_as(&self, dir: &Path, kind: Kind) -> Result<(), VlmError> {
+        self.save_with(dir, &SaveOptions::new(kind))
+    }
+
+    /// The same with the largest size of a file.
+    pub fn save_sharded(&self, dir: &Path, kind: Kind, max_shard_bytes: u64) -> Result<(), VlmError> {
+        self.save_with(dir, &SaveOptions { max_shard_bytes, ..SaveOptions::new(kind) })
+    }
+
+    fn save_with(&self, dir: &Path, options: &SaveOptions<'_>) -> Result<(), VlmError> {
         let published = |name: &str| self.config.family.published_name(name);
         let tensors: Vec<(String, Tensor)> =
             self.params.params().iter().map(|p| (published(&p.spec.name), p.tensor.detach())).collect();
-        Ok(save_folder(dir, &tensors, kind, &self.folder)?)
+        let merged = |name: &str, tensor: &Tensor| match self.update_of(name) {
+            Some(update) => tch::no_grad(|| tensor.to_kind(Kind::Float) + update),
+            None => tensor.shallow_clone(),
+        };
+        Ok(save_folder(dir, &tensors, &SaveOptions { change: &merged, ..*options }, &self.folder)?)
+    }
+
+    fn update_of(&self, published: &str) -> Option<Tensor> {
+        self.lora.as_ref()?.update_of(&canonical_name(published))
     }
 }
 
-/// Weights in the number type of memory, so that a restored policy has the same bits.
+/// Weights in the number type of memory, so that a restored policy has the same bits. With an adapter, the adapter alone:
+/// the other weights are the start checkpoint's. The final folder holds the merged checkpoint too when that was asked for.
 impl Checkpointed for Vlm {
     fn save(&self, dir: &Path) -> Result<(), StageError> {
-        Ok(self.save_as(dir, self.options.kind)?)
+        match &self.lora {
+            Some(lora) => Ok(lora.save(dir, &self.folder)?),
+            None => Ok(self.save_as(dir, self.options.kind)?),
+        }
+    }
+
+    fn export(&self, dir: &Path) -> Result<(), StageError> {
+        self.save(dir)?;
+        if self.lora.is_some() && self.options.merge {
+            self.save_as(&dir.join("merged"), self.options.kind)?;
+        }
+        Ok(())
     }
 
     fn load(&mut self, dir: &Path) -> Result<(), StageError> {
-        Ok(load_into(&self.params, dir)?)
+        match &self.lora {
+            Some(lora) => Ok(lora.load(dir)?),
+            None => Ok(load_into(&self.params, dir)?),
+        }
     }
 }
 
@@ -256,10 +359,16 @@ fn check_agreement(dir: &Path, config: &VlmConfig, processor: &Processor) -> Res
              temporal_patch_size and in_channels"
         ));
     }
-    if processor.image_token_id() != Some(config.image_token_id) {
+    let Some(image_token) = processor.image_token_id() else {
+        return mismatch(
+            "`tokenizer.json` has no control token `<|image_pad|>`, which stands for images; take the tokenizer that \
+             belongs to the weights"
+                .into(),
+        );
+    };
+    if image_token != config.image_token_id {
         return mismatch(format!(
-            "the tokenizer's image token has id {:?}, `config.json` says {}",
-            processor.image_token_id(),
+            "the tokenizer's image token has id {image_token}, `config.json` says {}",
             config.image_token_id
         ));
     }

@@ -24,9 +24,9 @@ pub fn self_test() -> f64 {
 
 fn logprobs() -> Vec<f64> {
     let config = config();
-    let mut params = ParamStore::zeros(&Network::declare(&config), Kind::Float, Device::Cpu);
+    let params = ParamStore::zeros(&Network::declare(&config), Kind::Float, Device::Cpu);
     randomize(&params, Seed::new(2));
-    let network = Network::new(&mut params, &config);
+    let network = Network::new(&mut params.source(), &config);
 
     // Two by three merged patches in windows of two by two.
     let grid = ImageGrid { resized: ImageSize { width: 24, height: 16 }, rows: 4, columns: 6, tokens: 6 };

@@ -13,6 +13,7 @@ use crate::{
     VlmError,
     checkpoint::{CheckpointError, CheckpointFolder, MismatchedTensor},
     footprint::Footprint,
+    lora::LoraSettings,
     model::{Network, ParamSpec, PartOfModel, VlmConfig},
     policy::{HEAD, NOT_PARAMETERS},
 };
@@ -116,7 +117,7 @@ impl CheckpointSummary {
             misshaped: Vec::new(),
             mistyped: Vec::new(),
             problem: None,
-            needs: needs(&specs),
+            needs: needs(&specs, &LoraSettings::default().specs(&config)?),
         };
         let Err(error) = folder.check(&expected, &NOT_PARAMETERS) else { return Ok(summary) };
         summary.problem = Some(error.to_string());
@@ -146,11 +147,18 @@ impl PartSizes {
     }
 }
 
-fn needs(specs: &[ParamSpec]) -> Vec<Need> {
+fn needs(specs: &[ParamSpec], adapter: &[ParamSpec]) -> Vec<Need> {
     let of = |(dtype, kind)| {
-        MODES.map(|(mode, parts, has_reference)| {
-            let bytes = Footprint::new(specs, kind, |part| parts.contains(&part), has_reference);
-            Need { dtype, mode, bytes, total: bytes.total() }
+        let full = MODES.map(|(mode, parts, has_reference)| {
+            (mode, Footprint::new(specs, kind, |part| parts.contains(&part), has_reference))
+        });
+        let lora =
+            ("sft, grpo, LoRA of rank 16 on the decoder", Footprint::with_adapter(specs, kind, adapter));
+        full.into_iter().chain([lora]).map(move |(mode, bytes)| Need {
+            dtype,
+            mode,
+            bytes,
+            total: bytes.total(),
         })
     };
     [("fp32", Kind::Float), ("bf16", Kind::BFloat16)].into_iter().flat_map(of).collect()
@@ -179,14 +187,14 @@ impl fmt::Display for CheckpointSummary {
         writeln!(f, "memory in GiB without activations, key-value cache and libtorch:")?;
         writeln!(
             f,
-            "{:<42}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",
+            "{:<50}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",
             "", "weights", "gradients", "AdamW", "reference", "update", "total"
         )?;
         for Need { dtype, mode, bytes, total } in &self.needs {
             let gib = |bytes: u64| format!("{:.2}", bytes as f64 / f64::from(1 << 30));
             writeln!(
                 f,
-                "  {:<40}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",
+                "  {:<48}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",
                 format!("{dtype} {mode}"),
                 gib(bytes.weights),
                 gib(bytes.gradients),

@@ -12,8 +12,8 @@ use common::{altered, golden, stored};
 use reft_vlm::{
     Vlm, VlmError, VlmOptions,
     checkpoint::{
-        CheckpointError, CheckpointFolder, TensorFile, canonical_name, read_tensors, save_folder,
-        write_tensors,
+        CheckpointError, CheckpointFolder, SaveOptions, TensorFile, canonical_name, read_tensors,
+        save_folder, write_tensors,
     },
 };
 use tch::{Device, Kind, Tensor};
@@ -303,7 +303,7 @@ fn a_saved_folder_has_its_companions_and_says_its_type() {
     let out = dir.path().join("a/b");
     let tensors: Vec<(String, Tensor)> =
         read_tensors(&tiny().join("model.safetensors")).unwrap().into_iter().collect();
-    save_folder(&out, &tensors, Kind::Float, &tiny()).unwrap();
+    save_folder(&out, &tensors, &SaveOptions::new(Kind::Float), &tiny()).unwrap();
     for file in fs::read_dir(tiny()).unwrap() {
         assert!(out.join(file.unwrap().file_name()).exists());
     }
@@ -319,7 +319,7 @@ fn a_saved_folder_has_its_companions_and_says_its_type() {
     assert_eq!(specs(&out), specs(&tiny()));
 
     // Saving over itself keeps the folder whole.
-    save_folder(&out, &tensors, Kind::Half, &out).unwrap();
+    save_folder(&out, &tensors, &SaveOptions::new(Kind::Half), &out).unwrap();
     assert_eq!(specs(&out), specs(&tiny()));
 }
 
@@ -357,6 +357,54 @@ fn every_family_saves_what_it_loaded() {
         for ((name, before), (saved, after)) in before.iter().zip(&after) {
             assert!(name == saved && before.kind() == after.kind() && before.equal(after), "{name} {saved}");
         }
+    }
+}
+
+/// Shards as `transformers` writes them: equal names and bits, no shard too large, nothing of an earlier save left.
+#[test]
+fn large_models_are_saved_in_shards() {
+    for (name, kind) in [("tiny-vlm", Kind::BFloat16), ("qwen2-vl/model", Kind::Half)] {
+        let model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let files = || -> Vec<String> {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.retain(|name| name.contains("safetensors"));
+            names.sort();
+            names
+        };
+        model.save_as(dir.path(), kind).unwrap();
+        assert_eq!(files(), ["model.safetensors"]);
+        // The embedding alone takes 20 kB.
+        model.save_sharded(dir.path(), kind, 30_000).unwrap();
+        let shards = files();
+        let n = shards.len() - 1;
+        assert!(n >= 3, "{shards:?}");
+        assert_eq!(shards[0], format!("model-00001-of-{n:05}.safetensors"));
+        assert_eq!(shards[n], INDEX);
+        for shard in &shards[..n] {
+            let tensors = read_tensors(&dir.path().join(shard)).unwrap();
+            let bytes: usize = tensors.values().map(|t| 2 * t.numel()).sum();
+            assert!(bytes <= 30_000, "{shard} holds {bytes} bytes");
+        }
+        let index: serde_json::Value =
+            serde_json::from_slice(&fs::read(dir.path().join(INDEX)).unwrap()).unwrap();
+        assert_eq!(index["metadata"]["total_parameters"], model.params().numel());
+        assert_eq!(index["metadata"]["total_size"], 2 * model.params().numel());
+
+        let (before, after) = (stored(&golden(name)), stored(dir.path()));
+        assert_eq!(before.len(), after.len(), "{name}");
+        for ((name, before), (saved, after)) in before.iter().zip(&after) {
+            assert!(name == saved && before.equal(after), "{name} {saved}");
+        }
+        assert_same_params(&model, &Vlm::open(dir.path(), VlmOptions::default()).unwrap());
+        // Fewer shards, then one file, over the same folder.
+        model.save_sharded(dir.path(), kind, 60_000).unwrap();
+        assert!(files().len() < shards.len());
+        assert_same_params(&model, &Vlm::open(dir.path(), VlmOptions::default()).unwrap());
+        model.save_as(dir.path(), kind).unwrap();
+        assert_eq!(files(), ["model.safetensors"]);
     }
 }
 
@@ -446,6 +494,28 @@ fn a_config_that_does_not_fit_the_weights_is_reported_whole() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[test]
+fn a_tokenizer_without_the_needed_tokens_is_refused() {
+    let dir = altered("qwen3-vl/model", |_| {});
+    let path = dir.path().join("tokenizer.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    let open = || Vlm::open(dir.path(), VlmOptions::default()).err().unwrap().to_string();
+
+    // The image token under another name.
+    fs::write(&path, whole.replace("<|image_pad|>", "<|picture|>")).unwrap();
+    let error = open();
+    assert!(error.contains("no control token `<|image_pad|>`"), "{error}");
+
+    // An end token that the tokenizer does not have, with no other one named.
+    fs::write(&path, whole).unwrap();
+    fs::remove_file(dir.path().join("generation_config.json")).unwrap();
+    let config_path = dir.path().join("tokenizer_config.json");
+    let config = fs::read_to_string(&config_path).unwrap();
+    fs::write(&config_path, config.replace(r#""eos_token": "<|im_end|>""#, r#""eos_token": "<|end|>""#))
+        .unwrap();
+    assert!(open().contains("eos_token"), "{}", open());
 }
 
 #[test]

@@ -242,6 +242,47 @@ fn gradients_are_the_references() {
     }
 }
 
+/// Three images of 2, 88 and 38 tokens in one prompt (`fixtures/generate/golden_sizes.py`): windows, positions and grids
+/// of very different sizes side by side.
+#[test]
+fn images_of_very_different_sizes_are_the_references() {
+    #[derive(Deserialize)]
+    struct Row {
+        messages: Vec<GoldenMessage>,
+        completion_ids: Vec<i64>,
+        token_ids: BTreeMap<String, Vec<i64>>,
+    }
+    let row: Row = serde_json::from_slice(&std::fs::read(golden("sizes/chat.json")).unwrap()).unwrap();
+    let outputs = read_tensors(&golden("sizes/outputs.safetensors")).unwrap();
+    let images = tempfile::tempdir().unwrap();
+    for file in ["images/small_rgba.png", "images/photo.png", "sizes/wide.png"] {
+        let name = Path::new(file).file_name().unwrap();
+        std::fs::copy(golden(file), images.path().join(name)).unwrap();
+    }
+    for (folder, _) in FAMILIES {
+        let options = VlmOptions { min_pixels: Some(64), max_pixels: Some(20_000), ..VlmOptions::default() };
+        let model = Vlm::open(&golden(folder), options).unwrap();
+        let family = model.config().family.model_type();
+        let prompt = model.encode(&to_messages(&row.messages, images.path())).unwrap();
+        assert_eq!(prompt.token_ids, row.token_ids[family], "{family}");
+        let tokens: Vec<usize> = prompt.images.iter().map(|image| image.grid.tokens).collect();
+        assert_eq!(tokens, [2, 88, 38]);
+
+        let batch = model.pack(&[(&prompt, vec![&row.completion_ids])]);
+        let positions = outputs[&format!("positions.{family}")].narrow(1, 0, batch.n_tokens());
+        assert!(batch.positions_3t.equal(&positions), "{family}");
+        let images = batch.images.as_ref().unwrap();
+        let hidden = tch::no_grad(|| model.network().forward(&batch));
+        let features = tch::no_grad(|| model.network().vision.forward(&images.pixels_pd, &images.grids));
+        let diff = max_diff(&features.tokens_md, &outputs[&format!("vision.{family}")]);
+        assert!(diff < TOLERANCE, "{family}: vision differs by {diff}");
+        let all: Vec<i64> = prompt.token_ids.iter().chain(&row.completion_ids).copied().collect();
+        let got = logprobs(&model.network().decoder.logits(&hidden), &all[1..]);
+        let diff = max_diff(&got, &outputs[&format!("logprobs.{family}")]);
+        assert!(diff < TOLERANCE, "{family}: log-probs differ by {diff}");
+    }
+}
+
 /// In half precision the numbers are those of fp32 but for rounding.
 #[test]
 fn half_precision_is_near_fp32() {

@@ -156,6 +156,18 @@ fn control_strings_in_two_halves_stay_text() {
     assert_eq!(ends(&prompt.token_ids), ends(&plain.token_ids));
 }
 
+/// What other projects use as a placeholder, and a tag that looks like one, are words here.
+#[test]
+fn a_literal_image_tag_stays_text() {
+    for (model, text) in [("tiny-vlm", "an <image> and <img>"), ("qwen3-vl/model", "<image>\n<video>")] {
+        let processor = Processor::open(&golden(model), None, None, 512).unwrap();
+        let prompt = processor.encode(&user(text)).unwrap();
+        assert!(prompt.images.is_empty());
+        assert!(!prompt.token_ids.iter().any(|&id| Some(id) == processor.image_token_id()));
+        assert!(processor.decode(&prompt.token_ids).contains(text), "{text}");
+    }
+}
+
 /// Every pixel format, through a processor that neither resizes nor normalises nor cuts finer than a pixel.
 #[test]
 fn pixel_formats_become_the_same_rgb() {
@@ -194,6 +206,48 @@ fn pixel_formats_become_the_same_rgb() {
         n += 1;
     }
     assert_eq!(n, 12);
+}
+
+/// Real photographs in the formats of real data sets (`fixtures/generate/golden_photos.py`), with the published settings.
+///
+/// All but JPEG are equal to the last bit. JPEG decoders round differently: the bounds here, in levels of 255 before
+/// normalisation, are what `docs/MODELS.md` promises.
+#[test]
+fn photographs_become_the_same_pixels() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = r#"{"patch_size": 14, "size": {"shortest_edge": 3136, "longest_edge": 12845056}}"#;
+    fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+    let processor = ImageProcessor::open(dir.path(), None, None).unwrap();
+    let std = processor.settings().image_std.iter().copied().fold(0.0, f64::max);
+    let golden_pixels = read_tensors(&golden("photos/pixels.safetensors")).unwrap();
+    let files: Vec<&str> = golden_pixels.keys().filter_map(|key| key.strip_prefix("pixels.")).collect();
+    assert_eq!(files.len(), 11);
+    for file in files {
+        let path = golden("photos").join(file);
+        let (width, height) = ::image::image_dimensions(&path).unwrap();
+        let (width, height) = if file == "rocket_turned.jpg" { (height, width) } else { (width, height) };
+        let photo = ImageRef {
+            source: ImageSource::Path(path),
+            size: ImageSize { width, height },
+            label: Arc::from(file),
+        };
+        let (grid, pixels) = processor.process(&photo).unwrap();
+        let [rows, columns, numbers] =
+            [0, 1, 2].map(|i| golden_pixels[&format!("grid.{file}")].int64_value(&[i]));
+        assert_eq!(
+            [grid.rows as i64, grid.columns as i64, pixels.numel() as i64],
+            [rows, columns, numbers],
+            "{file}"
+        );
+
+        let theirs = &golden_pixels[&format!("pixels.{file}")];
+        let places =
+            (Tensor::arange(theirs.size()[0], (Kind::Int64, tch::Device::Cpu)) * 7919).remainder(numbers);
+        let levels = (pixels.flatten(0, -1).index_select(0, &places) - theirs).abs() * std * 255.0;
+        let (max, mean) = (levels.max().double_value(&[]), levels.mean(Kind::Float).double_value(&[]));
+        let [most, most_on_average] = if file.ends_with(".jpg") { [4.01, 0.35] } else { [0.0, 0.0] };
+        assert!(max <= most && mean <= most_on_average, "{file}: {max} at most, {mean} on average");
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@ mod common;
 use std::{fs, io::Write as _};
 
 use common::{altered, golden};
+use reft_core::Seed;
 use reft_vlm::{
     CheckpointSummary, HeadKind, Vlm, VlmOptions,
+    lora::{LoraOption, LoraSettings},
     model::{Network, PartOfModel, VlmConfig},
 };
 use serde_json::{Value, json};
@@ -50,6 +52,16 @@ fn golden_checkpoints_are_told_as_they_load() {
         assert_eq!((decoder.bytes.weights, decoder.bytes.adamw), (4 * n, 8 * (sizes.decoder + sizes.head)));
         let halves = summary.needs.iter().find(|need| need.dtype == "bf16" && need.bytes.adamw > 0).unwrap();
         assert_eq!((halves.bytes.weights, halves.bytes.adamw), (2 * n, 12 * n));
+
+        // Adapters on every linear layer of the decoder, and neither gradient nor moments of anything else.
+        let lora = VlmOptions {
+            lora: Some(LoraOption::New { settings: LoraSettings::default(), seed: Seed::new(0) }),
+            ..VlmOptions::default()
+        };
+        let a = Vlm::open(&dir, lora).unwrap().learned().numel() as u64;
+        let need = summary.needs.iter().find(|need| need.mode.contains("LoRA")).unwrap();
+        assert_eq!((need.bytes.weights, need.bytes.gradients), (4 * n + 4 * a, 4 * a));
+        assert_eq!((need.bytes.adamw, need.bytes.reference), (8 * a, 0));
 
         let text = summary.to_string();
         assert!(text.contains(family) && text.contains("fit the config") && text.contains("grpo with KL"));

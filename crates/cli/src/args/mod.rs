@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use config::{ConfigCommand, RecipeFiles};
 pub(crate) use data::{DataCommand, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
 pub(crate) use model::{
-    DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, ModelArgs, SamplingArgs,
+    DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
 };
 pub(crate) use run::{InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
 pub(crate) use stored::{GradeArgs, RejectArgs, ScoreArgs};
@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Logprobs(LogprobsArgs),
     /// Run one benchmark on a checkpoint.
     Eval(EvalArgs),
+    /// Merge a LoRA adapter into its base model.
+    Merge(MergeArgs),
     /// Grade stored predictions; needs no model.
     Grade(GradeArgs),
     /// Score stored completions with a reward; needs no model.

@@ -9,9 +9,12 @@ use super::RowArgs;
 /// Which model, and where it computes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Hugging Face folder of the checkpoint.
+    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
+    /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Number type of the weights in memory.
     #[arg(long, default_value = "fp32")]
     pub(crate) dtype: DtypeArg,
@@ -29,6 +32,32 @@ pub(crate) struct DoctorArgs {
     /// Tell what this Hugging Face folder holds, what does not fit, and the memory it needs; loads nothing.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft merge --model Qwen2.5-VL-3B-Instruct --adapter runs/run/final --output merged
+  reft merge --model DIR --adapter DIR --output merged --dtype fp32 --max-shard-mb 2000
+
+The output is a Hugging Face checkpoint of its own: weights W + alpha / rank * B A, config, tokenizer and processor.
+`reft generate --model DIR --adapter DIR` uses an adapter without merging it.")]
+pub(crate) struct MergeArgs {
+    /// Hugging Face folder of the base model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// The LoRA adapter, a folder as PEFT writes it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// Folder for the merged checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Number type of the merged weights; the update is added in fp32.
+    #[arg(long, default_value = "bf16")]
+    pub(crate) dtype: DtypeArg,
+    /// Largest file in megabytes; larger weights are written as several files with an index.
+    #[arg(long, default_value_t = 5000, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_shard_mb: u64,
 }
 
 /// Number types.

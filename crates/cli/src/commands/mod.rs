@@ -29,6 +29,7 @@ pub(crate) fn run(command: Command, global: GlobalArgs) -> Result<()> {
         Command::Generate(args) => model::generate(&args, global, output),
         Command::Logprobs(args) => model::logprobs(&args, global, output),
         Command::Eval(args) => model::eval(&args, global, output),
+        Command::Merge(args) => model::merge(&args, output),
         Command::Doctor(args) => model::doctor(&args, output),
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use curr_reft::{
-    config::{Device, Dtype, ModelConfig, PromptConfig, Resolved},
+    config::{Device, Dtype, LoraConfig, ModelConfig, PromptConfig, Resolved},
     core::{SamplingParams, Seed},
     doctor::diagnose,
     evaluate::evaluate,
@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::{
     args::{
-        DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs, ModelArgs,
-        SamplingArgs,
+        DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs, MergeArgs,
+        ModelArgs, SamplingArgs,
     },
     interrupt::Interrupt,
     output::Output,
@@ -86,6 +86,22 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
     output.print(&report, || format!("{report}written to {}", args.output.display()))
 }
 
+pub(super) fn merge(args: &MergeArgs, output: Output) -> Result<()> {
+    let model = ModelConfig {
+        path: args.model.clone(),
+        init: None,
+        dtype: dtype(args.dtype),
+        device: Device::Cpu,
+        min_pixels: None,
+        max_pixels: None,
+        lora: Some(LoraConfig::of_folder(args.adapter.clone())),
+    };
+    model::merge(&model, &args.output, args.max_shard_mb * 1_000_000)?;
+    output.print(&json!({"output": args.output}), || {
+        format!("merged checkpoint written to {}", args.output.display())
+    })
+}
+
 pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
     if let Some(dir) = &args.model {
         let summary = CheckpointSummary::open(dir)?;
@@ -109,11 +125,7 @@ fn config(args: &ModelArgs) -> ModelConfig {
     ModelConfig {
         path: args.model.clone(),
         init: None,
-        dtype: match args.dtype {
-            DtypeArg::Fp32 => Dtype::Fp32,
-            DtypeArg::Bf16 => Dtype::Bf16,
-            DtypeArg::Fp16 => Dtype::Fp16,
-        },
+        dtype: dtype(args.dtype),
         device: match args.device {
             DeviceArg::Auto => Device::Auto,
             DeviceArg::Cpu => Device::Cpu,
@@ -121,6 +133,15 @@ fn config(args: &ModelArgs) -> ModelConfig {
         },
         min_pixels: None,
         max_pixels: None,
+        lora: args.adapter.clone().map(LoraConfig::of_folder),
+    }
+}
+
+fn dtype(arg: DtypeArg) -> Dtype {
+    match arg {
+        DtypeArg::Fp32 => Dtype::Fp32,
+        DtypeArg::Bf16 => Dtype::Bf16,
+        DtypeArg::Fp16 => Dtype::Fp16,
     }
 }
 

@@ -5,6 +5,7 @@
 mod curriculum;
 mod data;
 mod filter;
+mod lora;
 mod loss;
 mod phase;
 
@@ -35,6 +36,9 @@ impl Recipe {
     /// Paths in the recipe that do not exist; relative ones start at `base`, the working directory of a run.
     pub fn missing_files(&self, base: &Path) -> Vec<Problem> {
         let mut paths: Vec<(String, &PathBuf)> = vec![("model.path".to_owned(), &self.model.path)];
+        if let Some(adapter) = self.model.lora.as_ref().and_then(|lora| lora.adapter.as_ref()) {
+            paths.push(("model.lora.adapter".to_owned(), adapter));
+        }
         for (name, set) in &self.data {
             let (key, path) = data::path(set);
             paths.push((format!("data.{name}.{key}"), path));
@@ -85,6 +89,9 @@ impl Recipe {
         at.require(model.max_pixels != Some(0), "max_pixels", || "must be at least 1".to_owned());
         if let (Some(min), Some(max)) = (model.min_pixels, model.max_pixels) {
             at.require(min <= max, "min_pixels", || format!("`{min}` is above `max_pixels` = {max}"));
+        }
+        if let Some(lora) = &model.lora {
+            lora::check(lora, &mut at.at("lora"));
         }
     }
 

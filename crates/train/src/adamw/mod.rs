@@ -87,7 +87,7 @@ impl AdamW {
         let trainable = self.trainable;
         policy.set_trainable(|part| learns(trainable, part));
         self.updates = 0;
-        let buffers = policy.params().buffers().iter().filter(|(key, _)| learns(trainable, key.part));
+        let buffers = policy.learned().buffers().iter().filter(|(key, _)| learns(trainable, key.part));
         self.states = buffers
             .map(|(&key, weights)| {
                 let state = BufferState {
@@ -105,7 +105,7 @@ impl AdamW {
         let _no_grad = tch::no_grad_guard();
         let grad_norm = norm_of(policy, self.states.keys());
         if !grad_norm.is_finite() {
-            policy.params_mut().zero_grad();
+            policy.learned_mut().zero_grad();
             return UpdateStats { grad_norm, applied: false };
         }
         // As PyTorch's clip_grad_norm_, with its 1e-6.
@@ -116,12 +116,12 @@ impl AdamW {
         let OptimizerConfig { beta1, beta2, eps, weight_decay, lr_scale, .. } = self.config;
         let (bias1, bias2) = (1.0 - beta1.powf(self.updates as f64), 1.0 - beta2.powf(self.updates as f64));
         for (&key, state) in &mut self.states {
-            let Some(buffer) = policy.params().buffers().get(&key) else { continue };
+            let Some(buffer) = policy.learned().buffers().get(&key) else { continue };
             let lr = lr * scale_of(lr_scale, key.part);
             let rule = Rule { beta1, beta2, eps, step: lr / bias1, root_bias2: bias2.sqrt() };
             let decay = if key.decays { 1.0 - lr * weight_decay } else { 1.0 };
             let seed = self.seed.at(self.updates as u64).at(buffer_name(key).as_str());
-            let grads = policy.params().flat_grad(key);
+            let grads = policy.learned().flat_grad(key);
             for first in (0..grads.size()[0]).step_by(PIECE as usize) {
                 let piece = first..(first + PIECE).min(grads.size()[0]);
                 let part = |x: &Tensor| x.narrow(0, piece.start, piece.end - piece.start);
@@ -134,13 +134,13 @@ impl AdamW {
                 low_bits.add(&mut part(buffer), &piece, decay, &change, seed);
             }
         }
-        policy.params_mut().zero_grad();
+        policy.learned_mut().zero_grad();
         UpdateStats { grad_norm, applied: true }
     }
 
     /// Forgets the gradients that have accumulated.
     pub fn skip(policy: &mut Vlm) {
-        policy.params_mut().zero_grad();
+        policy.learned_mut().zero_grad();
     }
 
     /// Writes all state and the count of updates, with the phase's step of the caller.
@@ -196,13 +196,13 @@ impl BufferState {
 
 /// Euclidean norm of all gradients that have accumulated; parameters that take none count as 0.
 pub fn grad_norm(policy: &Vlm) -> f64 {
-    norm_of(policy, policy.params().buffers().keys())
+    norm_of(policy, policy.learned().buffers().keys())
 }
 
 /// Euclidean norm of the gradients of some buffers.
 fn norm_of<'a>(policy: &Vlm, keys: impl Iterator<Item = &'a BufferKey>) -> f64 {
     let squares: Vec<Tensor> = keys
-        .map(|&key| policy.params().flat_grad(key).to_kind(Kind::Float).square().sum(Kind::Double))
+        .map(|&key| policy.learned().flat_grad(key).to_kind(Kind::Float).square().sum(Kind::Double))
         .collect();
     Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[])
 }

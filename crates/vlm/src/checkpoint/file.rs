@@ -184,21 +184,24 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointE
 
 /// Writes tensors bit for bit in their own number types, in the order given; the file appears only when it is complete.
 pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), CheckpointError> {
-    write_converted(path, tensors, None)
+    write_changed(path, tensors, None, &|_, tensor| tensor.shallow_clone())
 }
 
-/// Writes tensors, converted to `target` when given.
-pub(crate) fn write_converted(
+/// Writes tensors, converted to `target` when given. Each goes through `change` when its turn comes, which keeps its
+/// shape: so what is written need never be in memory as a whole.
+pub(super) fn write_changed(
     path: &Path,
     tensors: &[(String, Tensor)],
     target: Option<Kind>,
+    change: &dyn Fn(&str, &Tensor) -> Tensor,
 ) -> Result<(), CheckpointError> {
     let header = header(path, tensors, target)?;
     replace_file(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        for (_, tensor) in tensors {
-            out.write_all(&bytes(tensor, target)?)?;
+        for (name, tensor) in tensors {
+            let kind = target.unwrap_or_else(|| tensor.kind());
+            out.write_all(&bytes(&change(name, tensor), kind)?)?;
         }
         Ok(())
     })
@@ -228,12 +231,12 @@ fn header(
     Ok(header)
 }
 
-fn bytes(tensor: &Tensor, target: Option<Kind>) -> std::io::Result<Vec<u8>> {
+fn bytes(tensor: &Tensor, kind: Kind) -> std::io::Result<Vec<u8>> {
     let torch = |e: tch::TchError| std::io::Error::other(e.to_string());
     let _no_grad = tch::no_grad_guard();
     let tensor = tensor
         .f_to_device(tch::Device::Cpu)
-        .and_then(|t| t.f_to_kind(target.unwrap_or_else(|| tensor.kind())))
+        .and_then(|t| t.f_to_kind(kind))
         .and_then(|t| t.f_contiguous())
         .map_err(torch)?;
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];

@@ -10,8 +10,8 @@ use tch::{Kind, Tensor};
 
 use super::{CheckpointError, MismatchedTensor, TensorFile, kind};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(Deserialize)]
 struct Index {
@@ -46,10 +46,23 @@ impl CheckpointFolder {
         let is_sharded = !dir.join(SINGLE).exists() && index_path.exists();
         let files =
             if is_sharded { shards(&index_path)? } else { vec![TensorFile::open(&dir.join(SINGLE))?] };
+        Self::of(dir, files, canonical_name)
+    }
+
+    /// Opens one file whose tensors go by other names: `ours` gives the name that is asked for.
+    pub(crate) fn open_file(path: &Path, ours: impl Fn(&str) -> String) -> Result<Self, CheckpointError> {
+        Self::of(path, vec![TensorFile::open(path)?], ours)
+    }
+
+    fn of(
+        dir: &Path,
+        files: Vec<TensorFile>,
+        ours: impl Fn(&str) -> String,
+    ) -> Result<Self, CheckpointError> {
         let mut places: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for (n, file) in files.iter().enumerate() {
             for tensor in file.tensors().keys() {
-                let twice = places.insert(canonical_name(tensor), (n, tensor.clone()));
+                let twice = places.insert(ours(tensor), (n, tensor.clone()));
                 if let Some((other, name)) = twice {
                     let message = format!(
                         "holds `{tensor}`, which `{}` holds as `{name}`; which one counts cannot be known, so \

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use super::params::ParamSource;
+use super::{LinearSpec, LowRank, params::ParamSource};
 
 /// Whether a linear layer has a bias.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub(super) enum Bias {
 pub(super) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// Columns of each part and its low-rank update; empty when no part has one.
+    updates: Vec<(i64, Option<LowRank>)>,
 }
 
 impl Linear {
@@ -41,11 +43,35 @@ impl Linear {
             Bias::Yes => Some(source.stacked(&named("bias"), &[])),
             Bias::No => None,
         };
-        Self { weight, bias }
+        let mut updates: Vec<(i64, Option<LowRank>)> = parts
+            .iter()
+            .map(|(name, output)| {
+                let update = source.low_rank(&LinearSpec { name: name.clone(), input, output: *output });
+                (*output, update)
+            })
+            .collect();
+        if updates.iter().all(|(_, update)| update.is_none()) {
+            updates.clear();
+        }
+        Self { weight, bias, updates }
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        let y = x.linear(&self.weight, self.bias.as_ref());
+        if self.updates.is_empty() {
+            return y;
+        }
+        let mut first = 0;
+        let parts: Vec<Tensor> = self
+            .updates
+            .iter()
+            .map(|(columns, update)| {
+                let part = y.narrow(-1, first, *columns);
+                first += columns;
+                update.as_ref().map_or_else(|| part.shallow_clone(), |update| update.add_to(&part, x))
+            })
+            .collect();
+        Tensor::cat(&parts, -1)
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod decoder;
 mod finite;
 mod layers;
+mod low_rank;
 mod packed;
 mod params;
 mod pass;
@@ -16,8 +17,11 @@ use tch::Tensor;
 pub use config::{AttentionBias, ConfigError, Family, TextConfig, TowerConfig, VisionConfig, VlmConfig};
 pub use decoder::{AttentionPlan, Decoder, DecoderInput};
 pub use layers::Activation;
+pub use low_rank::LowRank;
 pub use packed::{PackedBatch, PackedImages};
-pub use params::{BufferKey, Declared, Param, ParamSource, ParamSpec, ParamStore, PartOfModel};
+pub use params::{
+    BufferKey, Declared, Leaves, LinearSpec, Linears, Param, ParamSource, ParamSpec, ParamStore, PartOfModel,
+};
 pub use pass::{ForwardPass, Keep};
 pub use positions::{PromptPositions, prompt_positions};
 pub use segments::{Segments, scaled_dot_product};
@@ -46,6 +50,13 @@ impl Network {
         let mut declared = Declared::default();
         let _ = Self::new(&mut declared, config);
         declared.0
+    }
+
+    /// The linear layers that can have a low-rank update, in the order in which they ask for it.
+    pub fn linears(config: &VlmConfig) -> Vec<LinearSpec> {
+        let mut linears = Linears::default();
+        let _ = Self::new(&mut linears, config);
+        linears.0
     }
 
     /// What the decoder reads of a packed batch: embeddings, image features in place.

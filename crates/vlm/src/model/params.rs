@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
+use super::LowRank;
+
 /// Part of the model, for freezing and for learning rates of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartOfModel {
@@ -83,6 +85,37 @@ pub trait ParamSource {
     fn param(&mut self, name: String, shape: &[i64]) -> Tensor {
         self.stacked(&[(name, shape[0])], &shape[1..])
     }
+
+    /// The low-rank update of a linear layer, when it has one. Asked for every layer, in order.
+    fn low_rank(&mut self, _layer: &LinearSpec) -> Option<LowRank> {
+        None
+    }
+}
+
+/// A linear layer that can have a low-rank update, by its name in the layout of published checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinearSpec {
+    /// `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    /// Numbers per token that it reads.
+    pub input: i64,
+    /// Numbers per token that it gives.
+    pub output: i64,
+}
+
+/// Lists the linear layers that ask for an update.
+#[derive(Default)]
+pub struct Linears(pub Vec<LinearSpec>);
+
+impl ParamSource for Linears {
+    fn stacked(&mut self, _parts: &[(String, i64)], _row: &[i64]) -> Tensor {
+        Tensor::new()
+    }
+
+    fn low_rank(&mut self, layer: &LinearSpec) -> Option<LowRank> {
+        self.0.push(layer.clone());
+        None
+    }
 }
 
 /// Lists what is asked for.
@@ -106,7 +139,6 @@ pub struct ParamStore {
     params: Vec<Param>,
     /// In the order of declaration: what modules use and gradients accumulate in.
     leaves: Vec<Leaf>,
-    next: usize,
 }
 
 /// One parameter.
@@ -165,7 +197,12 @@ impl ParamStore {
             }
             leaves.push(Leaf { buffer: key, tensor: leaf });
         }
-        Self { buffers, params, leaves, next: 0 }
+        Self { buffers, params, leaves }
+    }
+
+    /// Hands out the parameters to modules. Every network that is built from one store shares its memory.
+    pub fn source(&self) -> Leaves<'_> {
+        Leaves { store: self, next: 0 }
     }
 
     /// The flat buffers in a fixed order.
@@ -229,10 +266,15 @@ impl ParamStore {
 }
 
 /// Hands out the leaves in order of declaration: modules are built by the same code that declared them.
-impl ParamSource for ParamStore {
+pub struct Leaves<'a> {
+    store: &'a ParamStore,
+    next: usize,
+}
+
+impl ParamSource for Leaves<'_> {
     fn stacked(&mut self, parts: &[(String, i64)], row: &[i64]) -> Tensor {
         let leaf = self.next;
-        let declared = self.params.iter().filter(|param| param.leaf == leaf).map(|param| &param.spec);
+        let declared = self.store.params.iter().filter(|param| param.leaf == leaf).map(|param| &param.spec);
         let is_same = |spec: &ParamSpec, (name, rows): &(String, i64)| {
             spec.name == *name && spec.shape[0] == *rows && spec.shape[1..] == *row
         };
@@ -241,7 +283,7 @@ impl ParamSource for ParamStore {
                 && declared.zip(parts).all(|(spec, part)| is_same(spec, part)),
             "modules are built in the order they declare"
         );
-        self.next = (leaf + 1) % self.leaves.len();
-        self.leaves[leaf].tensor.shallow_clone()
+        self.next += 1;
+        self.store.leaves[leaf].tensor.shallow_clone()
     }
 }

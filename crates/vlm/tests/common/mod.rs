@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reft_vlm::checkpoint::{read_tensors, save_folder, write_tensors};
+use reft_vlm::checkpoint::{SaveOptions, read_tensors, save_folder, write_tensors};
 use tch::{Kind, Tensor};
 
 pub(crate) fn golden(name: &str) -> PathBuf {
@@ -28,7 +28,7 @@ pub(crate) fn altered(name: &str, change: impl FnOnce(&mut Vec<(String, Tensor)>
     let dir = tempfile::tempdir().unwrap();
     let mut tensors = stored(&golden(name));
     change(&mut tensors);
-    save_folder(dir.path(), &[], Kind::Float, &golden(name)).unwrap();
+    save_folder(dir.path(), &[], &SaveOptions::new(Kind::Float), &golden(name)).unwrap();
     write_tensors(&dir.path().join("model.safetensors"), &tensors).unwrap();
     dir
 }

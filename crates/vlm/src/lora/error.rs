@@ -1,0 +1,36 @@
+//! What can be wrong with an adapter.
+
+use super::LoraTargets;
+
+/// An adapter that cannot be made, read or run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoraError {
+    /// A pattern that is no regular expression.
+    #[error("the target pattern `{pattern}` cannot be used: {message}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Patterns that mean no layer.
+    #[error(
+        "the adapter's targets {} match no linear layer; layers are called {}",
+        serde_json::json!(targets),
+        examples.join(", ")
+    )]
+    NoTarget {
+        /// The patterns.
+        targets: LoraTargets,
+        /// Some of the names.
+        examples: Vec<String>,
+    },
+    /// `adapter_config.json` that asks for something else than plain LoRA.
+    #[error("`{path}`: {}", problems.join("; "))]
+    Unsupported {
+        /// The file.
+        path: String,
+        /// Everything that is not supported.
+        problems: Vec<String>,
+    },
+}

@@ -1,0 +1,138 @@
+//! Which linear layers get an adapter: PEFT's two kinds of pattern, on the names that `transformers` gives its modules.
+
+use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::model::LinearSpec;
+
+use super::LoraError;
+
+/// Every linear layer of the decoder; embedding and head are not among them.
+const DECODER: &str = r"model\.language_model\.layers\..*";
+
+/// How many names an error message shows.
+const SHOWN: usize = 8;
+
+/// Layers by name, as `target_modules` of PEFT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LoraTargets {
+    /// A regular expression (Python's syntax, look-around included) that the whole name must match.
+    Pattern(String),
+    /// Names or endings of names: `q_proj`, `self_attn.q_proj`.
+    Endings(Vec<String>),
+}
+
+impl Default for LoraTargets {
+    fn default() -> Self {
+        Self::Pattern(DECODER.into())
+    }
+}
+
+impl LoraTargets {
+    /// A test of module names.
+    fn matcher(&self) -> Result<Box<dyn Fn(&str) -> Result<bool, LoraError> + '_>, LoraError> {
+        Ok(match self {
+            // PEFT's word for every linear layer but the head.
+            Self::Pattern(all) if all == "all-linear" => Box::new(|_| Ok(true)),
+            Self::Pattern(pattern) => {
+                let error = |e: fancy_regex::Error| LoraError::Pattern {
+                    pattern: pattern.clone(),
+                    message: e.to_string(),
+                };
+                let regex = Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(error)?;
+                Box::new(move |name| regex.is_match(name).map_err(error))
+            }
+            Self::Endings(endings) => Box::new(|name| {
+                Ok(endings.iter().any(|end| {
+                    name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                }))
+            }),
+        })
+    }
+
+    /// The layers that match and are not excluded, in the network's order.
+    pub(crate) fn select(
+        &self,
+        exclude: Option<&Self>,
+        linears: Vec<LinearSpec>,
+    ) -> Result<Vec<LinearSpec>, LoraError> {
+        let wanted = self.matcher()?;
+        let excluded = exclude.map(Self::matcher).transpose()?;
+        let mut selected = Vec::new();
+        let names: Vec<String> = linears.iter().map(|linear| module_name(&linear.name)).collect();
+        for (linear, name) in linears.into_iter().zip(&names) {
+            let is_excluded = excluded.as_ref().map(|test| test(name)).transpose()?.unwrap_or(false);
+            if !is_excluded && wanted(name)? {
+                selected.push(linear);
+            }
+        }
+        if selected.is_empty() {
+            let examples = names.iter().step_by(names.len().div_ceil(SHOWN).max(1)).cloned().collect();
+            return Err(LoraError::NoTarget { targets: self.clone(), examples });
+        }
+        Ok(selected)
+    }
+}
+
+/// The name of a module in `transformers` since 4.52, which PEFT's patterns and adapter files speak of.
+pub(crate) fn module_name(name: &str) -> String {
+    match name.strip_prefix("model.") {
+        Some(rest) => format!("model.language_model.{rest}"),
+        None if name.starts_with("visual.") => format!("model.{name}"),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 6] = [
+        "visual.blocks.0.attn.qkv",
+        "visual.blocks.0.mlp.up_proj",
+        "visual.merger.mlp.0",
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.0.mlp.up_proj",
+        "model.layers.10.mlp.up_proj",
+    ];
+
+    fn selected(targets: &LoraTargets, exclude: Option<&LoraTargets>) -> Result<Vec<String>, LoraError> {
+        let linears = NAMES.map(|name| LinearSpec { name: name.into(), input: 2, output: 3 }).into();
+        Ok(targets.select(exclude, linears)?.into_iter().map(|linear| linear.name).collect())
+    }
+
+    fn pattern(text: &str) -> LoraTargets {
+        LoraTargets::Pattern(text.into())
+    }
+
+    fn endings(names: &[&str]) -> LoraTargets {
+        LoraTargets::Endings(names.iter().map(|&name| name.into()).collect())
+    }
+
+    #[test]
+    fn layers_are_found_as_peft_finds_them() {
+        let cases = [
+            (LoraTargets::default(), None, &NAMES[3..]),
+            (pattern("all-linear"), None, &NAMES[..]),
+            (pattern(r".*\.(qkv|q_proj)"), None, &[NAMES[0], NAMES[3]]),
+            // The whole name must match, and endings are whole words.
+            (pattern(r"(?!.*visual).*layers\.1.*"), None, &[NAMES[5]]),
+            (endings(&["proj", "mlp.0"]), None, &[NAMES[2]]),
+            (endings(&["up_proj"]), Some(pattern("model.visual.*")), &[NAMES[4], NAMES[5]]),
+            (endings(&["model.language_model.layers.0.mlp.up_proj"]), None, &[NAMES[4]]),
+            (pattern("all-linear"), Some(endings(&["up_proj", "qkv", "q_proj"])), &[NAMES[2]]),
+        ];
+        for (targets, exclude, expected) in cases {
+            assert_eq!(selected(&targets, exclude.as_ref()).unwrap(), expected, "{targets:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_do_nothing_are_refused_with_names() {
+        let error = selected(&endings(&["query"]), None).unwrap_err().to_string();
+        assert!(error.contains("query") && error.contains("model.visual.blocks.0.attn.qkv"), "{error}");
+        let error = selected(&pattern("layers.("), None).unwrap_err().to_string();
+        assert!(error.contains("`layers.(`"), "{error}");
+    }
+}
