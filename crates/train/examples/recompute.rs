@@ -2,13 +2,13 @@
 //!
 //! usage: cargo run --release -p reft-train --example recompute -- MODEL_DIR graph|layers COMPLETIONS TOKENS
 //!
-//! One prompt with that many completions of that many tokens each. Memory is that of the process (Linux: `VmHWM`), less
+//! One prompt with that many completions of that many tokens each; random weights where the folder has none. Memory is that of the process (Linux: `VmHWM`), less
 //! what it was before the pass; so each figure needs a process of its own.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 use std::{error::Error, path::Path, time::Instant};
 
-use reft_core::{Message, Part, Role};
+use reft_core::{Message, Part, Role, Seed};
 use reft_train::{Entropy, TokenPass};
 use reft_vlm::{Vlm, VlmOptions, model::Keep};
 use tch::Kind;
@@ -24,7 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => return Err(format!("`{other}` is neither `graph` nor `layers`").into()),
     };
     let (completions, tokens): (usize, usize) = (completions.parse()?, tokens.parse()?);
-    let model = Vlm::open(Path::new(dir), VlmOptions::default())?;
+    let dir = Path::new(dir);
+    let init = (!dir.join("model.safetensors").exists()).then(|| Seed::new(0));
+    let model = Vlm::open(dir, VlmOptions { init, ..VlmOptions::default() })?;
     model.set_trainable(|_| true);
     let content = vec![Part::Text("How many are there?".into())];
     let prompt = model.encode(&[Message { role: Role::User, content }])?;
