@@ -158,6 +158,7 @@ mod tests {
                 .map(|&accuracy| RewardParts {
                     total: accuracy + 1.0,
                     parts: vec![("accuracy".into(), accuracy), ("format".into(), 1.0)],
+                    ..RewardParts::default()
                 })
                 .collect(),
             advantages: vec![0.0; accuracies.len()],

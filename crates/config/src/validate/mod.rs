@@ -7,6 +7,7 @@ mod data;
 mod filter;
 mod loss;
 mod phase;
+mod reward;
 
 use std::{
     collections::BTreeSet,

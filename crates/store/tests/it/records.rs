@@ -39,8 +39,11 @@ fn reject(reason: &str) -> Verdict {
 fn completions_hold_everything_about_an_answer() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");
-    let reward =
-        |total: f32| RewardParts { total, parts: vec![("format".into(), total), ("accuracy".into(), 0.0)] };
+    let reward = |total: f32| RewardParts {
+        total,
+        parts: vec![("format".into(), total), ("accuracy".into(), 0.0)],
+        ..RewardParts::default()
+    };
     let scored = ScoredGroup {
         group: group(),
         rewards: vec![reward(1.0), reward(0.0)],
