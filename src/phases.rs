@@ -12,7 +12,7 @@ use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{EvalStages, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
 use reft_reject::{BestOf, RuleJudge, from_kept};
-use reft_reward::{Accuracy, Format, Rubric, advantage, solution};
+use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
 use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
 use reft_vlm::Vlm;
@@ -203,6 +203,11 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
             PhaseConfig::Eval(phase) => self.eval(phase, policy)?,
         };
         (self.customize)(phase, &mut stages);
+        if let (PhaseConfig::Grpo(phase), Stages::Rl(rl)) = (phase, &mut stages) {
+            // Also a reward of the user's own must not stop the run.
+            let reward = std::mem::replace(&mut rl.reward, Box::new(Format));
+            rl.reward = Deadline::from_recipe(reward, &phase.reward);
+        }
         Ok(stages)
     }
 }
