@@ -41,7 +41,8 @@ fn same(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool, Refusal
         _ => (gold, answer),
     };
     match (gold, answer) {
-        (Node::Words { text: a, .. }, Node::Words { text: b, .. }) if a == b => Ok(true),
+        // `\text{true}` is a truth value to math-verify, the bare word is none.
+        (Node::Words { text: a, .. }, Node::Words { text: b, .. }) if a == b => Ok(a != "true"),
         (
             Node::Relation { sides: left, relations: gold_relations },
             Node::Relation { sides: right, relations: answer_relations },

@@ -108,6 +108,16 @@ impl Exact {
         }
     }
 
+    /// The rational r of `r pi`.
+    pub(super) fn as_multiple_of_pi(&self) -> Option<BigRational> {
+        if self.is_zero() {
+            return Some(BigRational::zero());
+        }
+        let (coefficient, monomial) = self.numerator.single().filter(|_| self.denominator == Sum::one())?;
+        let is_pi = monomial.len() == 1 && monomial.get(&Atom::Pi).is_some_and(One::is_one);
+        is_pi.then(|| coefficient.clone())
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         self.numerator.0.is_empty()
     }

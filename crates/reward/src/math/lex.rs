@@ -24,6 +24,9 @@ pub(super) enum Token {
 /// Largest power of ten in `6.02E23`.
 const MAX_DECIMAL_EXPONENT: u32 = 400;
 
+/// The `i` of `5i`: to math-verify another symbol than the one of `5 i`.
+pub(super) const GLUED_I: char = 'ⅈ';
+
 /// Commands that only change how something looks.
 const SILENT: [&str; 19] = [
     "left",
@@ -78,10 +81,7 @@ impl<'a> Lexer<'a> {
         match c {
             '0'..='9' => self.number(),
             '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number(),
-            'a'..='z' | 'A'..='Z' => {
-                self.word();
-                Ok(())
-            }
+            'a'..='z' | 'A'..='Z' => self.word(),
             '\\' => self.command(),
             _ => {
                 self.at += c.len_utf8();
@@ -144,18 +144,23 @@ impl<'a> Lexer<'a> {
         });
     }
 
-    fn word(&mut self) {
+    fn word(&mut self) -> Result<(), Refusal> {
         let rest = self.rest();
         let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let before = self.text[..self.at].chars().next_back();
         self.at += end;
         let token = match &rest[..end] {
             "and" | "or" => Token::Mark(','),
             "percent" | "percentage" | "pct" => Token::Mark('%'),
+            // math-verify loses what follows a space before a root without backslash.
+            "sqrt" if before.is_some_and(char::is_whitespace) => return Err(Refusal::Unread),
             "sqrt" if self.rest().trim_start().starts_with('(') => Token::Command("sqrt".to_owned()),
+            "i" if before.is_some_and(|c| c.is_ascii_digit()) => Token::Word(GLUED_I.to_string()),
             "infinity" | "inf" => Token::Command("infty".to_owned()),
             word => Token::Word(word.to_owned()),
         };
         self.found.push(token);
+        Ok(())
     }
 
     /// Digits with thousands separators outside brackets, a fraction, and a power of ten after a capital `E`.
