@@ -48,6 +48,9 @@ impl BoxFrame {
 #[error("a box in model-input pixels needs the resized image size; give the model's pixel budget")]
 pub struct FrameError;
 
+/// Largest coordinate of a box, in any frame.
+const LARGEST: f64 = 1e100;
+
 /// A box by its corners, `x1 <= x2` and `y1 <= y2`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BoundingBox {
@@ -62,9 +65,9 @@ pub struct BoundingBox {
 }
 
 impl BoundingBox {
-    /// A box from two corners in any order; none when a number is not finite.
+    /// A box from two corners in any order; none when a number is not finite, or so large that areas would not be.
     pub fn new(x1: f64, y1: f64, x2: f64, y2: f64) -> Option<Self> {
-        [x1, y1, x2, y2].iter().all(|v| v.is_finite()).then(|| Self {
+        [x1, y1, x2, y2].iter().all(|v| v.abs() <= LARGEST).then(|| Self {
             x1: x1.min(x2),
             y1: y1.min(y2),
             x2: x1.max(x2),
@@ -139,6 +142,9 @@ mod tests {
         let far = BoundingBox::new(4.0, 0.0, 6.0, 2.0).unwrap();
         assert!((a.giou(&far) + 1.0 / 3.0).abs() < 1e-12);
         assert_eq!((a.giou(&a), point.giou(&point)), (1.0, -1.0));
+        for huge in [1e308, f64::INFINITY, f64::NAN] {
+            assert_eq!(BoundingBox::new(0.0, -huge, 1.0, huge), None);
+        }
     }
 
     #[test]

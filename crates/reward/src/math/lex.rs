@@ -151,7 +151,9 @@ impl<'a> Lexer<'a> {
         self.at += end;
         let token = match &rest[..end] {
             "and" | "or" => Token::Mark(','),
-            "percent" | "percentage" | "pct" => Token::Mark('%'),
+            "percent" | "percentage" | "pct" if !before.is_some_and(|c| c.is_ascii_digit()) => {
+                Token::Mark('%')
+            }
             // math-verify loses what follows a space before a root without backslash.
             "sqrt" if before.is_some_and(char::is_whitespace) => return Err(Refusal::Unread),
             "sqrt" if self.rest().trim_start().starts_with('(') => Token::Command("sqrt".to_owned()),
@@ -167,7 +169,8 @@ impl<'a> Lexer<'a> {
     fn number(&mut self) -> Result<(), Refusal> {
         let mut digits = self.digits();
         let mut plain = true;
-        while let Some(group) = self.thousands(&digits, plain) {
+        let alone = self.stands_alone();
+        while let Some(group) = self.thousands(&digits, plain).filter(|_| alone) {
             digits.push_str(&group);
             plain = false;
         }
@@ -198,6 +201,16 @@ impl<'a> Lexer<'a> {
         let digits = (plain && !decimal).then_some(digits);
         self.found.push(Token::Number { value, decimal, digits });
         Ok(())
+    }
+
+    /// Whether the number that has begun is all there is, but for a sign before it and a unit behind it. Only then do
+    /// commas group its digits; in `x = 1,234` and `1,234 + 1` math-verify takes them for separators.
+    fn stands_alone(&self) -> bool {
+        let only_sign = self.found.iter().all(|token| matches!(token, Token::Mark('-' | '+')));
+        let in_number = |c: char| c.is_ascii_digit() || ",.{}".contains(c);
+        let behind = self.rest().trim_start_matches(in_number);
+        let behind = behind.trim_start_matches(|c: char| c.is_whitespace() || "$~°\\,;!:".contains(c));
+        only_sign && (behind.is_empty() || behind.starts_with(|c: char| c.is_ascii_alphabetic()))
     }
 
     fn digits(&mut self) -> String {
