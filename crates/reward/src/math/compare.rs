@@ -232,7 +232,7 @@ fn scalars_equal(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool
 }
 
 fn values_equal(a: (&Node, &Exact), b: (&Node, &Exact), budget: &mut Budget) -> Result<bool, Refusal> {
-    let difference = a.1.add(&b.1.clone().negate(), budget)?;
+    let difference = a.1.clone().add(&b.1.clone().negate(), budget)?;
     if difference.is_zero() {
         return Ok(!differ_in_floats(a, b));
     }
