@@ -11,7 +11,7 @@ use reft_data::Dataset;
 use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{EvalStages, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
-use reft_reject::{BestOf, RuleJudge, from_kept};
+use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
 use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
 use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
@@ -118,11 +118,12 @@ impl<'a> RecipePhases<'a> {
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
             rollout: Box::new(GenerationEngine::default()),
-            judge: match phase.judge {
+            judge: match &phase.judge {
                 JudgeConfig::Rules => Box::new(RuleJudge::new(
                     Box::new(Accuracy::decisive(&phase.reward, budget)),
                     Box::new(Format),
                 )),
+                JudgeConfig::Server(config) => Box::new(ServerJudge::new(config)?),
             },
             selector: Box::new(BestOf { threshold: phase.threshold, keep: phase.keep }),
         }))
