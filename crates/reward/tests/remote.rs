@@ -156,3 +156,14 @@ fn a_server_scores_beside_the_rubric() {
     let error = Rubric::from_recipe(&config, None).err().unwrap().to_string();
     assert!(error.contains("reward `vision`") && error.contains("`REFT_NO_SUCH_TOKEN`"), "{error}");
 }
+
+/// The example of docs/REWARDS.md, as it is.
+#[test]
+fn the_example_program_scores() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/reward_program.py");
+    let mut config = program(20.0);
+    config.program.get_mut("style").unwrap().command = vec!["python3".into(), path.into()];
+    let long = format!("<think>{}</think><answer>2</answer>", "word ".repeat(100));
+    let scores = score(&config, &["<think>short</think><answer>2</answer>", &long]);
+    assert_eq!((scores[0].part("style"), scores[1].part("style")), (Some(1.0), Some(0.5)));
+}

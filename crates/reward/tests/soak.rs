@@ -21,8 +21,8 @@ const ANSWERS: [&str; 8] = [
     r"\sin(\frac{\pi}{6}) e^{2x}",
 ];
 
-/// Unoptimised, on a busy machine, over every reward: hundreds of times the 10 ms that a release build takes at most.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Unoptimised, on a busy machine, over every reward: far above the 10 ms that a release build takes at most for a call.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn hostile_texts_are_scored_within_bounds() {
@@ -52,6 +52,10 @@ fn a_hundred_kilobytes_of_noise_take_no_time() {
         "<think>t</think><answer>".to_owned() + &"A, ".repeat(30_000) + "</answer>",
         "<think>t</think><answer>".to_owned() + &"((".repeat(49_000) + "</answer>",
         "\u{1F600}\u{0301}\u{200d}".repeat(11_000),
+        "<answer>\n".repeat(11_000) + "</answer>",
+        "{\"a\": {".repeat(12_000),
+        "1２".repeat(25_000),
+        " 1.+".repeat(25_000),
     ];
     for text in noise {
         let start = Instant::now();
