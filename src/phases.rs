@@ -11,8 +11,8 @@ use reft_data::Dataset;
 use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{EvalStages, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
-use reft_reject::{BestOf, RuleJudge, from_kept};
-use reft_reward::{Accuracy, Format, Rubric, advantage, solution};
+use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
+use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
 use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
 use reft_vlm::Vlm;
@@ -122,11 +122,12 @@ impl<'a> RecipePhases<'a> {
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
             rollout: Box::new(GenerationEngine::default()),
-            judge: match phase.judge {
+            judge: match &phase.judge {
                 JudgeConfig::Rules => Box::new(RuleJudge::new(
                     Box::new(Accuracy::decisive(&phase.reward, budget)),
                     Box::new(Format),
                 )),
+                JudgeConfig::Server(config) => Box::new(ServerJudge::new(config)?),
             },
             selector: Box::new(BestOf { threshold: phase.threshold, keep: phase.keep }),
         }))
@@ -207,6 +208,11 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
             PhaseConfig::Eval(phase) => self.eval(phase, policy)?,
         };
         (self.customize)(phase, &mut stages);
+        if let (PhaseConfig::Grpo(phase), Stages::Rl(rl)) = (phase, &mut stages) {
+            // Also a reward of the user's own must not stop the run.
+            let reward = std::mem::replace(&mut rl.reward, Box::new(Format));
+            rl.reward = Deadline::from_recipe(reward, &phase.reward);
+        }
         Ok(stages)
     }
 }

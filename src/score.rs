@@ -172,7 +172,15 @@ fn meaning(reward: RewardName, task: Option<Task>, form: Option<Form>) -> Result
         RewardName::YesNo => (Some(Task::Math), Some(Form::Binary)),
         RewardName::Letters => (Some(Task::Classification), Some(Form::Choice)),
         RewardName::ClassIou => (Some(Task::Classification), None),
-        RewardName::BoxIou | RewardName::BoxThreshold => (Some(Task::Detection), None),
+        RewardName::BoxIou
+        | RewardName::BoxThreshold
+        | RewardName::BoxGiou
+        | RewardName::BoxesMatched
+        | RewardName::BoxesPrecision
+        | RewardName::BoxesRecall
+        | RewardName::BoxesF1
+        | RewardName::BoxesMap
+        | RewardName::BoxesMapCoco => (Some(Task::Detection), None),
         RewardName::MathEqual => (Some(Task::Math), None),
         RewardName::TextEqual => (Some(Task::Vqa), None),
     };

@@ -173,7 +173,11 @@ mod tests {
         for step in 1..=2 {
             let scored = ScoredGroup {
                 group: group(&samples[0], "a completion"),
-                rewards: vec![RewardParts { total: 1.5, parts: vec![("accuracy".into(), 0.5)] }],
+                rewards: vec![RewardParts {
+                    total: 1.5,
+                    parts: vec![("accuracy".into(), 0.5)],
+                    ..RewardParts::default()
+                }],
                 advantages: vec![0.0],
                 verdict: Verdict::Admit,
             };

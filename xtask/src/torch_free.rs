@@ -2,8 +2,9 @@
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.
-pub(crate) const TORCH_FREE: [&str; 11] = [
+pub(crate) const TORCH_FREE: [&str; 12] = [
     "reft-core",
+    "reft-remote",
     "reft-config",
     "reft-data",
     "reft-reward",

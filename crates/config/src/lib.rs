@@ -46,6 +46,8 @@ mod phase;
 mod preflight;
 mod prompt;
 mod recipe;
+mod remote;
+mod reward;
 mod schema;
 mod stages;
 mod structure;
@@ -70,7 +72,9 @@ pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig};
-pub use stages::{
-    AdvantageConfig, CosineConfig, DetectionReward, JudgeConfig, LengthConfig, PartialCredit,
-    RepetitionConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+pub use remote::{JudgeConfig, ProgramRewardConfig, ServerJudgeConfig, ServerRewardConfig};
+pub use reward::{
+    CosineConfig, DetectionReward, LanguageConfig, LengthConfig, PartialCredit, RepetitionConfig,
+    RewardConfig, ScriptName,
 };
+pub use stages::{AdvantageConfig, SamplingConfig, TrainableConfig, WithForm};

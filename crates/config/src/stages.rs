@@ -1,12 +1,8 @@
 //! The settings of the stages that phases are made of.
 
-use std::collections::BTreeMap;
-
 use reft_core::{Form, SamplingParams, Seed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::data::FrameName;
 
 /// [`Form`] with a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,143 +54,6 @@ impl SamplingConfig {
     }
 }
 
-/// The paper's rewards (method section 3): total = accuracy * weight + format * weight.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RewardConfig {
-    /// Weight of the accuracy part.
-    pub accuracy: f32,
-    /// Weight of the format part.
-    pub format: f32,
-    /// How open detection pays.
-    pub detection: DetectionReward,
-    /// IoU above which `threshold` pays 1.
-    pub iou_threshold: f64,
-    /// When a choice with several right letters pays 0.2.
-    pub partial: PartialCredit,
-    /// The frame of the boxes that the model writes.
-    pub answer_frame: FrameName,
-    /// Pay accuracy only where the format is kept.
-    pub format_first: bool,
-    /// How the length of a completion is paid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub length: Option<LengthConfig>,
-    /// A penalty for repeated phrases.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repetition: Option<RepetitionConfig>,
-    /// Other projects' rewards by name, with their weights.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub peers: BTreeMap<String, f32>,
-}
-
-impl Default for RewardConfig {
-    fn default() -> Self {
-        Self {
-            accuracy: 1.0,
-            format: 1.0,
-            detection: DetectionReward::Threshold,
-            iou_threshold: 0.5,
-            partial: PartialCredit::Subset,
-            answer_frame: FrameName::default(),
-            format_first: false,
-            length: None,
-            repetition: None,
-            peers: BTreeMap::new(),
-        }
-    }
-}
-
-/// How the length of a completion is paid.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum LengthConfig {
-    /// A punishment that grows over the last tokens (DAPO).
-    Overlong {
-        /// Tokens at which it is -1.
-        max_tokens: usize,
-        /// Tokens before that over which it grows.
-        buffer_tokens: usize,
-        /// Weight of the part.
-        #[serde(default = "one")]
-        weight: f32,
-    },
-    /// Accuracy by a cosine of the length (Yeo et al. 2025).
-    Cosine(CosineConfig),
-}
-
-/// The ends of the cosine length reward.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CosineConfig {
-    /// Tokens at which a completion is long.
-    pub max_tokens: usize,
-    /// What a right answer of no tokens would earn.
-    #[serde(default = "one")]
-    pub right_short: f32,
-    /// What a long right answer earns.
-    #[serde(default = "CosineConfig::half")]
-    pub right_long: f32,
-    /// What a wrong answer of no tokens would earn.
-    #[serde(default = "CosineConfig::minus_half")]
-    pub wrong_short: f32,
-    /// What a long wrong answer earns.
-    #[serde(default)]
-    pub wrong_long: f32,
-}
-
-impl CosineConfig {
-    fn half() -> f32 {
-        0.5
-    }
-    fn minus_half() -> f32 {
-        -0.5
-    }
-}
-
-/// A penalty for repeated phrases: `unique / all - 1`, -1 to 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RepetitionConfig {
-    /// Words that make a phrase.
-    #[serde(default = "RepetitionConfig::six")]
-    pub words: usize,
-    /// Weight of the part.
-    #[serde(default = "one")]
-    pub weight: f32,
-}
-
-impl RepetitionConfig {
-    fn six() -> usize {
-        6
-    }
-}
-
-fn one() -> f32 {
-    1.0
-}
-
-/// How open detection pays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DetectionReward {
-    /// 1 when IoU exceeds the threshold, else 0.
-    #[default]
-    Threshold,
-    /// The IoU itself.
-    Soft,
-}
-
-/// When a choice with several right letters is partly right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PartialCredit {
-    /// A non-empty strict subset of the right letters; a wrong letter makes it 0.
-    #[default]
-    Subset,
-    /// Any overlap with the right letters.
-    Overlap,
-}
-
 /// How the rewards of a group become advantages.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -211,6 +70,8 @@ pub enum AdvantageConfig {
     ReinforcePlusPlusBaseline,
     /// Each part of the reward normalised in its group, then summed (GDPO).
     Gdpo,
+    /// `(r - mean) / mean`: follows the logarithm of the pass rate (MaxRL).
+    MaxRl,
     /// The expected advantage over all subsets of `k` answers, of which one must be right (pass@k training).
     PassAtK {
         /// Size of the subsets, at most the group size.
@@ -243,13 +104,4 @@ impl Default for TrainableConfig {
     fn default() -> Self {
         Self { vision_tower: true, merger: true, decoder: true }
     }
-}
-
-/// Who judges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum JudgeConfig {
-    /// Rules: accuracy, format, consistency of thinking and answer, fluency (docs of the `reject` crate).
-    #[default]
-    Rules,
 }

@@ -259,6 +259,49 @@ fn every_fault_is_named_with_its_key() {
         ("grpo.reward={accuracy=0, format=0}", "`phase.binary.reward`: `accuracy` and `format` are both 0"),
         ("grpo.reward.iou_threshold=1", "`phase.binary.reward.iou_threshold`: `1` must be"),
         (
+            "grpo.reward.detection=iou",
+            "`phase.binary.reward.detection`: `iou` is not one of `threshold`, `soft`, `giou`",
+        ),
+        ("grpo.reward.timeout_s=-1", "`phase.binary.reward.timeout_s`: `-1` must be from 0 to 86400"),
+        (
+            "grpo.reward.language={script=\"klingon\"}",
+            "`phase.binary.reward.language.script`: `klingon` is not one of",
+        ),
+        (
+            "grpo.reward.program.style={command=[]}",
+            "`phase.binary.reward.program.style.command`: name the program",
+        ),
+        ("grpo.reward.program.style={}", "`phase.binary.reward.program.style.command`: missing"),
+        (
+            "grpo.reward.program.format={command=[\"a\"]}",
+            "`phase.binary.reward.program.format`: another part is called `format`",
+        ),
+        (
+            "grpo.reward.program.style={command=[\"a\"], timeout_s=90}",
+            "`phase.binary.reward.program.style.timeout_s`: is longer than the whole reward may take",
+        ),
+        (
+            "grpo.reward.program.style={command=[\"a\"], range=[1, 0]}",
+            "`phase.binary.reward.program.style.range`: must be two numbers, the least score first",
+        ),
+        (
+            "grpo.reward.server.judge={url=\"localhost:80\"}",
+            "`phase.binary.reward.server.judge.url`: `localhost:80` is no address",
+        ),
+        (
+            "grpo.reward.server.judge={url=\"http://a\", connections=0}",
+            "`phase.binary.reward.server.judge.connections`: must be at least 1",
+        ),
+        (
+            "reject.reward.server.judge={url=\"http://a\"}",
+            "`phase.self.reward.server`: only a `grpo` phase asks it",
+        ),
+        ("reject.judge={type=\"server\", model=\"m\"}", "`phase.self.judge.url`: missing"),
+        (
+            "reject.judge={type=\"server\", url=\"x\", model=\"m\"}",
+            "`phase.self.judge.url`: `x` is no address",
+        ),
+        (
             "grpo.trainable={vision_tower=false, merger=false, decoder=false}",
             "`phase.binary.trainable`: nothing would learn",
         ),
@@ -451,7 +494,7 @@ fn adapters_read_and_repeat_themselves() {
 }
 
 #[test]
-fn curricula_and_filters_read_and_repeat_themselves() {
+fn curricula_filters_and_rewards_read_and_repeat_themselves() {
     for text in [
         r#"curriculum={type="staged", stages=[{forms=["binary"], steps=3}, {forms=["open"], epochs=1.5}]}"#,
         r#"curriculum={type="staged", order="reverse", stages=[{forms=["open"], plateau={max_steps=9}}]}"#,
@@ -460,6 +503,9 @@ fn curricula_and_filters_read_and_repeat_themselves() {
         r#"curriculum={type="adarft"}"#,
         r#"curriculum={type="ptst", stages=[{steps=2, max_new_tokens=64, group_size=8}, {steps=1, max_new_tokens=9}]}"#,
         r#"filter={success_band={low=0.25, high=0.75}, refill={type="expansion"}}"#,
+        r#"reward={detection="map_coco", box_labels=true, timeout_s=90, language={script="han", weight=0.5}}"#,
+        r#"reward={accuracy=0, format=0, program.style={command=["python3", "style.py"], range=[-1, 1]}}"#,
+        r#"reward.server.vision={url="https://example.org/score", token_env="TOKEN", weight=2}"#,
         r#"filter={zero_variance=true, max_truncated=0.5, advantage_range=0.1, refill={type="dynamic"}}"#,
     ] {
         let recipe = resolve(&[&format!("grpo.{text}")]).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -22,10 +22,34 @@ pub enum BoxFrame {
     Thousand,
 }
 
+impl BoxFrame {
+    /// Pixels of the original image that one unit of the frame makes, along x and y. `model_input` is the size after
+    /// the processor's resize, needed only for that frame.
+    pub fn scale(
+        self,
+        original: ImageSize,
+        model_input: Option<ImageSize>,
+    ) -> Result<(f64, f64), FrameError> {
+        let (w, h) = (f64::from(original.width), f64::from(original.height));
+        Ok(match self {
+            Self::Original => (1.0, 1.0),
+            Self::ModelInput => {
+                let resized = model_input.ok_or(FrameError)?;
+                (w / f64::from(resized.width), h / f64::from(resized.height))
+            }
+            Self::Unit => (w, h),
+            Self::Thousand => (w / 1000.0, h / 1000.0),
+        })
+    }
+}
+
 /// A conversion that needs a size nobody gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a box in model-input pixels needs the resized image size; give the model's pixel budget")]
 pub struct FrameError;
+
+/// Largest coordinate of a box, in any frame.
+const LARGEST: f64 = 1e100;
 
 /// A box by its corners, `x1 <= x2` and `y1 <= y2`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,9 +65,9 @@ pub struct BoundingBox {
 }
 
 impl BoundingBox {
-    /// A box from two corners in any order; none when a number is not finite.
+    /// A box from two corners in any order; none when a number is not finite, or so large that areas would not be.
     pub fn new(x1: f64, y1: f64, x2: f64, y2: f64) -> Option<Self> {
-        [x1, y1, x2, y2].iter().all(|v| v.is_finite()).then(|| Self {
+        [x1, y1, x2, y2].iter().all(|v| v.abs() <= LARGEST).then(|| Self {
             x1: x1.min(x2),
             y1: y1.min(y2),
             x2: x1.max(x2),
@@ -65,6 +89,18 @@ impl BoundingBox {
         if union > 0.0 { intersection / union } else { 0.0 }
     }
 
+    /// Generalised intersection over union (Rezatofighi et al. 2019, arXiv 1902.09630), -1 to 1: IoU minus the share of
+    /// the smallest enclosing box that neither box covers. -1 when the enclosing box is empty.
+    pub fn giou(&self, other: &Self) -> f64 {
+        let width = self.x2.max(other.x2) - self.x1.min(other.x1);
+        let height = self.y2.max(other.y2) - self.y1.min(other.y1);
+        let hull = width * height;
+        let iou = self.iou(other);
+        // From |A| + |B| = union (1 + IoU).
+        let union = (self.area() + other.area()) / (1.0 + iou);
+        if hull > 0.0 { (iou - (hull - union) / hull).clamp(-1.0, 1.0) } else { -1.0 }
+    }
+
     /// The same box in pixels of the original image.
     pub fn to_original(
         &self,
@@ -72,17 +108,13 @@ impl BoundingBox {
         original: ImageSize,
         model_input: Option<ImageSize>,
     ) -> Result<Self, FrameError> {
-        let (w, h) = (f64::from(original.width), f64::from(original.height));
-        let (sx, sy) = match frame {
-            BoxFrame::Original => (1.0, 1.0),
-            BoxFrame::ModelInput => {
-                let resized = model_input.ok_or(FrameError)?;
-                (w / f64::from(resized.width), h / f64::from(resized.height))
-            }
-            BoxFrame::Unit => (w, h),
-            BoxFrame::Thousand => (w / 1000.0, h / 1000.0),
-        };
-        Ok(Self { x1: self.x1 * sx, y1: self.y1 * sy, x2: self.x2 * sx, y2: self.y2 * sy })
+        Ok(self.scaled(frame.scale(original, model_input)?))
+    }
+
+    /// The box with its x and its y multiplied by positive factors.
+    #[must_use]
+    pub fn scaled(&self, (x, y): (f64, f64)) -> Self {
+        Self { x1: self.x1 * x, y1: self.y1 * y, x2: self.x2 * x, y2: self.y2 * y }
     }
 }
 
@@ -105,6 +137,14 @@ mod tests {
         assert_eq!(a.iou(&a), 1.0);
         let point = BoundingBox::new(1.0, 1.0, 1.0, 1.0).unwrap();
         assert_eq!(point.iou(&point), 0.0);
+        // The hull of `a` and `b` is 3x2 and full; apart by 2, the hull is 6x2 and a third of it is empty.
+        assert!((a.giou(&b) - 1.0 / 3.0).abs() < 1e-12);
+        let far = BoundingBox::new(4.0, 0.0, 6.0, 2.0).unwrap();
+        assert!((a.giou(&far) + 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!((a.giou(&a), point.giou(&point)), (1.0, -1.0));
+        for huge in [1e308, f64::INFINITY, f64::NAN] {
+            assert_eq!(BoundingBox::new(0.0, -huge, 1.0, huge), None);
+        }
     }
 
     #[test]
@@ -127,6 +167,8 @@ mod tests {
         fn iou_is_bounded_and_symmetric(a in any_box(), b in any_box()) {
             prop_assert!((0.0..=1.0 + 1e-12).contains(&a.iou(&b)));
             prop_assert_eq!(a.iou(&b), b.iou(&a));
+            prop_assert!((-1.0..=a.iou(&b) + 1e-12).contains(&a.giou(&b)));
+            prop_assert_eq!(a.giou(&b), b.giou(&a));
         }
     }
 }

@@ -56,6 +56,6 @@ pub use sampling::SamplingParams;
 pub use seed::Seed;
 pub use stage::{
     AdvantageEstimator, Benchmark, Checkpointed, Curriculum, Filled, GroupFilter, Judge, Judgement,
-    PolicyOptimizer, Progress, Refill, Reward, RewardParts, RolloutEngine, Selector, Stateful,
+    PolicyOptimizer, Progress, Refill, Reward, RewardOutcome, RewardParts, RolloutEngine, Selector, Stateful,
     SupervisedTrainer,
 };

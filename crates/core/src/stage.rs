@@ -74,6 +74,44 @@ pub trait RolloutEngine<P: ?Sized>: Send {
     ) -> Result<Vec<Group>, StageError>;
 }
 
+/// Whether a reward was computed. A part that was not pays 0, and the run goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum RewardOutcome {
+    /// It was.
+    #[default]
+    Score,
+    /// No answer came in time.
+    Timeout {
+        /// Which part, and how long it was waited for.
+        reason: String,
+    },
+    /// The reward's code, program or server failed.
+    Failed {
+        /// Which part, and why.
+        reason: String,
+    },
+}
+
+impl RewardOutcome {
+    /// `score`, `timeout` or `failed`: a column on disk and the end of a metric's name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Score => "score",
+            Self::Timeout { .. } => "timeout",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Why there is no score.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Score => None,
+            Self::Timeout { reason } | Self::Failed { reason } => Some(reason),
+        }
+    }
+}
+
 /// A reward and what it is made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RewardParts {
@@ -81,9 +119,17 @@ pub struct RewardParts {
     pub total: f32,
     /// Unweighted parts by name (`accuracy`, `format`).
     pub parts: Vec<(String, f32)>,
+    /// Whether every part was computed.
+    #[serde(default)]
+    pub outcome: RewardOutcome,
 }
 
 impl RewardParts {
+    /// A reward of one part.
+    pub fn single(name: impl Into<String>, total: f32) -> Self {
+        Self { total, parts: vec![(name.into(), total)], outcome: RewardOutcome::Score }
+    }
+
     /// The value of a part.
     pub fn part(&self, name: &str) -> Option<f32> {
         self.parts.iter().find(|(part, _)| part == name).map(|&(_, value)| value)
@@ -101,7 +147,13 @@ pub trait Reward: Send + Sync {
     /// The reward with its parts, for the logs. The default has one part: itself.
     fn score_parts(&self, sample: &Sample, completion: &Completion) -> Result<RewardParts, StageError> {
         let total = self.score(sample, completion)?;
-        Ok(RewardParts { total, parts: vec![(self.name().to_owned(), total)] })
+        Ok(RewardParts::single(self.name(), total))
+    }
+
+    /// Whether [`Reward::score_group`] compares the completions of a group, so that they cannot be scored apart.
+    /// Decides whether a time limit applies to each completion or to the group.
+    fn compares(&self) -> bool {
+        false
     }
 
     /// The rewards of a group, for rewards that compare completions. The default scores one by one.

@@ -1,6 +1,6 @@
 //! The groups of a reinforcement learning step: asked, answered, scored and judged, once or until there are enough.
 
-use reft_core::{Filled, Group, ScoredGroup, StageError, Verdict};
+use reft_core::{Filled, Group, RewardParts, ScoredGroup, StageError, Verdict};
 
 use crate::{
     RlStages,
@@ -96,6 +96,7 @@ pub(crate) fn score<P: ?Sized>(
         same_length("rewards", reward.name(), rewards.len(), group)?;
         Ok(rewards)
     })?;
+    some_scored(reward.name(), &rewards)?;
     let mut advantages = stages.advantage.step_advantages(&rewards).into_iter();
     groups
         .into_iter()
@@ -107,6 +108,22 @@ pub(crate) fn score<P: ?Sized>(
             Ok(ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit })
         })
         .collect()
+}
+
+/// A few answers may go without a score. A reward that never has one would let the run train on nothing for hours.
+fn some_scored(name: &str, rewards: &[Vec<RewardParts>]) -> Result<(), StageError> {
+    let reasons: Option<Vec<&str>> = rewards.iter().flatten().map(|reward| reward.outcome.reason()).collect();
+    match reasons.as_deref() {
+        // Some have a score, or there is nothing to score.
+        None | Some([]) => Ok(()),
+        Some(all @ [first, ..]) => {
+            let n = all.len();
+            Err(StageError::other(
+                format!("reward `{name}`"),
+                format!("none of {n} answers has a score: {first}"),
+            ))
+        }
+    }
 }
 
 /// What the first filter that rejects says.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use reft_core::{
-    Completion, FinishReason, GradedGroup, Group, JudgedGroup, Metrics, ScoredGroup, Task, Verdict,
+    Completion, FinishReason, GradedGroup, Group, JudgedGroup, Metrics, RewardOutcome, ScoredGroup, Task,
+    Verdict,
 };
 
 /// Completion tokens of all groups.
@@ -19,6 +20,11 @@ pub(crate) fn rl(groups: &[ScoredGroup]) -> Metrics {
     metrics.set("reward/std", mean(totals.iter().map(|group| sample_std(group))));
     metrics.set("reward/zero_std", share(&totals, |group| is_constant(group)));
     parts(&mut metrics, groups);
+    for reward in
+        groups.iter().flat_map(|scored| &scored.rewards).filter(|r| r.outcome != RewardOutcome::Score)
+    {
+        metrics.add(format!("reward/{}", reward.outcome.as_str()), 1.0);
+    }
 
     let accuracies: Vec<(Task, Vec<f32>)> =
         groups.iter().map(|scored| (scored.group.sample.task, scored.accuracies())).collect();
@@ -158,11 +164,20 @@ mod tests {
                 .map(|&accuracy| RewardParts {
                     total: accuracy + 1.0,
                     parts: vec![("accuracy".into(), accuracy), ("format".into(), 1.0)],
+                    ..RewardParts::default()
                 })
                 .collect(),
             advantages: vec![0.0; accuracies.len()],
             verdict,
         }
+    }
+
+    #[test]
+    fn answers_without_a_score_are_counted() {
+        let mut group = scored(&[0.0, 0.0, 1.0], Verdict::Admit);
+        group.rewards[0].outcome = RewardOutcome::Timeout { reason: "slow".into() };
+        let metrics = rl(&[group.clone(), group]);
+        assert_eq!((metrics.get("reward/timeout"), metrics.get("reward/failed")), (Some(2.0), None));
     }
 
     #[test]

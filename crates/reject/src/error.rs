@@ -21,6 +21,12 @@ pub enum RejectError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// A judge behind a server that cannot be asked.
+    #[error("judge: {message}")]
+    Server {
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// The judge refused a sample.
     #[error("row {row}: {source}")]
     Judge {

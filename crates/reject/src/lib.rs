@@ -1,7 +1,7 @@
 //! Rejection sampling: N answers per question, judged 0 to 100, the best above a threshold kept for supervised
 //! fine-tuning (Curr-ReFT, arXiv 2503.07065, part 2).
 //!
-//! [`RuleJudge`] gives the points, [`BestOf`] keeps the best, [`demonstrations`] makes the SFT set, [`Report`] says what
+//! [`RuleJudge`] gives the points, or another model does ([`ServerJudge`]); [`BestOf`] keeps the best, [`demonstrations`] makes the SFT set, [`Report`] says what
 //! was asked and kept. [`stored`] does the same for completions in a file.
 //!
 //! ```
@@ -29,6 +29,7 @@ mod fluency;
 mod judge;
 mod report;
 mod select;
+mod server;
 pub mod stored;
 
 pub use demonstrations::{demonstrations, from_kept};
@@ -36,3 +37,4 @@ pub use error::RejectError;
 pub use judge::RuleJudge;
 pub use report::{Report, Tally};
 pub use select::BestOf;
+pub use server::{INSTRUCTIONS, ServerJudge};

@@ -21,10 +21,21 @@ impl Accuracy {
         }
     }
 
-    /// The same, with boxes paid by the threshold even where the recipe pays softly: for judges and benchmarks, which
-    /// need to know whether an answer is right.
+    /// The same, with boxes paid in full only where they are right, by the threshold: for judges and benchmarks, which
+    /// need to know whether an answer is right. Where the recipe pays for many boxes, all of them must match.
     pub fn decisive(config: &RewardConfig, budget: Option<PixelBudget>) -> Self {
-        Self::new(&RewardConfig { detection: DetectionReward::Threshold, ..config.clone() }, budget)
+        let detection = match config.detection {
+            DetectionReward::Threshold | DetectionReward::Soft | DetectionReward::Giou => {
+                DetectionReward::Threshold
+            }
+            DetectionReward::Matched
+            | DetectionReward::Precision
+            | DetectionReward::Recall
+            | DetectionReward::F1
+            | DetectionReward::Map
+            | DetectionReward::MapCoco => DetectionReward::F1,
+        };
+        Self::new(&RewardConfig { detection, ..config.clone() }, budget)
     }
 }
 

@@ -83,16 +83,21 @@ enum State {
 
 /// Every tag of the text with its byte offset, in order.
 fn tags(text: &str) -> impl Iterator<Item = (usize, &'static str)> + '_ {
-    text.match_indices('<').filter_map(move |(at, _)| {
-        [THINK, END_THINK, ANSWER, END_ANSWER]
-            .into_iter()
-            .find(|tag| text[at..].starts_with(tag))
-            .map(|tag| (at, tag))
+    let opens = text.bytes().enumerate().filter(|&(_, byte)| byte == b'<');
+    opens.filter_map(move |(at, _)| {
+        let candidates: &[&'static str] = match text.as_bytes().get(at + 1) {
+            Some(b't') => &[THINK],
+            Some(b'a') => &[ANSWER],
+            Some(b'/') => &[END_THINK, END_ANSWER],
+            _ => &[],
+        };
+        candidates.iter().find(|&&tag| text[at..].starts_with(tag)).map(|&tag| (at, tag))
     })
 }
 
 fn is_well_formed(text: &str) -> bool {
-    let order: Vec<_> = tags(text).collect();
+    // One more than it may have tells enough.
+    let order: Vec<_> = tags(text).take(5).collect();
     let [(t0, THINK), (t1, END_THINK), (a0, ANSWER), (a1, END_ANSWER)] = order[..] else {
         return false;
     };

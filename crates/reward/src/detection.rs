@@ -1,21 +1,36 @@
-//! Open detection: where is it.
+//! Open detection: where is it, or where are they.
+//!
+//! | `detection` | boxes | pays |
+//! |---|---|---|
+//! | `threshold` | the first | 1 when IoU exceeds the threshold (the paper's) |
+//! | `soft` | the first | IoU |
+//! | `giou` | the first | `(1 + GIoU) / 2` |
+//! | `matched` | all, one to one | sum of IoU / larger number of boxes |
+//! | `precision`, `recall`, `f1` | all, one to one | by pairs whose IoU exceeds the threshold |
+//! | `map`, `map_coco` | all, by confidence | average precision at the threshold, or at COCO's ten |
+//!
+//! Boxes carry their frame. Where the model's frame and the solution's differ, both are converted to pixels of the
+//! original image with the actual sizes; areas are real-valued.
 
 use reft_config::{DetectionReward, RewardConfig};
 use reft_core::{BoundingBox, BoxFrame, Completion, ImageSize, PixelBudget, Reward, Sample, StageError};
 
-use crate::{Reply, answer, parse_box};
+use crate::{
+    FoundBox, Reply, answer,
+    boxes::MAX_BOXES,
+    matching::{self, Rule},
+    parse_box, parse_boxes,
+};
 
-/// Pays by the intersection over union (IoU) of the answered and the right box: 1 when it exceeds a threshold (the
-/// paper's), or the IoU itself.
-///
-/// Boxes carry their frame. Where the model's frame and the solution's differ, both are converted to pixels of the
-/// original image with the actual sizes; areas are real-valued.
+/// Pays for boxes, 0 to 1; the module's table says how.
 #[derive(Clone, Copy, Debug)]
 pub struct DetectionAccuracy {
-    /// Threshold or soft.
+    /// What is paid.
     pub pay: DetectionReward,
-    /// IoU above which `threshold` pays.
+    /// IoU above which boxes match.
     pub iou_threshold: f64,
+    /// Whether matching boxes need equal labels, where many are matched.
+    pub labels: bool,
     /// The frame of the boxes that the model writes.
     pub answer_frame: BoxFrame,
     /// How the model's processor resizes; needed only for boxes in model-input pixels.
@@ -28,28 +43,85 @@ impl DetectionAccuracy {
         Self {
             pay: config.detection,
             iou_threshold: config.iou_threshold,
+            labels: config.box_labels,
             answer_frame: config.answer_frame.0,
             budget,
         }
     }
 
-    /// The IoU of a completion's box with the right one; 0 without a box.
+    /// The IoU of a completion's first box with the right one; 0 without a box.
     pub fn iou(&self, sample: &Sample, completion: &Completion) -> Result<f64, StageError> {
+        Ok(self.pair(sample, completion)?.map_or(0.0, |(right, given)| right.iou(&given)))
+    }
+
+    /// The right box and the first one of the completion, in one frame.
+    fn pair(
+        &self,
+        sample: &Sample,
+        completion: &Completion,
+    ) -> Result<Option<(BoundingBox, BoundingBox)>, StageError> {
         let solution = answer::solution(sample);
-        let right = parse_box(solution).ok_or_else(|| {
-            StageError::sample(
+        let right = parse_box(solution).ok_or_else(|| unreadable(sample, solution))?;
+        let Some(given) = Reply::of(completion).answer.and_then(parse_box) else {
+            return Ok(None);
+        };
+        let frames = self.frames(sample)?;
+        Ok(Some((frames.right(&right), frames.given(&given))))
+    }
+
+    /// What many boxes earn.
+    fn many(&self, sample: &Sample, completion: &Completion) -> Result<f64, StageError> {
+        let solution = answer::solution(sample);
+        let mut right = parse_boxes(solution).ok_or_else(|| unreadable(sample, solution))?;
+        if right.len() > MAX_BOXES {
+            let n = right.len();
+            return Err(StageError::sample(
                 &sample.id,
                 format!(
-                    "the solution of a detection sample is a box such as `[x1, y1, x2, y2]`, not `{solution}`"
+                    "the solution has {n} boxes, and at most {MAX_BOXES} can be matched; split the question"
                 ),
-            )
-        })?;
-        let Some(given) = Reply::of(completion).answer.and_then(parse_box) else {
+            ));
+        }
+        let Some(mut given) = Reply::of(completion).answer.and_then(parse_boxes) else {
             return Ok(0.0);
         };
-        // A common scale of both boxes does not change their IoU, so equal frames need no image size.
+        if right.is_empty() || given.is_empty() {
+            return Ok(f64::from(right.is_empty() && given.is_empty()));
+        }
+        let answered = given.len();
+        given.truncate(MAX_BOXES);
+        let frames = self.frames(sample)?;
+        right.iter_mut().for_each(|found| found.bbox = frames.right(&found.bbox));
+        given.iter_mut().for_each(|found| found.bbox = frames.given(&found.bbox));
+        Ok(self.of_lists(&right, &given, answered))
+    }
+
+    /// `answered` counts every box of the answer, also those that are too many to match.
+    fn of_lists(&self, right: &[FoundBox], given: &[FoundBox], answered: usize) -> f64 {
+        let rule = Rule { above: self.iou_threshold, labels: self.labels };
+        let share = |all: usize| matching::matched(right, given, rule).len() as f64 / all as f64;
+        match self.pay {
+            DetectionReward::Precision => share(answered),
+            DetectionReward::Recall => share(right.len()),
+            // 2 P R / (P + R) = 2 pairs / (answered + right).
+            DetectionReward::F1 => 2.0 * share(answered + right.len()),
+            DetectionReward::Map => matching::average_precision(right, given, rule),
+            DetectionReward::MapCoco => matching::coco(right, given, self.labels),
+            DetectionReward::Matched
+            | DetectionReward::Threshold
+            | DetectionReward::Soft
+            | DetectionReward::Giou => {
+                let sum: f64 = matching::overlaps(right, given, self.labels).iter().sum();
+                sum / answered.max(right.len()) as f64
+            }
+        }
+    }
+
+    /// How boxes of this sample come into one frame. A common scale of both boxes changes no IoU, so equal frames need
+    /// no image size.
+    fn frames(&self, sample: &Sample) -> Result<Frames, StageError> {
         if self.answer_frame == sample.box_frame {
-            return Ok(given.iou(&right));
+            return Ok(Frames::default());
         }
         let image = sample.images().next().ok_or_else(|| {
             StageError::sample(
@@ -57,27 +129,52 @@ impl DetectionAccuracy {
                 "boxes of two frames are compared, but the sample has no image to convert by",
             )
         })?;
-        let given = self.in_original(&given, self.answer_frame, image.size, sample)?;
-        let right = self.in_original(&right, sample.box_frame, image.size, sample)?;
-        Ok(given.iou(&right))
+        Ok(Frames {
+            right: self.scale(sample.box_frame, image.size, sample)?,
+            given: self.scale(self.answer_frame, image.size, sample)?,
+        })
     }
 
-    fn in_original(
-        &self,
-        bbox: &BoundingBox,
-        frame: BoxFrame,
-        original: ImageSize,
-        sample: &Sample,
-    ) -> Result<BoundingBox, StageError> {
+    /// What takes one unit of a frame to pixels of the original image.
+    fn scale(&self, frame: BoxFrame, original: ImageSize, sample: &Sample) -> Result<(f64, f64), StageError> {
+        let broken = |error: &dyn std::fmt::Display| StageError::sample(&sample.id, error);
         let resized = match (frame, self.budget) {
             (BoxFrame::ModelInput, Some(budget)) => {
-                let grid = budget.grid(original).map_err(|error| StageError::sample(&sample.id, error))?;
-                Some(grid.resized)
+                Some(budget.grid(original).map_err(|error| broken(&error))?.resized)
             }
             _ => None,
         };
-        bbox.to_original(frame, original, resized).map_err(|error| StageError::sample(&sample.id, error))
+        frame.scale(original, resized).map_err(|error| broken(&error))
     }
+}
+
+/// Factors along x and y.
+struct Frames {
+    right: (f64, f64),
+    given: (f64, f64),
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { right: (1.0, 1.0), given: (1.0, 1.0) }
+    }
+}
+
+impl Frames {
+    fn right(&self, bbox: &BoundingBox) -> BoundingBox {
+        bbox.scaled(self.right)
+    }
+
+    fn given(&self, bbox: &BoundingBox) -> BoundingBox {
+        bbox.scaled(self.given)
+    }
+}
+
+fn unreadable(sample: &Sample, solution: &str) -> StageError {
+    StageError::sample(
+        &sample.id,
+        format!("the solution of a detection sample is a box such as `[x1, y1, x2, y2]`, not `{solution}`"),
+    )
 }
 
 impl Reward for DetectionAccuracy {
@@ -85,14 +182,30 @@ impl Reward for DetectionAccuracy {
         match self.pay {
             DetectionReward::Threshold => "box_threshold",
             DetectionReward::Soft => "box_iou",
+            DetectionReward::Giou => "box_giou",
+            DetectionReward::Matched => "boxes_matched",
+            DetectionReward::Precision => "boxes_precision",
+            DetectionReward::Recall => "boxes_recall",
+            DetectionReward::F1 => "boxes_f1",
+            DetectionReward::Map => "boxes_map",
+            DetectionReward::MapCoco => "boxes_map_coco",
         }
     }
 
     fn score(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError> {
-        let iou = self.iou(sample, completion)?;
-        Ok(match self.pay {
-            DetectionReward::Threshold => f32::from(iou > self.iou_threshold),
-            DetectionReward::Soft => iou.clamp(0.0, 1.0) as f32,
-        })
+        let paid = match self.pay {
+            DetectionReward::Threshold => f64::from(self.iou(sample, completion)? > self.iou_threshold),
+            DetectionReward::Soft => self.iou(sample, completion)?,
+            DetectionReward::Giou => self
+                .pair(sample, completion)?
+                .map_or(0.0, |(right, given)| f64::midpoint(1.0, right.giou(&given))),
+            DetectionReward::Matched
+            | DetectionReward::Precision
+            | DetectionReward::Recall
+            | DetectionReward::F1
+            | DetectionReward::Map
+            | DetectionReward::MapCoco => self.many(sample, completion)?,
+        };
+        Ok(paid.clamp(0.0, 1.0) as f32)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The rewards are those of Curr-ReFT (arXiv 2503.07065, section 3), as the paper describes them: [`Accuracy`] by form
 //! and task, [`Format`], and [`Rubric`], their weighted sum that keeps every part for the logs.
+//! [`RemoteReward`] asks a program or server of the user's, and [`Deadline`] limits the time of any reward.
 //! [`math::equal`] decides mathematical equality natively and in bounded time, and [`advantage`] turns the rewards of
 //! a group into advantages.
 //!
@@ -39,12 +40,16 @@ mod binary;
 mod boxes;
 mod choice;
 mod classes;
+mod deadline;
 mod detection;
+mod error;
 mod format;
+mod matching;
 pub mod math;
 mod mathematics;
 mod named;
 pub mod peers;
+mod remote;
 mod rubric;
 pub mod shape;
 mod text;
@@ -52,13 +57,16 @@ mod text;
 pub use accuracy::Accuracy;
 pub use answer::{Reply, solution};
 pub use binary::{BinaryAccuracy, yes_no};
-pub use boxes::parse_box;
+pub use boxes::{FoundBox, MAX_BOXES, parse_box, parse_boxes};
 pub use choice::{ChoiceAccuracy, letters};
 pub use classes::{ClassIou, classes};
+pub use deadline::Deadline;
 pub use detection::DetectionAccuracy;
+pub use error::RewardError;
 pub use format::Format;
 pub use mathematics::MathAccuracy;
 pub use named::{RewardName, UnknownReward};
+pub use remote::RemoteReward;
 pub use rubric::Rubric;
 pub use text::{TextAccuracy, normalize_text};
 

@@ -30,6 +30,20 @@ pub enum RewardName {
     BoxIou,
     /// Whether the intersection over union of boxes exceeds the threshold.
     BoxThreshold,
+    /// Half of one plus the generalised intersection over union of boxes.
+    BoxGiou,
+    /// Many boxes: overlap of the best one-to-one matching.
+    BoxesMatched,
+    /// Many boxes: share of the answered ones that match.
+    BoxesPrecision,
+    /// Many boxes: share of the right ones that are matched.
+    BoxesRecall,
+    /// Many boxes: harmonic mean of precision and recall.
+    BoxesF1,
+    /// Many boxes: average precision at the threshold.
+    BoxesMap,
+    /// Many boxes: average precision at the thresholds of COCO.
+    BoxesMapCoco,
     /// Mathematical equality.
     MathEqual,
     /// Equality as text.
@@ -48,7 +62,7 @@ pub struct UnknownReward {
 
 impl RewardName {
     /// Our own rewards.
-    pub const OWN: [Self; 10] = [
+    pub const OWN: [Self; 17] = [
         Self::Paper,
         Self::Accuracy,
         Self::Format,
@@ -57,6 +71,13 @@ impl RewardName {
         Self::ClassIou,
         Self::BoxIou,
         Self::BoxThreshold,
+        Self::BoxGiou,
+        Self::BoxesMatched,
+        Self::BoxesPrecision,
+        Self::BoxesRecall,
+        Self::BoxesF1,
+        Self::BoxesMap,
+        Self::BoxesMapCoco,
         Self::MathEqual,
         Self::TextEqual,
     ];
@@ -77,6 +98,13 @@ impl RewardName {
             Self::ClassIou => "class_iou",
             Self::BoxIou => "box_iou",
             Self::BoxThreshold => "box_threshold",
+            Self::BoxGiou => "box_giou",
+            Self::BoxesMatched => "boxes_matched",
+            Self::BoxesPrecision => "boxes_precision",
+            Self::BoxesRecall => "boxes_recall",
+            Self::BoxesF1 => "boxes_f1",
+            Self::BoxesMap => "boxes_map",
+            Self::BoxesMapCoco => "boxes_map_coco",
             Self::MathEqual => "math_equal",
             Self::TextEqual => "text_equal",
             Self::Peer(reward) => reward.as_str(),
@@ -95,6 +123,13 @@ impl RewardName {
             Self::ClassIou => Box::new(ClassIou),
             Self::BoxIou => Box::new(detection(DetectionReward::Soft)),
             Self::BoxThreshold => Box::new(detection(DetectionReward::Threshold)),
+            Self::BoxGiou => Box::new(detection(DetectionReward::Giou)),
+            Self::BoxesMatched => Box::new(detection(DetectionReward::Matched)),
+            Self::BoxesPrecision => Box::new(detection(DetectionReward::Precision)),
+            Self::BoxesRecall => Box::new(detection(DetectionReward::Recall)),
+            Self::BoxesF1 => Box::new(detection(DetectionReward::F1)),
+            Self::BoxesMap => Box::new(detection(DetectionReward::Map)),
+            Self::BoxesMapCoco => Box::new(detection(DetectionReward::MapCoco)),
             Self::MathEqual => Box::new(MathAccuracy),
             Self::TextEqual => Box::new(TextAccuracy),
             Self::Peer(reward) => Box::new(PeerStage { reward, budget }),

@@ -1,12 +1,12 @@
 //! A weighted sum of rewards that keeps every part.
 
-use reft_config::{LengthConfig, RepetitionConfig, RewardConfig};
-use reft_core::{Completion, PixelBudget, Reward, RewardParts, Sample, StageError};
+use reft_config::{LanguageConfig, LengthConfig, RepetitionConfig, RewardConfig};
+use reft_core::{Completion, PixelBudget, Reward, RewardOutcome, RewardParts, Sample, StageError};
 
 use crate::{
-    Accuracy, Format, UnknownReward,
+    Accuracy, Format, RemoteReward, RewardError, UnknownReward,
     peers::{PeerReward, PeerStage},
-    shape::{CosineLength, FormatFirst, Overlong, Repetition},
+    shape::{CosineLength, FormatFirst, Language, Overlong, Repetition},
 };
 
 /// `total = sum of weight * part`; the logs get every part unweighted.
@@ -35,11 +35,12 @@ impl Rubric {
 
     /// What a recipe pays: the paper's reward, gated, shaped by length and joined by other parts where it says so.
     ///
-    /// With peers' rewards, accuracy and format are left out where their weights are 0, because a peer's data may not
-    /// be readable for them.
-    pub fn from_recipe(config: &RewardConfig, budget: Option<PixelBudget>) -> Result<Self, UnknownReward> {
+    /// With rewards of peers, programs or servers, accuracy and format are left out where their weights are 0, because
+    /// their data may not be readable for us.
+    pub fn from_recipe(config: &RewardConfig, budget: Option<PixelBudget>) -> Result<Self, RewardError> {
         let mut rubric = Self::new();
-        let wanted = |weight: f32| weight != 0.0 || config.peers.is_empty();
+        let only_ours = config.peers.is_empty() && config.program.is_empty() && config.server.is_empty();
+        let wanted = |weight: f32| weight != 0.0 || only_ours;
         if wanted(config.accuracy) {
             let mut accuracy: Box<dyn Reward> = Box::new(Accuracy::new(config, budget));
             if let Some(LengthConfig::Cosine(config)) = config.length {
@@ -59,9 +60,18 @@ impl Rubric {
         if let Some(RepetitionConfig { words, weight }) = config.repetition {
             rubric = rubric.with(weight, Repetition { words });
         }
+        if let Some(LanguageConfig { script, weight }) = config.language {
+            rubric = rubric.with(weight, Language { script });
+        }
         for (name, &weight) in &config.peers {
             let reward = PeerReward::named(name).ok_or_else(|| UnknownReward { name: name.clone() })?;
             rubric = rubric.with(weight, PeerStage { reward, budget });
+        }
+        for (name, program) in &config.program {
+            rubric = rubric.with(program.weight, RemoteReward::program(name, program));
+        }
+        for (name, server) in &config.server {
+            rubric = rubric.with(server.weight, RemoteReward::server(name, server)?);
         }
         Ok(rubric)
     }
@@ -85,9 +95,13 @@ impl Reward for Rubric {
     fn score_parts(&self, sample: &Sample, completion: &Completion) -> Result<RewardParts, StageError> {
         let mut scored = RewardParts::default();
         for (weight, reward) in &self.parts {
-            let value = reward.score(sample, completion)?;
-            scored.total += weight * value;
-            scored.parts.push((reward.name().to_owned(), value));
+            let RewardParts { total, outcome, .. } = reward.score_parts(sample, completion)?;
+            scored.total += weight * total;
+            scored.parts.push((reward.name().to_owned(), total));
+            // The first part without a score says why.
+            if scored.outcome == RewardOutcome::Score {
+                scored.outcome = outcome;
+            }
         }
         Ok(scored)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use reft_core::{
     BoxFrame, Checkpointed, Completion, Form, Group, ImageRef, ImageSize, ImageSource, Message, Part,
-    RewardParts, Role, Sample, SampleId, ScoredGroup, StageError, Task, Verdict,
+    RewardOutcome, RewardParts, Role, Sample, SampleId, ScoredGroup, StageError, Task, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -107,6 +107,8 @@ struct GroupRow {
 struct RewardRow {
     total: Option<f32>,
     parts: Vec<(String, Option<f32>)>,
+    #[serde(default)]
+    outcome: RewardOutcome,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,6 +165,7 @@ impl GroupRow {
                 .map(|reward| RewardRow {
                     total: finite(reward.total),
                     parts: reward.parts.iter().map(|(name, x)| (name.clone(), finite(*x))).collect(),
+                    outcome: reward.outcome.clone(),
                 })
                 .collect(),
             advantages: advantages.iter().map(|&x| finite(x)).collect(),
@@ -184,6 +187,7 @@ impl GroupRow {
                 .map(|reward| RewardParts {
                     total: number(reward.total),
                     parts: reward.parts.into_iter().map(|(name, x)| (name, number(x))).collect(),
+                    outcome: reward.outcome,
                 })
                 .collect(),
             advantages: self.advantages.into_iter().map(number).collect(),

@@ -32,6 +32,8 @@ pub(crate) fn write_scored(path: &Path, groups: &[ScoredGroup]) -> Result<(), St
         let values = each().map(|(_, reward, _)| reward.part(part));
         table.float(&format!("reward_{part}"), values);
     }
+    table.text("outcome", each().map(|(_, reward, _)| Some(reward.outcome.as_str())));
+    table.text("outcome_reason", each().map(|(_, reward, _)| reward.outcome.reason()));
     table.float("advantage", each().map(|(scored, _, i)| scored.advantages.get(i).copied()));
     verdicts(&mut table, || each().map(|(scored, _, _)| &scored.verdict));
     table.write(path)

@@ -35,6 +35,7 @@ impl Reward for ToyReward {
         Ok(RewardParts {
             total: accuracy + format,
             parts: vec![("accuracy".into(), accuracy), ("format".into(), format)],
+            ..RewardParts::default()
         })
     }
 }

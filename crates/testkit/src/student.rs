@@ -73,10 +73,7 @@ impl Student {
         let rewards: Vec<f32> = right.iter().map(|&right| f32::from(right)).collect();
         ScoredGroup {
             advantages: normalised(&rewards),
-            rewards: rewards
-                .iter()
-                .map(|&reward| RewardParts { total: reward, parts: vec![("accuracy".into(), reward)] })
-                .collect(),
+            rewards: rewards.iter().map(|&reward| RewardParts::single("accuracy", reward)).collect(),
             group: Group {
                 sample: Arc::clone(sample),
                 prompt_tokens: 1,

@@ -8,6 +8,7 @@ mod filter;
 mod lora;
 mod loss;
 mod phase;
+mod reward;
 
 use std::{
     collections::BTreeSet,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{At, curriculum, filter, is_plain_name, loss};
+use super::{
+    At, curriculum, filter, is_plain_name, loss,
+    reward::{self, is_address, not_an_address},
+};
 use crate::{
-    AdvantageConfig, Dtype, EvalPhase, GrpoPhase, KlPlace, LengthConfig, LrScale, OptimizerConfig,
-    PhaseConfig, Recipe, RejectPhase, RepetitionConfig, RewardConfig, SamplingConfig, SftPhase, SmallWeights,
-    TrainableConfig, WithForm, nearest::suggestion,
+    AdvantageConfig, Dtype, EvalPhase, GrpoPhase, JudgeConfig, KlPlace, LrScale, OptimizerConfig,
+    PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights, TrainableConfig, WithForm,
+    nearest::suggestion,
 };
 
 /// Checks phase `i` of the recipe.
@@ -34,7 +37,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     sampling.require(phase.sampling.group_size >= 2, "group_size", || {
         "must be at least 2: a completion is compared with the others of its group".to_owned()
     });
-    check_reward(&phase.reward, &mut at.at("reward"));
+    reward::check(&phase.reward, &mut at.at("reward"));
     if let AdvantageConfig::PassAtK { k, right_from } = phase.advantage {
         let mut at = at.at("advantage");
         at.in_range(k as f64, 1.0..=phase.sampling.group_size as f64, "k", "from 1 to `sampling.group_size`");
@@ -88,8 +91,17 @@ fn check_reject(recipe: &Recipe, phase: &RejectPhase, at: &mut At<'_>) {
     at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
     at.at_least_one(phase.keep as u64, "keep");
     at.in_range(f64::from(phase.threshold), 0.0..=100.0, "threshold", "from 0 to 100");
+    check_judge(&phase.judge, &mut at.at("judge"));
     check_sampling(&phase.sampling, &mut at.at("sampling"));
-    check_reward(&phase.reward, &mut at.at("reward"));
+    reward::check_local(&phase.reward, &mut at.at("reward"));
+}
+
+fn check_judge(judge: &JudgeConfig, at: &mut At<'_>) {
+    let JudgeConfig::Server(server) = judge else { return };
+    at.require(is_address(&server.url), "url", || not_an_address(&server.url));
+    at.require(!server.model.is_empty(), "model", || "name the model".to_owned());
+    at.in_range(server.timeout_s, f64::MIN_POSITIVE.., "timeout_s", "above 0");
+    at.in_range(server.backoff_s, 0.0.., "backoff_s", "0 or above");
 }
 
 fn check_eval(recipe: &Recipe, phase: &EvalPhase, at: &mut At<'_>) {
@@ -100,7 +112,7 @@ fn check_eval(recipe: &Recipe, phase: &EvalPhase, at: &mut At<'_>) {
     check_forms(&phase.forms, at);
     at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
     check_sampling(&phase.sampling, &mut at.at("sampling"));
-    check_reward(&phase.reward, &mut at.at("reward"));
+    reward::check_local(&phase.reward, &mut at.at("reward"));
 }
 
 fn check_data_name(recipe: &Recipe, name: &str, at: &mut At<'_>) {
@@ -131,46 +143,6 @@ fn check_sampling(sampling: &SamplingConfig, at: &mut At<'_>) {
     });
     let top_p = f64::from(sampling.top_p);
     at.in_range(top_p, f64::MIN_POSITIVE..=1.0, "top_p", "above 0 and at most 1");
-}
-
-fn check_reward(reward: &RewardConfig, at: &mut At<'_>) {
-    let (accuracy, format) = (f64::from(reward.accuracy), f64::from(reward.format));
-    at.in_range(accuracy, 0.0.., "accuracy", "0 or above");
-    at.in_range(format, 0.0.., "format", "0 or above");
-    at.require(accuracy != 0.0 || format != 0.0 || !reward.peers.is_empty(), "", || {
-        "`accuracy` and `format` are both 0, and `peers` names nothing: nothing would be paid".to_owned()
-    });
-    at.in_range(reward.iou_threshold, 0.0..1.0, "iou_threshold", "at least 0 and below 1");
-    for (name, &weight) in &reward.peers {
-        at.in_range(f64::from(weight), f64::MIN_POSITIVE.., &format!("peers.\"{name}\""), "above 0");
-    }
-    if let Some(RepetitionConfig { words, weight }) = reward.repetition {
-        let mut at = at.at("repetition");
-        at.at_least_one(words as u64, "words");
-        at.in_range(f64::from(weight), 0.0.., "weight", "0 or above");
-    }
-    match reward.length {
-        None => {}
-        Some(LengthConfig::Overlong { max_tokens, buffer_tokens, weight }) => {
-            let mut at = at.at("length");
-            at.in_range(
-                buffer_tokens as f64,
-                1.0..=max_tokens as f64,
-                "buffer_tokens",
-                "from 1 to `max_tokens`",
-            );
-            at.in_range(f64::from(weight), 0.0.., "weight", "0 or above");
-        }
-        Some(LengthConfig::Cosine(cosine)) => {
-            let mut at = at.at("length");
-            at.at_least_one(cosine.max_tokens as u64, "max_tokens");
-            let right = cosine.right_short.min(cosine.right_long);
-            at.require(right > cosine.wrong_short.max(cosine.wrong_long), "", || {
-                "a wrong answer would earn as much as a right one; raise `right_short` and `right_long`"
-                    .to_owned()
-            });
-        }
-    }
 }
 
 fn check_optimizer(recipe: &Recipe, optimizer: &OptimizerConfig, at: &mut At<'_>) {

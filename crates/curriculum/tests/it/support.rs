@@ -19,7 +19,7 @@ pub(crate) fn group(sample: &Arc<Sample>, totals: &[f32], advantages: &[f32]) ->
             completions: vec![Completion::from_text("1"); totals.len()],
             policy_version: 0,
         },
-        rewards: totals.iter().map(|&total| RewardParts { total, parts: Vec::new() }).collect(),
+        rewards: totals.iter().map(|&total| RewardParts { total, ..RewardParts::default() }).collect(),
         advantages: advantages.to_vec(),
         verdict: Verdict::Admit,
     }

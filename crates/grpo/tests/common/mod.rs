@@ -68,7 +68,7 @@ pub(crate) fn groups() -> Vec<ScoredGroup> {
                 completions: completions.collect(),
                 policy_version: 0,
             },
-            rewards: (0..n).map(|m| RewardParts { total: m as f32, parts: Vec::new() }).collect(),
+            rewards: (0..n).map(|m| RewardParts { total: m as f32, ..RewardParts::default() }).collect(),
             advantages: (0..n).map(|m| 1.0 - m as f32 + 0.3 * i as f32).collect(),
             verdict: Verdict::Admit,
         }

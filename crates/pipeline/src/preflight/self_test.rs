@@ -83,6 +83,11 @@ struct Tally {
 impl Tally {
     fn add(&mut self, reward: &dyn Reward, sample: &Sample, answer: &str) -> Result<(), StageError> {
         let parts = reward.score_parts(sample, &Completion::from_text(answer))?;
+        if let Some(reason) = parts.outcome.reason() {
+            let message =
+                format!("the reward has no score for a right answer, so training would be blind: {reason}");
+            return Err(StageError::sample(&sample.id, message));
+        }
         let accuracy = parts.part("accuracy");
         self.is_accuracy = accuracy.is_some();
         self.scored.push(Miss::new(sample, answer, f64::from(accuracy.unwrap_or(parts.total))));

@@ -1,8 +1,8 @@
 //! What goes wrong says where, why, and what is left.
 
 use reft_core::{
-    Checkpointed, Completion, Judge, Judgement, Metrics, PolicyOptimizer, Reward, RewardParts, Sample,
-    ScoredGroup, StageError,
+    Checkpointed, Completion, Judge, Judgement, Metrics, PolicyOptimizer, Reward, RewardOutcome, RewardParts,
+    Sample, ScoredGroup, StageError,
 };
 use reft_pipeline::{Phase, RunError, Stages};
 use reft_store::{KeptBatch, MetricRow, RunReader};
@@ -184,6 +184,35 @@ fn a_stage_that_breaks_its_contract_is_named_with_place_and_sample() {
         error.unwrap_err().to_string(),
         "phase `open`, step 1: sample `sum-0-0`: one_too_few gave 7 rewards for 8 completions; give one for each"
     );
+}
+
+/// Never has a score.
+struct Down;
+
+impl Reward for Down {
+    fn name(&self) -> &'static str {
+        "down"
+    }
+    fn score(&self, _: &Sample, _: &Completion) -> Result<f32, StageError> {
+        Ok(0.0)
+    }
+    fn score_parts(&self, _: &Sample, _: &Completion) -> Result<RewardParts, StageError> {
+        let outcome = RewardOutcome::Failed { reason: "no connection".into() };
+        Ok(RewardParts { outcome, ..RewardParts::default() })
+    }
+}
+
+#[test]
+fn a_reward_without_any_score_stops_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let down = Phase::new("open", |_, _| {
+        let mut stages = rl_stages("open", 20);
+        stages.reward = Box::new(Down);
+        Ok(Stages::Rl(stages))
+    });
+    let error = toy::run(&dir.path().join("run"), vec![down], &mut ()).0.unwrap_err().to_string();
+    assert!(error.starts_with("phase `open`, step 1: reward `down`: none of "), "{error}");
+    assert!(error.ends_with("answers has a score: no connection"), "{error}");
 }
 
 /// Cannot judge one of the questions.

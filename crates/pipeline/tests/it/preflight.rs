@@ -33,7 +33,7 @@ impl<F: Fn(&Sample, &str) -> f32 + Send + Sync> Reward for Pays<F> {
     }
     fn score_parts(&self, sample: &Sample, completion: &Completion) -> Result<RewardParts, StageError> {
         let accuracy = (self.0)(sample, &completion.text);
-        Ok(RewardParts { total: accuracy, parts: vec![("accuracy".into(), accuracy)] })
+        Ok(RewardParts::single("accuracy", accuracy))
     }
 }
 

@@ -65,7 +65,7 @@ mod tests {
     use super::{super::tests::close, *};
 
     fn step(baseline: Baseline, groups: &[&[f32]]) -> Vec<Vec<f32>> {
-        let parts = |&total: &f32| RewardParts { total, parts: Vec::new() };
+        let parts = |&total: &f32| RewardParts { total, ..RewardParts::default() };
         let groups: Vec<Vec<RewardParts>> =
             groups.iter().map(|rewards| rewards.iter().map(parts).collect()).collect();
         ReinforcePlusPlus { baseline }.step_advantages(&groups)

@@ -41,7 +41,7 @@ impl Gdpo {
 impl AdvantageEstimator for Gdpo {
     /// One reward is its own only part.
     fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
-        let parts = |&total: &f32| RewardParts { total, parts: vec![("reward".to_owned(), total)] };
+        let parts = |&total: &f32| RewardParts::single("reward", total);
         self.step_advantages(&[rewards.iter().map(parts).collect()]).concat()
     }
 
@@ -60,6 +60,7 @@ mod tests {
         let reward = |&(accuracy, format): &(f32, f32)| RewardParts {
             total: accuracy + format,
             parts: vec![("accuracy".into(), accuracy), ("format".into(), format)],
+            ..RewardParts::default()
         };
         rewards.iter().map(reward).collect()
     }

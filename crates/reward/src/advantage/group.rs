@@ -1,4 +1,4 @@
-//! Estimators that see one group at a time: GRPO, Dr.GRPO, RLOO.
+//! Estimators that see one group at a time: GRPO, Dr.GRPO, RLOO, MaxRL.
 
 use reft_core::AdvantageEstimator;
 
@@ -40,6 +40,22 @@ impl AdvantageEstimator for Rloo {
     }
 }
 
+/// `(r - mean) / mean` (MaxRL, Tajwar et al. 2026, arXiv 2602.02710): follows the logarithm of the pass rate, which is
+/// the sum over k of the gradients of pass@k / k, where GRPO follows pass@1.
+///
+/// A right answer among G wrong ones weighs G times as much as the mean of an easy question. Made for rewards of 0 and
+/// 1; any that are not negative will do. Where the mean is not above 0, the differences are left as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MaxRl;
+
+impl AdvantageEstimator for MaxRl {
+    fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        let mean = mean(rewards);
+        let scale = if mean > 0.0 { mean } else { 1.0 };
+        unless_constant(rewards, |r| (r - mean) / scale)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::tests::close, *};
@@ -62,5 +78,15 @@ mod tests {
     fn rloo_by_hand() {
         // The first: 2 - (0 + 1 + 1) / 3.
         close(&Rloo.advantages(&[2.0, 0.0, 1.0, 1.0]), &[4.0 / 3.0, -4.0 / 3.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn max_rl_by_hand() {
+        // One right of four: mean 1/4, so (1 - 1/4) / (1/4) = 3. Three right of four: mean 3/4.
+        close(&MaxRl.advantages(&[1.0, 0.0, 0.0, 0.0]), &[3.0, -1.0, -1.0, -1.0]);
+        close(&MaxRl.advantages(&[1.0, 1.0, 1.0, 0.0]), &[1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, -1.0]);
+        // The mean of the squared advantages is (1 - p) / p: rare successes weigh most.
+        assert_eq!(MaxRl.advantages(&[0.0; 4]), [0.0; 4]);
+        close(&MaxRl.advantages(&[-1.0, 0.0]), &[-0.5, 0.5]);
     }
 }

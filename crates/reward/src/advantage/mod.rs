@@ -2,7 +2,8 @@
 //!
 //! With `r` the G rewards of one prompt: GRPO `(r - mean) / (std + 1e-4)` with the sample standard deviation
 //! (Shao et al. 2024, as published implementations compute it), Dr.GRPO `r - mean` (Liu et al. 2025), RLOO
-//! `r - mean of the others` (Ahmadian et al. 2024), and pass@k (Chen et al. 2025). REINFORCE++ (Hu et al. 2025) and
+//! `r - mean of the others` (Ahmadian et al. 2024), MaxRL `(r - mean) / mean` (Tajwar et al. 2026), and pass@k
+//! (Chen et al. 2025). REINFORCE++ (Hu et al. 2025) and
 //! GDPO (Liu et al. 2026) also look over all groups of a step. But for REINFORCE++ without baseline, a group of equal
 //! rewards gets exact zeros, whatever the rounding.
 
@@ -16,7 +17,7 @@ use reft_core::AdvantageEstimator;
 
 pub use batch::{Baseline, ReinforcePlusPlus};
 pub use gdpo::Gdpo;
-pub use group::{DrGrpo, Grpo, Rloo};
+pub use group::{DrGrpo, Grpo, MaxRl, Rloo};
 pub use pass_at_k::PassAtK;
 
 /// The estimator that a recipe asks for. GDPO weighs the parts of `reward` as the recipe does.
@@ -30,8 +31,10 @@ pub fn build(config: &AdvantageConfig, reward: &RewardConfig) -> Box<dyn Advanta
             Box::new(ReinforcePlusPlus { baseline: Baseline::Group })
         }
         AdvantageConfig::Gdpo => {
-            Box::new(Gdpo::new([("accuracy", reward.accuracy), ("format", reward.format)]))
+            let own = [("accuracy", reward.accuracy), ("format", reward.format)];
+            Box::new(Gdpo::new(own.into_iter().chain(reward.other_parts())))
         }
+        AdvantageConfig::MaxRl => Box::new(MaxRl),
         AdvantageConfig::PassAtK { k, right_from } => Box::new(PassAtK { k, right_from }),
     }
 }
@@ -71,12 +74,13 @@ mod tests {
         }
     }
 
-    const PER_GROUP: [AdvantageConfig; 6] = [
+    const PER_GROUP: [AdvantageConfig; 7] = [
         AdvantageConfig::Grpo,
         AdvantageConfig::DrGrpo,
         AdvantageConfig::Rloo,
         AdvantageConfig::ReinforcePlusPlusBaseline,
         AdvantageConfig::Gdpo,
+        AdvantageConfig::MaxRl,
         AdvantageConfig::PassAtK { k: 2, right_from: 1.0 },
     ];
 

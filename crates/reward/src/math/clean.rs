@@ -54,13 +54,15 @@ fn last_boxed(text: &str) -> Option<&str> {
 }
 
 /// The content of a `\text{..}` that is the whole text, unless it is a formula: in text mode, formulas mean nothing.
+/// `\text{true}` stays, because math-verify takes it for a truth value, which the bare word is not.
 fn whole_text_command(text: &str) -> Option<&str> {
     let command = ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{", "\\mbox{"]
         .into_iter()
         .find(|command| text.starts_with(command))?;
     let end = group_end(text, command.len())?;
     let content = &text[command.len()..end];
-    (end + 1 == text.len() && !content.contains(['\\', '^', '_', '{'])).then_some(content)
+    let is_words = !content.contains(['\\', '^', '_', '{']) && content.trim() != "true";
+    (end + 1 == text.len() && is_words).then_some(content)
 }
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ fn same(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool, Refusal
         _ => (gold, answer),
     };
     match (gold, answer) {
-        (Node::Words { text: a, .. }, Node::Words { text: b, .. }) if a == b => Ok(true),
+        // `\text{true}` is a truth value to math-verify, the bare word is none.
+        (Node::Words { text: a, .. }, Node::Words { text: b, .. }) if a == b => Ok(a != "true"),
         (
             Node::Relation { sides: left, relations: gold_relations },
             Node::Relation { sides: right, relations: answer_relations },
@@ -114,7 +115,9 @@ fn matched(gold: &[Node], answer: &[Node], budget: &mut Budget) -> Result<bool, 
     for member in gold {
         let mut place = None;
         for (at, candidate) in free.iter().enumerate() {
-            if same(member, candidate, budget)? {
+            // `x = 2, x = 3` names two values; `2x = 2` among others names none.
+            let names = !candidate.is_equation() || candidate.is_assignment() || member.is_equation();
+            if names && same(member, candidate, budget)? {
                 place = Some(at);
                 break;
             }
@@ -229,9 +232,9 @@ fn scalars_equal(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool
 }
 
 fn values_equal(a: (&Node, &Exact), b: (&Node, &Exact), budget: &mut Budget) -> Result<bool, Refusal> {
-    let difference = a.1.add(&b.1.clone().negate(), budget)?;
+    let difference = a.1.clone().add(&b.1.clone().negate(), budget)?;
     if difference.is_zero() {
-        return Ok(true);
+        return Ok(!differ_in_floats(a, b));
     }
     let decided = a.1.is_decisive() && b.1.is_decisive();
     Ok(!decided && probe::agree(a.0, b.0))
@@ -267,10 +270,46 @@ fn is_decimal(node: &Node) -> bool {
     }
 }
 
+/// A number as it is written, perhaps with signs.
+fn is_literal(node: &Node) -> bool {
+    match node {
+        Node::Number { .. } => true,
+        Node::Percent(inner) => is_literal(inner),
+        Node::Sum(terms) => matches!(&terms[..], [(term, true)] if is_literal(term)),
+        _ => false,
+    }
+}
+
+/// Whether floating point would tell two equal whole numbers apart, one of which is computed from decimals.
+///
+/// `8.7 * 10^5` is 869999.9999999999 to math-verify, which then refuses 870000. We may not pay for what it refuses.
+fn differ_in_floats(a: (&Node, &Exact), b: (&Node, &Exact)) -> bool {
+    let computed = |node: &Node| !is_literal(node) && has_decimal(node);
+    let float = |node: &Node, exact: &Exact| match computed(node) {
+        true => probe::real(node),
+        false => exact.as_rational().and_then(|value| value.to_f64()),
+    };
+    let whole = |exact: &Exact| exact.as_rational().is_some_and(|value| value.is_integer());
+    computed(a.0) != computed(b.0)
+        && whole(a.1)
+        && !is_decimal(a.0)
+        && !is_decimal(b.0)
+        && float(a.0, a.1) != float(b.0, b.1)
+}
+
+fn has_decimal(node: &Node) -> bool {
+    match node {
+        Node::Number { decimal, .. } => *decimal,
+        Node::Sum(parts) | Node::Product(parts) => parts.iter().any(|(part, _)| has_decimal(part)),
+        Node::Power(base, exponent) => has_decimal(base) || has_decimal(exponent),
+        _ => false,
+    }
+}
+
 /// `60%` equals `60` where both are whole: a missing or extra sign is a matter of the question's unit.
 fn percents_equal(a: (&Node, &Exact), b: (&Node, &Exact)) -> bool {
     let whole = |(node, exact): (&Node, &Exact)| {
-        let value = exact.as_rational()?;
+        let value = exact.as_rational().filter(|_| is_literal(node) || node.is_whole())?;
         let (value, percent) = match node {
             Node::Percent(_) => (value * BigRational::from_integer(100.into()), true),
             _ => (value, false),

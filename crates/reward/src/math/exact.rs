@@ -5,7 +5,10 @@
 //! (Besicovitch 1940), so a sum of terms is zero only if it has no term left: equality is decided, not guessed,
 //! unless an uninspected generator takes part ([`Exact::is_decisive`]).
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Write as _,
+};
 
 use num_bigint::{BigInt, BigUint};
 use num_integer::Integer as _;
@@ -14,11 +17,11 @@ use num_traits::{One, Signed as _, ToPrimitive as _, Zero};
 
 use super::{
     Refusal,
-    rational::{check_size, factors, rational_power},
+    rational::{check_size, factors, product, rational_power, sum},
 };
 
 /// Arithmetic steps that a comparison may take.
-const BUDGET: usize = 50_000;
+const BUDGET: usize = 25_000;
 /// Largest exponent of a sum of several terms.
 const MAX_SUM_EXPONENT: i64 = 64;
 /// What is left of the steps.
@@ -108,6 +111,16 @@ impl Exact {
         }
     }
 
+    /// The rational r of `r pi`.
+    pub(super) fn as_multiple_of_pi(&self) -> Option<BigRational> {
+        if self.is_zero() {
+            return Some(BigRational::zero());
+        }
+        let (coefficient, monomial) = self.numerator.single().filter(|_| self.denominator == Sum::one())?;
+        let is_pi = monomial.len() == 1 && monomial.get(&Atom::Pi).is_some_and(One::is_one);
+        is_pi.then(|| coefficient.clone())
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         self.numerator.0.is_empty()
     }
@@ -120,10 +133,10 @@ impl Exact {
             .all(|sum| sum.0.keys().all(|monomial| monomial.keys().all(known)))
     }
 
-    pub(super) fn add(&self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
+    pub(super) fn add(self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
         if self.denominator == other.denominator {
             let numerator = self.numerator.plus(&other.numerator, budget)?;
-            return Self::quotient(numerator, self.denominator.clone(), budget);
+            return Self::quotient(numerator, self.denominator, budget);
         }
         let left = self.numerator.times(&other.denominator, budget)?;
         let right = other.numerator.times(&self.denominator, budget)?;
@@ -166,6 +179,9 @@ impl Exact {
         let Some((coefficient, monomial)) = denominator.single() else {
             return Ok(Self { numerator, denominator });
         };
+        if monomial.is_empty() && coefficient.is_one() {
+            return Ok(Self { numerator, denominator });
+        }
         let inverse = monomial.iter().map(|(atom, exponent)| (atom.clone(), -exponent.clone())).collect();
         let inverse = Sum::normal(coefficient.recip(), inverse, budget)?;
         Ok(Self { numerator: numerator.times(&inverse, budget)?, denominator: Sum::one() })
@@ -268,37 +284,9 @@ impl Sum {
         sum
     }
 
-    /// One term, with whole powers of primes and signs moved into its coefficient.
-    fn normal(
-        mut coefficient: BigRational,
-        monomial: Monomial,
-        budget: &mut Budget,
-    ) -> Result<Self, Refusal> {
-        budget.spend(1 + monomial.len())?;
-        let mut rest = Monomial::new();
-        for (atom, mut exponent) in monomial {
-            let whole = exponent.floor();
-            match &atom {
-                Atom::Prime(prime) => {
-                    let power = whole.to_integer().to_i64().ok_or(Refusal::TooHard)?;
-                    let prime = BigRational::from_integer(BigInt::from(prime.clone()));
-                    coefficient *= rational_power(&prime, power, budget)?;
-                    exponent -= whole;
-                }
-                Atom::MinusOne => {
-                    if whole.to_integer().is_odd() {
-                        coefficient = -coefficient;
-                    }
-                    exponent -= whole;
-                }
-                Atom::Pi | Atom::E | Atom::Symbol(_) | Atom::Power(..) | Atom::Opaque(_) => {}
-            }
-            if !exponent.is_zero() {
-                rest.insert(atom, exponent);
-            }
-        }
-        check_size(&coefficient, budget)?;
-        Ok(Self::term(coefficient, rest))
+    fn normal(coefficient: BigRational, monomial: Monomial, budget: &mut Budget) -> Result<Self, Refusal> {
+        let (coefficient, monomial) = normal_term(coefficient, monomial, budget)?;
+        Ok(Self::term(coefficient, monomial))
     }
 
     fn single(&self) -> Option<(&BigRational, &Monomial)> {
@@ -306,18 +294,12 @@ impl Sum {
         (self.0.len() == 1).then_some((coefficient, monomial))
     }
 
-    fn plus(&self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
-        let mut sum = self.clone();
+    fn plus(mut self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
         for (monomial, coefficient) in &other.0 {
             budget.spend(2 + monomial.len())?;
-            let entry = sum.0.entry(monomial.clone()).or_default();
-            *entry += coefficient;
-            check_size(entry, budget)?;
-            if entry.is_zero() {
-                sum.0.remove(monomial);
-            }
+            self.add_term(monomial.clone(), coefficient.clone(), budget)?;
         }
-        Ok(sum)
+        Ok(self)
     }
 
     fn times(&self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
@@ -327,29 +309,88 @@ impl Sum {
         if *other == Self::one() {
             return Ok(self.clone());
         }
-        let mut product = Self::default();
+        let mut all = Self::default();
         for (left, a) in &self.0 {
             for (right, b) in &other.0 {
                 budget.spend(2 + left.len() + right.len())?;
                 let mut monomial = left.clone();
                 for (atom, exponent) in right {
-                    *monomial.entry(atom.clone()).or_default() += exponent;
+                    match monomial.get_mut(atom) {
+                        Some(both) => *both = sum(both, exponent),
+                        None => drop(monomial.insert(atom.clone(), exponent.clone())),
+                    }
                 }
-                let term = Self::normal(a * b, monomial, budget)?;
-                product = product.plus_into(term, budget)?;
+                let (coefficient, monomial) = normal_term(product(a, b), monomial, budget)?;
+                all.add_term(monomial, coefficient, budget)?;
             }
         }
-        Ok(product)
+        Ok(all)
     }
 
-    fn plus_into(mut self, term: Self, budget: &mut Budget) -> Result<Self, Refusal> {
-        for (monomial, coefficient) in term.0 {
-            budget.spend(1)?;
-            let sum = self.0.remove(&monomial).unwrap_or_default() + coefficient;
-            if !sum.is_zero() {
-                self.0.insert(monomial, sum);
+    fn add_term(
+        &mut self,
+        monomial: Monomial,
+        coefficient: BigRational,
+        budget: &mut Budget,
+    ) -> Result<(), Refusal> {
+        match self.0.entry(monomial) {
+            Entry::Vacant(place) if !coefficient.is_zero() => drop(place.insert(coefficient)),
+            Entry::Vacant(_) => {}
+            Entry::Occupied(mut place) => {
+                let both = sum(place.get(), &coefficient);
+                check_size(&both, budget)?;
+                if both.is_zero() {
+                    place.remove();
+                } else {
+                    *place.get_mut() = both;
+                }
             }
         }
-        Ok(self)
+        Ok(())
     }
+}
+
+/// One term, with whole powers of primes and signs moved into its coefficient.
+fn normal_term(
+    mut coefficient: BigRational,
+    mut monomial: Monomial,
+    budget: &mut Budget,
+) -> Result<(BigRational, Monomial), Refusal> {
+    budget.spend(1 + monomial.len())?;
+    let mut result = Ok(());
+    monomial.retain(|atom, exponent| {
+        if let Err(refusal) = move_whole_power(atom, exponent, &mut coefficient, budget) {
+            result = Err(refusal);
+        }
+        !exponent.is_zero()
+    });
+    result?;
+    check_size(&coefficient, budget)?;
+    Ok((coefficient, monomial))
+}
+
+fn move_whole_power(
+    atom: &Atom,
+    exponent: &mut BigRational,
+    coefficient: &mut BigRational,
+    budget: &mut Budget,
+) -> Result<(), Refusal> {
+    match atom {
+        Atom::Prime(prime) => {
+            let whole = exponent.floor();
+            let power = whole.to_integer().to_i64().ok_or(Refusal::TooHard)?;
+            let prime = BigRational::from_integer(BigInt::from(prime.clone()));
+            *coefficient *= rational_power(&prime, power, budget)?;
+            *exponent -= whole;
+        }
+        Atom::MinusOne => {
+            let whole = exponent.floor();
+            if whole.to_integer().is_odd() {
+                *coefficient = -coefficient.clone();
+            }
+            *exponent -= whole;
+        }
+        Atom::Pi | Atom::E | Atom::Symbol(_) | Atom::Power(..) | Atom::Opaque(_) => {}
+    }
+    Ok(())
 }

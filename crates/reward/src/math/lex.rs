@@ -24,6 +24,9 @@ pub(super) enum Token {
 /// Largest power of ten in `6.02E23`.
 const MAX_DECIMAL_EXPONENT: u32 = 400;
 
+/// The `i` of `5i`: to math-verify another symbol than the one of `5 i`.
+pub(super) const GLUED_I: char = 'ⅈ';
+
 /// Commands that only change how something looks.
 const SILENT: [&str; 19] = [
     "left",
@@ -78,10 +81,7 @@ impl<'a> Lexer<'a> {
         match c {
             '0'..='9' => self.number(),
             '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number(),
-            'a'..='z' | 'A'..='Z' => {
-                self.word();
-                Ok(())
-            }
+            'a'..='z' | 'A'..='Z' => self.word(),
             '\\' => self.command(),
             _ => {
                 self.at += c.len_utf8();
@@ -144,25 +144,33 @@ impl<'a> Lexer<'a> {
         });
     }
 
-    fn word(&mut self) {
+    fn word(&mut self) -> Result<(), Refusal> {
         let rest = self.rest();
         let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let before = self.text[..self.at].chars().next_back();
         self.at += end;
         let token = match &rest[..end] {
             "and" | "or" => Token::Mark(','),
-            "percent" | "percentage" | "pct" => Token::Mark('%'),
+            "percent" | "percentage" | "pct" if !before.is_some_and(|c| c.is_ascii_digit()) => {
+                Token::Mark('%')
+            }
+            // math-verify loses what follows a space before a root without backslash.
+            "sqrt" if before.is_some_and(char::is_whitespace) => return Err(Refusal::Unread),
             "sqrt" if self.rest().trim_start().starts_with('(') => Token::Command("sqrt".to_owned()),
+            "i" if before.is_some_and(|c| c.is_ascii_digit()) => Token::Word(GLUED_I.to_string()),
             "infinity" | "inf" => Token::Command("infty".to_owned()),
             word => Token::Word(word.to_owned()),
         };
         self.found.push(token);
+        Ok(())
     }
 
     /// Digits with thousands separators outside brackets, a fraction, and a power of ten after a capital `E`.
     fn number(&mut self) -> Result<(), Refusal> {
         let mut digits = self.digits();
         let mut plain = true;
-        while let Some(group) = self.thousands(&digits, plain) {
+        let alone = self.stands_alone();
+        while let Some(group) = self.thousands(&digits, plain).filter(|_| alone) {
             digits.push_str(&group);
             plain = false;
         }
@@ -193,6 +201,16 @@ impl<'a> Lexer<'a> {
         let digits = (plain && !decimal).then_some(digits);
         self.found.push(Token::Number { value, decimal, digits });
         Ok(())
+    }
+
+    /// Whether the number that has begun is all there is, but for a sign before it and a unit behind it. Only then do
+    /// commas group its digits; in `x = 1,234` and `1,234 + 1` math-verify takes them for separators.
+    fn stands_alone(&self) -> bool {
+        let only_sign = self.found.iter().all(|token| matches!(token, Token::Mark('-' | '+')));
+        let in_number = |c: char| c.is_ascii_digit() || ",.{}".contains(c);
+        let behind = self.rest().trim_start_matches(in_number);
+        let behind = behind.trim_start_matches(|c: char| c.is_whitespace() || "$~°\\,;!:".contains(c));
+        only_sign && (behind.is_empty() || behind.starts_with(|c: char| c.is_ascii_alphabetic()))
     }
 
     fn digits(&mut self) -> String {

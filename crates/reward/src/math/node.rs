@@ -1,6 +1,7 @@
 //! What an answer is once read.
 
 use num_rational::BigRational;
+use num_traits::Zero as _;
 
 /// A written mathematical object.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +92,29 @@ impl Node {
     /// An integer literal.
     pub(super) fn integer(value: i64) -> Self {
         Self::Number { value: BigRational::from_integer(value.into()), decimal: false }
+    }
+
+    /// Whether it is a number literal.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self, Self::Number { .. })
+    }
+
+    /// Whether it is a whole number: a literal, a negative one, or a fraction of literals that is one.
+    pub(super) fn is_whole(&self) -> bool {
+        let literal = |node: &Self| match node {
+            Self::Number { value, decimal: false } if value.is_integer() => Some(value.clone()),
+            _ => None,
+        };
+        match self {
+            Self::Sum(terms) => matches!(&terms[..], [(term, true)] if literal(term).is_some()),
+            Self::Product(parts) => match &parts[..] {
+                [(above, false), (below, true)] => literal(above)
+                    .zip(literal(below))
+                    .is_some_and(|(above, below)| !below.is_zero() && (above / below).is_integer()),
+                _ => false,
+            },
+            node => literal(node).is_some(),
+        }
     }
 
     /// Whether every relation of a chain is `=`.

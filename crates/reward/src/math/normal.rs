@@ -54,6 +54,9 @@ pub(super) fn normal(node: &Node, budget: &mut Budget) -> Result<Exact, Refusal>
 fn call(function: Function, arguments: &[Node], budget: &mut Budget) -> Result<Exact, Refusal> {
     let arguments =
         arguments.iter().map(|argument| normal(argument, budget)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(value) = angle(function, &arguments, budget)? {
+        return Ok(value);
+    }
     let rationals: Option<Vec<BigRational>> = arguments.iter().map(Exact::as_rational).collect();
     let known = match (function, rationals.as_deref()) {
         (Function::Abs, Some([x])) => Some(x.abs()),
@@ -70,6 +73,49 @@ fn call(function: Function, arguments: &[Node], budget: &mut Budget) -> Result<E
         Some(value) => Ok(Exact::rational(value)),
         None => Exact::opaque(&format!("{function:?}"), &arguments.iter().collect::<Vec<_>>(), budget),
     }
+}
+
+/// The trigonometric function of a multiple of 30 or 45 degrees; none for other angles and functions.
+fn angle(function: Function, arguments: &[Exact], budget: &mut Budget) -> Result<Option<Exact>, Refusal> {
+    let [argument] = arguments else { return Ok(None) };
+    let Some(half_turns) = argument.as_multiple_of_pi() else { return Ok(None) };
+    let twelfths = half_turns * BigRational::from_integer(12.into());
+    if !twelfths.is_integer() {
+        return Ok(None);
+    }
+    let Some(twelfths) = (twelfths.to_integer() % BigInt::from(24)).to_i64() else { return Ok(None) };
+    let (Some(sine), Some(cosine)) = (sine(twelfths, budget)?, sine(twelfths + 6, budget)?) else {
+        return Ok(None);
+    };
+    Ok(match function {
+        Function::Sin => Some(sine),
+        Function::Cos => Some(cosine),
+        Function::Tan => Some(sine.multiply(&cosine.invert(budget)?, budget)?),
+        Function::Cot => Some(cosine.multiply(&sine.invert(budget)?, budget)?),
+        Function::Sec => Some(cosine.invert(budget)?),
+        Function::Csc => Some(sine.invert(budget)?),
+        _ => None,
+    })
+}
+
+/// The sine of so many times 15 degrees, where it is half a root.
+fn sine(twelfths: i64, budget: &mut Budget) -> Result<Option<Exact>, Refusal> {
+    let turn = twelfths.rem_euclid(24);
+    let (place, negative) = if turn < 12 { (turn, false) } else { (turn - 12, true) };
+    // sin x = sqrt(n) / 2.
+    let n = match place.min(12 - place) {
+        0 => 0,
+        2 => 1,
+        3 => 2,
+        4 => 3,
+        6 => 4,
+        _ => return Ok(None),
+    };
+    let half = BigRational::new(1.into(), 2.into());
+    let root =
+        Exact::rational(BigRational::from_integer(n.into())).power(&Exact::rational(half.clone()), budget)?;
+    let sine = root.multiply(&Exact::rational(half), budget)?;
+    Ok(Some(if negative { sine.negate() } else { sine }))
 }
 
 /// `n (n - 1) .. (n - k + 1)` for small natural numbers; none for others.

@@ -213,14 +213,22 @@ impl Parser<'_> {
             return Ok(mixed);
         }
         let mut factors = vec![(first, false)];
-        while self.starts_factor() {
-            factors.push((self.power()?, false));
+        loop {
+            let bare = matches!(self.peek(), Some(Token::Number { .. }));
+            if !bare && !self.starts_factor() {
+                return Ok(one_or(factors, Node::Product));
+            }
+            let factor = self.power()?;
+            let before = factors.last().map(|(factor, _)| factor);
+            // `2 3`, `(2)3` and `2(3)` are products to some and mixed numbers to math-verify; `2.5 3` is a slip.
+            let ambiguous = before.is_some_and(|before| {
+                (before.is_whole() && factor.is_whole()) || (bare && before.is_number() && factor.is_number())
+            });
+            if ambiguous {
+                return Err(Refusal::Unread);
+            }
+            factors.push((factor, false));
         }
-        // `2 3` and `1 1/2` are typing slips, not products.
-        if matches!(self.peek(), Some(Token::Number { .. })) {
-            return Err(Refusal::Unread);
-        }
-        Ok(one_or(factors, Node::Product))
     }
 
     /// `1\frac{1}{2}`: an integer right before a fraction of integers.

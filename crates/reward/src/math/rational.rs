@@ -14,6 +14,16 @@ const MAX_BITS: u64 = 16_384;
 /// Trial division stops here; what is left of a number counts as one prime.
 const MAX_TRIAL: u32 = 2_000;
 
+/// `a + b`, without the common divisors that whole numbers do not have: most numbers here are whole.
+pub(super) fn sum(a: &BigRational, b: &BigRational) -> BigRational {
+    if a.is_integer() && b.is_integer() { BigRational::from_integer(a.numer() + b.numer()) } else { a + b }
+}
+
+/// `a * b`, likewise.
+pub(super) fn product(a: &BigRational, b: &BigRational) -> BigRational {
+    if a.is_integer() && b.is_integer() { BigRational::from_integer(a.numer() * b.numer()) } else { a * b }
+}
+
 /// Refuses numbers too large to go on with.
 pub(super) fn check_size(value: &BigRational, budget: &mut Budget) -> Result<(), Refusal> {
     let bits = value.numer().bits() + value.denom().bits();

@@ -1,6 +1,9 @@
 //! What is taken off before the grammar starts: units, names of the value, words that are no formula.
 
-use super::{lex::Token, node::Node};
+use super::{
+    lex::{GLUED_I, Token},
+    node::Node,
+};
 
 /// Units that may follow a number (a subset of math-verify's), singular.
 const UNITS: [&str; 44] = [
@@ -72,7 +75,10 @@ pub(super) fn split_words(tokens: Vec<Token>) -> Vec<Token> {
     let mut split = Vec::with_capacity(tokens.len());
     for token in tokens {
         match token {
-            Token::Word(word) => split.extend(word.chars().map(|c| Token::Word(c.to_string()))),
+            Token::Word(word) => {
+                let glued = |c| if c == 'i' && word.len() > 1 { GLUED_I } else { c };
+                split.extend(word.chars().map(|c| Token::Word(glued(c).to_string())));
+            }
             token => split.push(token),
         }
     }

@@ -16,10 +16,19 @@ pub(super) enum Span {
 
 /// The content of the first answer block, as it is.
 pub(super) fn first_answer(text: &str, span: Span) -> Option<&str> {
-    text.match_indices(OPEN).find_map(|(at, _)| {
-        let inner = text[at + OPEN.len()..].split_once(CLOSE)?.0;
-        (span == Span::Lines || !inner.contains('\n')).then_some(inner)
-    })
+    // The next closing tag is looked for once, not from every opening tag before it.
+    let mut close = 0;
+    for (at, _) in text.match_indices(OPEN) {
+        let start = at + OPEN.len();
+        if close < start {
+            close = start + text[start..].find(CLOSE)?;
+        }
+        let inner = &text[start..close];
+        if span == Span::Lines || !inner.contains('\n') {
+            return Some(inner);
+        }
+    }
+    None
 }
 
 /// The content of the last of the answer blocks read one after the other.

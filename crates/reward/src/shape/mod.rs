@@ -4,11 +4,13 @@
 
 mod cosine;
 mod format_first;
+mod language;
 mod overlong;
 mod repetition;
 
 pub use cosine::CosineLength;
 pub use format_first::FormatFirst;
+pub use language::Language;
 pub use overlong::Overlong;
 pub use repetition::Repetition;
 

@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use reft_core::{
     Completion, FinishReason, GradedGroup, Group, ImageSize, JudgedGroup, Judgement, KeptAnswer, Metrics,
-    Recorder as _, RewardParts, RunStore as _, ScoredGroup, Verdict,
+    Recorder as _, RewardOutcome, RewardParts, RunStore as _, ScoredGroup, Verdict,
 };
 use reft_store::{RunReader, read_rows};
 use reft_testkit::{sums, with_image};
@@ -39,11 +39,17 @@ fn reject(reason: &str) -> Verdict {
 fn completions_hold_everything_about_an_answer() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");
-    let reward =
-        |total: f32| RewardParts { total, parts: vec![("format".into(), total), ("accuracy".into(), 0.0)] };
+    let reward = |total: f32| RewardParts {
+        total,
+        parts: vec![("format".into(), total), ("accuracy".into(), 0.0)],
+        ..RewardParts::default()
+    };
     let scored = ScoredGroup {
         group: group(),
-        rewards: vec![reward(1.0), reward(0.0)],
+        rewards: vec![
+            reward(1.0),
+            RewardParts { outcome: RewardOutcome::Timeout { reason: "slow".into() }, ..reward(0.0) },
+        ],
         advantages: vec![0.5, -0.5],
         verdict: reject("zero_variance"),
     };
@@ -57,12 +63,14 @@ fn completions_hold_everything_about_an_answer() {
         "prompt": "<image>1 + 0", "images": ["sum-1-0.png"], "solution": "1",
         "index": 0, "completion": "<answer>1</answer>", "finish": "stop", "tokens": 2,
         "prompt_tokens": 17, "logprob_mean": -1.5, "policy_version": 5,
-        "reward": 1.0, "reward_accuracy": 0.0, "reward_format": 1.0, "advantage": 0.5,
+        "reward": 1.0, "reward_accuracy": 0.0, "reward_format": 1.0,
+        "outcome": "score", "outcome_reason": null, "advantage": 0.5,
         "verdict": "reject", "reason": "zero_variance",
     });
     assert_eq!(Value::Object(rows[0].clone()), expected);
     assert_eq!(rows[1]["logprob_mean"], Value::Null);
     assert_eq!(rows[1]["finish"], "length");
+    assert_eq!((&rows[1]["outcome"], &rows[1]["outcome_reason"]), (&json!("timeout"), &json!("slow")));
 }
 
 #[test]

@@ -10,14 +10,15 @@ pub(super) fn read(text: &str) -> Option<Reading> {
     if !python.rest.trim_start().is_empty() {
         return None;
     }
-    let mut read = text.replace("**", "^");
-    // `6.` is a number; for our reader it needs its zero.
-    while let Some(at) = read
-        .match_indices('.')
-        .map(|(at, _)| at + 1)
-        .find(|&at| !read[at..].starts_with(|c: char| c.is_ascii_digit()))
-    {
-        read.insert(at, '0');
+    let powers = text.replace("**", "^");
+    let mut read = String::with_capacity(powers.len());
+    let mut rest = powers.chars().peekable();
+    while let Some(c) = rest.next() {
+        read.push(c);
+        // `6.` is a number; for our reader it needs its zero.
+        if c == '.' && rest.peek().is_none_or(|next| !next.is_ascii_digit()) {
+            read.push('0');
+        }
     }
     math::read(&read)
 }

@@ -220,9 +220,21 @@ mod tests {
 
     #[test]
     fn noise_is_bounded() {
-        for noise in
-            ["1 ", "1+", "answer ", "$ ", "\\boxed{", "answer 1+", "\\[ ", " [", "$$a$$,", "(1", "cat "]
-        {
+        for noise in [
+            "1 ",
+            "1",
+            "1２",
+            "1+",
+            "answer ",
+            "$ ",
+            "\\boxed{",
+            "answer 1+",
+            "\\[ ",
+            " [",
+            "$$a$$,",
+            "(1",
+            "cat ",
+        ] {
             let text = noise.repeat(40_000 / noise.len());
             let start = std::time::Instant::now();
             Found::in_text(&text);

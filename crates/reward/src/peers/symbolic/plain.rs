@@ -6,6 +6,8 @@ use super::{
 };
 
 const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
+/// Ends of one run of digits that are tried: the longest, and where that is not accepted the next shorter ones.
+const MOST_ENDS: usize = 16;
 const OPERATORS: &str = "+-*×/^()÷";
 
 /// Every match behind an anchor, first those of expressions, then those of numbers.
@@ -237,7 +239,7 @@ fn literals(text: &[char], start: usize) -> Vec<(String, usize)> {
         }
         for end in ends.into_iter().rev() {
             let fraction = if text.get(end) == Some(&'.') { digits(end + 1) } else { 0 };
-            for fraction in (1..=fraction).rev() {
+            for fraction in (1..=fraction).rev().take(MOST_ENDS) {
                 let stop = end + 1 + fraction;
                 push(clean(start, end), text[end..stop].iter().collect(), stop);
             }
@@ -246,17 +248,17 @@ fn literals(text: &[char], start: usize) -> Vec<(String, usize)> {
     }
     if count > 0 && matches!(text.get(whole + count), Some('.' | ',')) {
         let point = whole + count;
-        for fraction in (1..=digits(point + 1)).rev() {
+        for fraction in (1..=digits(point + 1)).rev().take(MOST_ENDS) {
             let decimal: String = text[point + 1..point + 1 + fraction].iter().collect();
             push(clean(start, point), format!(".{decimal}"), point + 1 + fraction);
         }
     }
     if text.get(start) == Some(&'.') {
-        for fraction in (1..=digits(start + 1)).rev() {
+        for fraction in (1..=digits(start + 1)).rev().take(MOST_ENDS) {
             push(String::new(), text[start..start + 1 + fraction].iter().collect(), start + 1 + fraction);
         }
     }
-    for count in (1..=count).rev() {
+    for count in (1..=count).rev().take(MOST_ENDS) {
         push(clean(start, whole + count), String::new(), whole + count);
     }
     found

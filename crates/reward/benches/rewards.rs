@@ -1,7 +1,7 @@
 //! Scoring speed of the paper's reward: 10,000 completions of about 300 tokens (1,200 characters), a third each of
 //! mathematics, detection and classification, on all cores as the training loop scores them.
 //!
-//! `cargo bench --bench rewards`.
+//! `cargo bench -p reft-reward`.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the bench")]
 
 use std::thread;

@@ -1,0 +1,123 @@
+//! A program of the user's that answers JSON lines: a pool of processes, each answering one question at a time.
+//!
+//! Protocol: one JSON object per line on standard input, one JSON object per line on standard output, in order, flushed
+//! after each line. What the program writes to standard error is shown where it fails. When its input ends it should
+//! end too.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    CallError,
+    process::{Process, Silence},
+};
+
+/// What is run, and how patiently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramSpec {
+    /// The program and its arguments, without a shell.
+    pub command: Vec<String>,
+    /// Processes at most; each answers one question at a time. At least 1.
+    pub processes: usize,
+    /// Longest wait for an answer; a process that takes longer is killed, and the question is not asked again.
+    pub timeout: Duration,
+    /// How often a question is asked again after its process crashed.
+    pub retries: u32,
+}
+
+/// A pool of processes of one program. They start when they are needed.
+pub struct Program {
+    spec: ProgramSpec,
+    pool: Mutex<Pool>,
+    returned: Condvar,
+}
+
+/// The processes that nobody waits for.
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Process>,
+    /// Processes in all, idle or busy.
+    running: usize,
+}
+
+impl Program {
+    /// A pool that has started nothing yet.
+    pub fn new(spec: ProgramSpec) -> Self {
+        Self { spec, pool: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// What is run.
+    pub fn spec(&self) -> &ProgramSpec {
+        &self.spec
+    }
+
+    /// Asks one question. Waits for a free process without limit: each busy one is limited.
+    pub fn call(&self, request: &Value) -> Result<Value, CallError> {
+        let request = request.to_string();
+        let mut reason = String::new();
+        for _ in 0..=self.spec.retries {
+            let mut process = self.take()?;
+            match process.call(&request, self.spec.timeout) {
+                Ok(line) => {
+                    self.put_back(process);
+                    return object(&line);
+                }
+                Err(Silence::Timeout) => {
+                    self.discard(process);
+                    return Err(CallError::Timeout(self.spec.timeout));
+                }
+                Err(Silence::Ended(words)) => {
+                    self.discard(process);
+                    reason = words;
+                }
+            }
+        }
+        let name = self.spec.command.join(" ");
+        Err(CallError::Failed(format!("`{name}`: {reason}")))
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Result<Process, CallError> {
+        let mut pool = self.pool();
+        loop {
+            if let Some(process) = pool.idle.pop() {
+                return Ok(process);
+            }
+            if pool.running < self.spec.processes.max(1) {
+                let process = Process::start(&self.spec.command).map_err(CallError::Unusable)?;
+                pool.running += 1;
+                return Ok(process);
+            }
+            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn put_back(&self, process: Process) {
+        self.pool().idle.push(process);
+        self.returned.notify_one();
+    }
+
+    fn discard(&self, process: Process) {
+        drop(process);
+        self.pool().running -= 1;
+        self.returned.notify_one();
+    }
+}
+
+/// A JSON object, as every answer must be.
+fn object(line: &str) -> Result<Value, CallError> {
+    match serde_json::from_str(line) {
+        Ok(answer @ Value::Object(_)) => Ok(answer),
+        _ => {
+            let shown: String = line.chars().take(200).collect();
+            Err(CallError::Failed(format!("an answer must be a JSON object on one line, not `{shown}`")))
+        }
+    }
+}

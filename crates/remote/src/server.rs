@@ -1,0 +1,157 @@
+//! A server that answers JSON with JSON over HTTP.
+//!
+//! Failures that may pass (no connection, no answer in time, status 408, 429 and 5xx) are tried again after a pause
+//! that doubles; any other status is final.
+
+use std::{thread, time::Duration};
+
+use serde_json::Value;
+use ureq::Agent;
+
+use crate::CallError;
+
+/// Longest answer, in bytes.
+const MAX_BODY: u64 = 1 << 20;
+/// Longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Where the server is, and how patiently it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSpec {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Sent as `Authorization: Bearer TOKEN`.
+    pub token: Option<String>,
+    /// Longest wait for an answer, of each attempt.
+    pub timeout: Duration,
+    /// How often a question is asked again after a failure that may pass.
+    pub retries: u32,
+    /// Pause before the first retry; it doubles each time.
+    pub backoff: Duration,
+}
+
+/// A server that is asked by POST.
+pub struct Server {
+    spec: ServerSpec,
+    agent: Agent,
+}
+
+enum Failure {
+    Timeout,
+    MayPass(String),
+    Final(String),
+}
+
+impl Server {
+    /// A server that has not been asked yet.
+    pub fn new(spec: ServerSpec) -> Result<Self, CallError> {
+        let host = host(&spec.url).ok_or_else(|| {
+            let url = &spec.url;
+            CallError::Unusable(format!(
+                "`{url}` is no address; give one such as `http://localhost:8000/score`"
+            ))
+        })?;
+        let mut config = Agent::config_builder()
+            .timeout_global(Some(spec.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent("curr-reft");
+        if ["localhost", "127.0.0.1", "[::1]"].contains(&host) {
+            // A proxy of the environment does not know this machine.
+            config = config.proxy(None);
+        }
+        let agent = config.build().into();
+        Ok(Self { spec, agent })
+    }
+
+    /// Where it is.
+    pub fn spec(&self) -> &ServerSpec {
+        &self.spec
+    }
+
+    /// Asks one question.
+    pub fn call(&self, request: &Value) -> Result<Value, CallError> {
+        let mut pause = self.spec.backoff;
+        let mut attempt = 0;
+        loop {
+            let failure = match self.post(request) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let is_last = attempt == self.spec.retries;
+            match failure {
+                Failure::Final(reason) => return Err(self.failed(&reason)),
+                Failure::MayPass(reason) if is_last => return Err(self.failed(&reason)),
+                Failure::Timeout if is_last => return Err(CallError::Timeout(self.spec.timeout)),
+                Failure::MayPass(_) | Failure::Timeout => {}
+            }
+            thread::sleep(pause);
+            pause = (2 * pause).min(MAX_PAUSE);
+            attempt += 1;
+        }
+    }
+
+    fn failed(&self, reason: &str) -> CallError {
+        CallError::Failed(format!("`{}`: {reason}", self.spec.url))
+    }
+
+    fn post(&self, request: &Value) -> Result<Value, Failure> {
+        let mut post = self.agent.post(&self.spec.url).content_type("application/json");
+        if let Some(token) = &self.spec.token {
+            post = post.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = post.send(request.to_string()).map_err(failure)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().map_err(failure)?;
+        let text = String::from_utf8_lossy(&body);
+        let shown = || text.trim().chars().take(200).collect::<String>();
+        match status {
+            200..=299 => match serde_json::from_slice(&body) {
+                Ok(answer @ Value::Object(_)) => Ok(answer),
+                _ => Err(Failure::Final(format!("an answer must be a JSON object, not `{}`", shown()))),
+            },
+            408 | 429 | 500..=599 => Err(Failure::MayPass(format!("status {status}: {}", shown()))),
+            _ => Err(Failure::Final(format!("status {status}: {}", shown()))),
+        }
+    }
+}
+
+fn failure(error: ureq::Error) -> Failure {
+    match error {
+        ureq::Error::Timeout(_) => Failure::Timeout,
+        ureq::Error::BadUri(_) | ureq::Error::BodyExceedsLimit(_) | ureq::Error::Tls(_) => {
+            Failure::Final(error.to_string())
+        }
+        error => Failure::MayPass(error.to_string()),
+    }
+}
+
+/// The host of an address, without its port.
+fn host(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let end = match authority.strip_prefix('[') {
+        Some(_) => authority.find(']')? + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    Some(&authority[..end]).filter(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_by_hand() {
+        for (url, expected) in [
+            ("http://localhost:8000/score", Some("localhost")),
+            ("https://api.example.com/v1", Some("api.example.com")),
+            ("http://[::1]:80", Some("[::1]")),
+            ("localhost:8000", None),
+            ("ftp://a", None),
+            ("http:///x", None),
+        ] {
+            assert_eq!(host(url), expected, "{url}");
+        }
+    }
+}
