@@ -52,7 +52,9 @@ pub use curriculum::{
     AdaRftConfig, ArmKey, CurriculumConfig, LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig,
     SecConfig, StageConfig, StageOrder, StagedConfig,
 };
-pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomain, TaskName};
+pub use data::{
+    DataConfig, FileData, FrameName, MixtureData, MixtureSource, RowFormat, SceneData, SceneDomain, TaskName,
+};
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use layers::Resolved;

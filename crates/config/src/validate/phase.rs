@@ -43,6 +43,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     check_optimizer(&phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
+    curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
     filter::check(&phase.filter, &mut at.at("filter"));
 }
 
