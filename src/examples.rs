@@ -7,8 +7,8 @@ use std::{
 };
 
 use reft_config::{PhaseConfig, Recipe, Resolved};
-use reft_core::{Form, ImageRef, ImageSource, SampleId, Seed};
-use reft_data::Dataset;
+use reft_core::{ImageRef, ImageSource, SampleId};
+use reft_data::OpenData;
 use reft_store::{RunReader, read_rows};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -176,10 +176,8 @@ impl Pictures {
     pub(crate) fn find(&mut self, data: &str, sample: &str) -> Option<ImageRef> {
         let recipe = self.recipe.as_ref()?;
         let images = self.loaded.entry(data.to_owned()).or_insert_with(|| {
-            let config = recipe.data.get(data);
-            let set = config
-                .and_then(|config| Dataset::load(config, &recipe.prompt, &[Form::Open], Seed::new(0)).ok());
-            let samples = set.into_iter().flat_map(|set| set.samples);
+            let set = OpenData::named(data, &recipe.data, &recipe.prompt).ok();
+            let samples = set.iter().flat_map(OpenData::samples);
             samples.filter_map(|sample| Some((sample.id.clone(), sample.images().next()?.clone()))).collect()
         });
         images.get(&SampleId::from(sample)).cloned()

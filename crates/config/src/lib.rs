@@ -35,6 +35,7 @@ mod curriculum;
 mod data;
 mod error;
 mod filter;
+mod guard;
 mod layers;
 mod model;
 mod nearest;
@@ -57,6 +58,7 @@ pub use data::{
 };
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
+pub use guard::GuardConfig;
 pub use layers::Resolved;
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};

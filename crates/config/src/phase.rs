@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, LossScale, OptimizerConfig,
+    AdvantageConfig, CurriculumConfig, FilterConfig, GuardConfig, JudgeConfig, LossScale, OptimizerConfig,
     PreflightConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
 
@@ -115,6 +115,9 @@ pub struct GrpoPhase {
     /// What is checked before the first step.
     #[serde(default)]
     pub preflight: PreflightConfig,
+    /// When the phase stops because it learns nothing.
+    #[serde(default)]
+    pub guard: GuardConfig,
     /// AdamW, schedule, gradient clipping.
     #[serde(default)]
     pub optimizer: OptimizerConfig,

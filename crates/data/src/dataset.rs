@@ -137,6 +137,11 @@ impl OpenData {
         })
     }
 
+    /// The samples as they are on disk, source by source.
+    pub fn samples(&self) -> impl Iterator<Item = &Arc<Sample>> {
+        self.parts.iter().flat_map(|part| &part.samples)
+    }
+
     /// The samples in these forms. Conversion is decided by `seed` and by the samples of each source alone; give an
     /// evaluation the same seed in every run, so that all runs answer the same questions. A form that leaves no sample
     /// is an error.

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     RlStages,
     context::{Context, Stopwatch, check_finite},
-    fill, metrics, preflight,
+    fill,
+    guard::Watch,
+    metrics, preflight,
 };
 
 /// All steps of the phase, from its start or from `resumed` on.
@@ -22,16 +24,17 @@ pub(crate) fn run<P: Checkpointed>(
     stages: &mut RlStages<P>,
     resumed: Option<&Checkpoint>,
 ) -> Result<(), StageError> {
+    let mut watch = stages.guard.map(Watch::new);
     if let Some(checkpoint) = resumed {
-        restore(stages, checkpoint)?;
+        restore(stages, watch.as_mut(), checkpoint)?;
     } else {
         preflight::check(ctx, policy, stages)?;
         stages.optimizer.begin_phase(policy)?;
     }
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
-        let states = save_states(stages)?;
-        match step(ctx, policy, stages) {
+        let states = save_states(stages, watch.as_ref())?;
+        match step(ctx, policy, stages, watch.as_mut()) {
             Ok(true) => {}
             Ok(false) => break,
             Err(StageError::Interrupted) => {
@@ -41,14 +44,19 @@ pub(crate) fn run<P: Checkpointed>(
             Err(error) => return Err(error),
         }
         if ctx.checkpoint_due() {
-            save(ctx, policy, stages, &save_states(stages)?)?;
+            save(ctx, policy, stages, &save_states(stages, watch.as_ref())?)?;
         }
     }
     Ok(())
 }
 
 /// One step. `false` when the curriculum has no more samples.
-fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> Result<bool, StageError> {
+fn step<P>(
+    ctx: &mut Context<'_>,
+    policy: &mut P,
+    stages: &mut RlStages<P>,
+    watch: Option<&mut Watch>,
+) -> Result<bool, StageError> {
     ctx.check_stop()?;
     let mut clock = Stopwatch::start();
     let done = ctx.cursor.step;
@@ -78,6 +86,9 @@ fn step<P>(ctx: &mut Context<'_>, policy: &mut P, stages: &mut RlStages<P>) -> R
     ctx.store.groups(&ctx.phase, done + 1, &scored)?;
     clock.lap("record");
     ctx.trained(&step_metrics, &clock.stop())?;
+    if let Some(watch) = watch {
+        watch.step(&step_metrics, &scored)?;
+    }
     Ok(true)
 }
 
@@ -122,16 +133,23 @@ fn save<P: Checkpointed>(
     ctx.checkpoint(&[("policy", policy), ("optimizer", optimizer)], states)
 }
 
-fn save_states<P: ?Sized>(stages: &RlStages<P>) -> Result<Value, StageError> {
+fn save_states<P: ?Sized>(stages: &RlStages<P>, watch: Option<&Watch>) -> Result<Value, StageError> {
     let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
     let mut states = json!({"curriculum": stages.curriculum.save()?, "filters": filters?});
     if let Some(refill) = &stages.refill {
         states["refill"] = refill.save()?;
     }
+    if let Some(watch) = watch {
+        states["guard"] = watch.save()?;
+    }
     Ok(states)
 }
 
-fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Result<(), StageError> {
+fn restore<P: ?Sized>(
+    stages: &mut RlStages<P>,
+    watch: Option<&mut Watch>,
+    checkpoint: &Checkpoint,
+) -> Result<(), StageError> {
     stages.optimizer.load(&checkpoint.dir.join("optimizer"))?;
     stages.curriculum.load(&checkpoint.stages["curriculum"])?;
     let filters = checkpoint.stages["filters"].as_array();
@@ -148,6 +166,9 @@ fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Resu
     }
     for (filter, state) in stages.filters.iter_mut().zip(filters) {
         filter.load(state)?;
+    }
+    if let Some(watch) = watch {
+        watch.load(&checkpoint.stages["guard"])?;
     }
     match &mut stages.refill {
         Some(refill) => refill.load(&checkpoint.stages["refill"]),

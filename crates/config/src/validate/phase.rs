@@ -45,6 +45,9 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
     curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
     filter::check(&phase.filter, &mut at.at("filter"));
+    let mut guard = at.at("guard");
+    guard.in_range(phase.guard.min_teaching, 0.0..=1.0, "min_teaching", "from 0 to 1");
+    guard.in_range(phase.guard.max_truncated, 0.0..=1.0, "max_truncated", "from 0 to 1");
 }
 
 fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
