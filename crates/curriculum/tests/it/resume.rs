@@ -140,10 +140,11 @@ fn every_number_is_in_the_documentation() {
     let mut emitted = BTreeSet::new();
     for config in curricula() {
         for refill in refills() {
-            let mut class = class(&config, refill, pool(5));
+            let mut class = class(&config, refill, mixture(5));
             class.run(12);
             emitted.extend(class.metrics().iter().map(
                 |(name, _)| match name.split('/').collect::<Vec<_>>()[..] {
+                    [stage, "epoch", _] => format!("{stage}/epoch/<source>"),
                     [stage, kind, _] => format!("{stage}/{kind}/<category>"),
                     _ => name.to_owned(),
                 },
