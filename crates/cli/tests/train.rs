@@ -200,7 +200,9 @@ fn reft(args: &[&str]) -> String {
 fn a_mixture_with_rows_of_text_trains() {
     let dir = TempDir::new().unwrap();
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-    let sum = |i: u32| format!("{{\"id\": \"s{i}\", \"problem\": \"What is {i} + 1?\", \"solution\": {}}}\n", i + 1);
+    let sum = |i: u32| {
+        format!("{{\"id\": \"s{i}\", \"problem\": \"What is {i} + 1?\", \"solution\": {}}}\n", i + 1)
+    };
     let long = format!("{{\"id\": \"long\", \"problem\": \"{}\", \"solution\": 1}}\n", "1 + ".repeat(400));
     fs::write(path("sums.jsonl"), (0..6).map(sum).collect::<String>() + &long).unwrap();
     fs::write(path("recipe.toml"), MIXED.replace("DIR", &dir.path().to_string_lossy())).unwrap();
@@ -218,7 +220,10 @@ fn a_mixture_with_rows_of_text_trains() {
     documented(&rows);
     let last = rows.last().unwrap();
     // A quarter of 16 questions are from the 6 sums that are short enough.
-    assert_eq!((&last["curriculum/epoch/sums"], &last["curriculum/epoch/scenes"]), (&(4.0 / 6.0).into(), &0.5.into()));
+    assert_eq!(
+        (&last["curriculum/epoch/sums"], &last["curriculum/epoch/scenes"]),
+        (&(4.0 / 6.0).into(), &0.5.into())
+    );
     assert!(last["grpo/loss"].as_f64().unwrap().is_finite(), "{last}");
     let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
     let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

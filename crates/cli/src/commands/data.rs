@@ -17,7 +17,7 @@ use curr_reft::{
 use serde::Serialize;
 
 use crate::{
-    args::{DataCommand, Domain, FormsArgs, DataInspectArgs, ScenesArgs, TargetForm},
+    args::{DataCommand, DataInspectArgs, Domain, FormsArgs, ScenesArgs, TargetForm},
     output::Output,
 };
 

@@ -164,7 +164,7 @@ fn files() {
         (
             "ragged.tsv",
             b"index\tquestion\tanswer\n1\tWhat?\tx\n2\tWhat?\n",
-            &["ragged.tsv", "no readable TSV file", "line: 3", "2 fields", "has 3 fields"],
+            &["ragged.tsv", "line 3", "2 values for 3 columns"],
         ),
         (
             "rubbish.tsv",
