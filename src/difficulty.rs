@@ -4,8 +4,16 @@
 //! `group_size = K` over the training data leaves `predictions.parquet`, this counts it, and
 //! `curriculum = { type = "adarft", difficulty = "..." }` reads the result.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
+    path::Path,
+    sync::Arc,
+};
 
+use reft_config::{DataConfig, FileData, PromptConfig};
+use reft_core::SampleId;
+use reft_data::{OpenData, write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -72,6 +80,44 @@ pub fn difficulty(input: &Path, output: &Path) -> Result<DifficultySummary, Erro
     })
 }
 
+/// Writes the samples of `data` whose pass rate in a file of [`difficulty`] lies in `keep`, and returns how many. Every
+/// sample must be in the file; one that was converted may be there by its parent's id.
+///
+/// ThinkLite-VL (arXiv 2504.07934) trains on what is neither easy nor known to be solvable: `keep = 0.0..=0.5`, say.
+pub fn select(
+    data: &FileData,
+    difficulty: &Path,
+    keep: RangeInclusive<f64>,
+    output: &Path,
+) -> Result<usize, Error> {
+    let broken = |message: String| Error::File { path: difficulty.to_owned(), message };
+    let mut rates = HashMap::new();
+    for (place, row) in table::read(difficulty)? {
+        let (Some(id), Some(rate)) =
+            (row.get("id").and_then(Value::as_str), row.get("pass_rate").and_then(Value::as_f64))
+        else {
+            return Err(broken(format!("{place}: a row needs `id` and `pass_rate`")));
+        };
+        rates.insert(SampleId::from(id), rate);
+    }
+    let open = OpenData::load(&DataConfig::File(data.clone()), &PromptConfig::default())?;
+    let mut kept = Vec::new();
+    for sample in open.samples() {
+        let rate = rates.get(&sample.id).or_else(|| rates.get(sample.parent.as_ref()?));
+        let rate = rate.ok_or_else(|| {
+            broken(format!("says nothing of sample `{}` of `{}`", sample.id, data.path.display()))
+        })?;
+        if keep.contains(rate) {
+            kept.push(Arc::clone(sample));
+        }
+    }
+    if kept.is_empty() {
+        return Err(broken(format!("no sample has a pass rate from {} to {}", keep.start(), keep.end())));
+    }
+    write::samples(output, &kept)?;
+    Ok(kept.len())
+}
+
 fn row(id: &str, tally: &Tally, pass_rate: f64) -> Row {
     [
         ("id", Value::from(id)),
@@ -103,6 +149,22 @@ mod tests {
         let written = std::fs::read_to_string(&output).unwrap();
         let first = "{\"id\":\"a\",\"answers\":2,\"pass_rate\":0.25,\"pass_at_k\":false}\n";
         assert!(written.starts_with(first), "{written}");
+
+        let data = dir.path().join("data.jsonl");
+        let row = |id: &str| json!({"id": id, "problem": "?", "solution": "1", "task": "math"}).to_string();
+        std::fs::write(&data, ["a", "b", "c"].map(row).join("\n")).unwrap();
+        let kept = dir.path().join("kept.jsonl");
+        let select = |keep| select(&FileData::new(&data), &output, keep, &kept).map_err(|e| e.to_string());
+        assert_eq!(select(0.0..=0.5), Ok(2));
+        let ids: Vec<String> = std::fs::read_to_string(&kept)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert!(select(0.6..=0.9).unwrap_err().contains("no sample has a pass rate from 0.6 to 0.9"));
+        std::fs::write(&data, row("d")).unwrap();
+        assert!(select(0.0..=1.0).unwrap_err().contains("says nothing of sample `d`"));
 
         for row in [json!({"grade": 1.0}), json!({"sample": "a"}), json!({"sample": "a", "score": 2})] {
             std::fs::write(&input, row.to_string()).unwrap();

@@ -7,8 +7,8 @@ use std::{
 };
 
 use reft_config::{PhaseConfig, Recipe, Resolved};
-use reft_core::{Form, ImageRef, ImageSource, SampleId, Seed};
-use reft_data::Dataset;
+use reft_core::{ImageRef, ImageSource, SampleId};
+use reft_data::OpenData;
 use reft_store::{RunReader, read_rows};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -176,10 +176,8 @@ impl Pictures {
     pub(crate) fn find(&mut self, data: &str, sample: &str) -> Option<ImageRef> {
         let recipe = self.recipe.as_ref()?;
         let images = self.loaded.entry(data.to_owned()).or_insert_with(|| {
-            let config = recipe.data.get(data);
-            let set = config
-                .and_then(|config| Dataset::load(config, &recipe.prompt, &[Form::Open], Seed::new(0)).ok());
-            let samples = set.into_iter().flat_map(|set| set.samples);
+            let set = OpenData::named(data, &recipe.data, &recipe.prompt).ok();
+            let samples = set.iter().flat_map(OpenData::samples);
             samples.filter_map(|sample| Some((sample.id.clone(), sample.images().next()?.clone()))).collect()
         });
         images.get(&SampleId::from(sample)).cloned()
@@ -188,12 +186,10 @@ impl Pictures {
 
 /// The encoded bytes of an image.
 pub(crate) fn bytes_of(image: &ImageRef) -> Result<Vec<u8>, Error> {
-    match &image.source {
-        ImageSource::Bytes(bytes) => Ok(bytes.to_vec()),
-        ImageSource::Path(path) => {
-            fs::read(path).map_err(|error| Error::File { path: path.clone(), message: error.to_string() })
-        }
-    }
+    let bytes = image.source.read();
+    bytes
+        .map(|bytes| bytes.to_vec())
+        .map_err(|error| Error::File { path: PathBuf::from(&*image.label), message: error.to_string() })
 }
 
 /// The MIME type of encoded image bytes, by their first bytes.
@@ -207,15 +203,15 @@ pub(crate) fn mime_of(bytes: &[u8]) -> &'static str {
 
 /// The file of an image; images in memory are written to the run's `examples/`.
 fn file_of(image: &ImageRef, run: &Path, sample: &str) -> Result<PathBuf, Error> {
-    let bytes = match &image.source {
-        ImageSource::Path(path) => return Ok(path.clone()),
-        ImageSource::Bytes(bytes) => bytes,
-    };
-    let ending = mime_of(bytes).trim_start_matches("image/");
+    if let ImageSource::Path(path) = &image.source {
+        return Ok(path.clone());
+    }
+    let bytes = bytes_of(image)?;
+    let ending = mime_of(&bytes).trim_start_matches("image/");
     let name: String =
         sample.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let path = run.join("examples").join(format!("{name}.{ending}"));
-    let written = fs::create_dir_all(run.join("examples")).and_then(|()| fs::write(&path, bytes.as_ref()));
+    let written = fs::create_dir_all(run.join("examples")).and_then(|()| fs::write(&path, bytes));
     match written {
         Ok(()) => Ok(path),
         Err(error) => Err(Error::File { path, message: error.to_string() }),

@@ -22,6 +22,7 @@
 //! dependency is enough: [`core`], [`config`], [`data`], [`reward`], [`curriculum`], [`rejection`], [`eval`], [`store`],
 //! [`pipeline`] without libtorch; [`vlm`], [`rollout`], [`trainer`], [`grpo`] on it.
 
+pub mod audit;
 mod chats;
 pub mod difficulty;
 pub mod doctor;

@@ -1,21 +1,24 @@
 //! From a recipe to stages: the one place where config enums become trait objects.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use reft_config::{
-    DataConfig, EvalPhase, GrpoPhase, JudgeConfig, PhaseConfig, Recipe, RejectPhase, RewardConfig, SftPhase,
+    EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, PhaseConfig, Recipe, RejectPhase, RewardConfig, SftPhase,
     WithForm,
 };
 use reft_core::{Benchmark, Demonstration, Form, RunStore, Sample, Seed, StageError};
-use reft_data::Dataset;
+use reft_curriculum::Pool;
+use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
 use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
-use reft_pipeline::{EvalStages, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
+use reft_pipeline::{EvalStages, Guard, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
 use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
 use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
 use reft_rollout::GenerationEngine;
 use reft_train::SftTrainer;
-use reft_vlm::Vlm;
+use reft_vlm::{Vlm, processor::Processor};
+
+use crate::audit::{DataAudit, FormTokens, prompt_tokens};
 
 use crate::model::check_trainable;
 
@@ -39,12 +42,14 @@ pub type Customize<'a> = Box<dyn FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a>;
 pub struct RecipePhases<'a> {
     recipe: &'a Recipe,
     customize: Customize<'a>,
+    /// Data sets that were read: several phases ask them, in other forms.
+    open: RefCell<BTreeMap<String, Rc<OpenData>>>,
 }
 
 impl<'a> RecipePhases<'a> {
     /// The phases as the recipe says.
     pub fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, customize: Box::new(|_, _| {}) }
+        Self { recipe, customize: Box::new(|_, _| {}), open: RefCell::default() }
     }
 
     /// The phases with some stages replaced.
@@ -61,9 +66,9 @@ impl<'a> RecipePhases<'a> {
     fn grpo(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
         check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
-        let samples = self.dataset(&phase.data, &phase.forms, seed)?.samples;
-        let preflight = phase.preflight.enabled.then(|| preflight(phase, &samples));
-        let curriculum = reft_curriculum::build(&phase.curriculum, samples, seed.at("curriculum"))
+        let data = self.dataset(&phase.data, &phase.forms, seed, policy)?;
+        let preflight = phase.preflight.enabled.then(|| preflight(phase, &data.samples));
+        let curriculum = reft_curriculum::build(&phase.curriculum, pool(&data), seed.at("curriculum"))
             .map_err(|e| StageError::other(format!("curriculum of phase `{}`", phase.name), e))?;
         let reward = Rubric::from_recipe(&phase.reward, Some(policy.processor().budget()))
             .map_err(|e| StageError::other(format!("reward of phase `{}`", phase.name), e))?;
@@ -78,6 +83,7 @@ impl<'a> RecipePhases<'a> {
             filters: reft_curriculum::filter::build(&phase.filter),
             refill: reft_curriculum::refill::build(&phase.filter.refill),
             preflight,
+            guard: guard(phase.guard),
             optimizer: Box::new(
                 GrpoOptimizer::new(phase, policy, seed)?
                     .with_advantage(advantage::build(&phase.advantage, &phase.reward)),
@@ -96,8 +102,11 @@ impl<'a> RecipePhases<'a> {
                 _ => None,
             });
             match earlier {
-                Some(reject) => demonstrations.extend(self.kept(reject, store)?),
-                None => demonstrations.extend(self.dataset(name, &phase.forms, seed)?.demonstrations()),
+                Some(reject) => demonstrations.extend(self.kept(reject, store, policy)?),
+                None => {
+                    let data = self.dataset(name, &phase.forms, seed, policy)?;
+                    demonstrations.extend(data.weighted_demonstrations());
+                }
             }
         }
         Ok(Stages::Sft(SftStages {
@@ -109,16 +118,21 @@ impl<'a> RecipePhases<'a> {
     }
 
     /// The demonstrations that an earlier rejection phase kept.
-    fn kept(&self, phase: &RejectPhase, store: &dyn RunStore) -> Result<Vec<Demonstration>, StageError> {
+    fn kept(
+        &self,
+        phase: &RejectPhase,
+        store: &dyn RunStore,
+        policy: &Vlm,
+    ) -> Result<Vec<Demonstration>, StageError> {
         let kept = store.load_kept(&phase.name)?;
-        from_kept(&kept, &self.questions(phase)?)
+        from_kept(&kept, &self.questions(phase, policy)?)
             .map_err(|e| StageError::other(format!("answers kept by phase `{}`", phase.name), e))
     }
 
     fn reject(&self, phase: &RejectPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
         let budget = Some(policy.processor().budget());
         Ok(Stages::Reject(RejectStages {
-            questions: self.questions(phase)?,
+            questions: self.questions(phase, policy)?,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
             rollout: Box::new(GenerationEngine::default()),
@@ -133,8 +147,8 @@ impl<'a> RecipePhases<'a> {
         }))
     }
 
-    fn questions(&self, phase: &RejectPhase) -> Result<Vec<Arc<Sample>>, StageError> {
-        let mut samples = self.dataset(&phase.data, &phase.forms, self.seed(&phase.name))?.samples;
+    fn questions(&self, phase: &RejectPhase, policy: &Vlm) -> Result<Vec<Arc<Sample>>, StageError> {
+        let mut samples = self.dataset(&phase.data, &phase.forms, self.seed(&phase.name), policy)?.samples;
         if phase.limit > 0 {
             samples.truncate(phase.limit);
         }
@@ -145,7 +159,7 @@ impl<'a> RecipePhases<'a> {
         let budget = Some(policy.processor().budget());
         let benchmarks = phase.data.iter().map(|name| {
             // The questions of a benchmark depend on nothing but its data set, so that all phases and runs compare.
-            let samples = self.dataset(name, &phase.forms, Seed::new(0))?.samples;
+            let samples = self.dataset(name, &phase.forms, Seed::new(0), policy)?.samples;
             let benchmark = TaskBenchmark::new(name, samples, &phase.reward, budget)
                 .map_err(|e| StageError::other(format!("benchmark `{name}`"), e))?;
             Ok(Box::new(benchmark) as Box<dyn Benchmark>)
@@ -158,14 +172,153 @@ impl<'a> RecipePhases<'a> {
         }))
     }
 
-    fn dataset(&self, name: &str, forms: &[WithForm], seed: Seed) -> Result<Dataset, StageError> {
-        let forms: Vec<Form> = forms.iter().map(|form| form.0).collect();
-        let config: &DataConfig = self.recipe.data.get(name).ok_or_else(|| {
-            StageError::other("recipe", format!("there is no data set `{name}`; add a table `[data.{name}]`"))
-        })?;
-        Dataset::load(config, &self.recipe.prompt, &forms, seed)
+    /// A data set in some forms, without prompts that are longer than it wants.
+    fn dataset(
+        &self,
+        name: &str,
+        forms: &[WithForm],
+        seed: Seed,
+        policy: &Vlm,
+    ) -> Result<Dataset, StageError> {
+        let mut data = self.in_forms(name, &as_forms(forms), seed)?;
+        if data.sources().iter().any(|source| source.max_prompt_tokens > 0) {
+            let mut lengths = prompt_tokens(policy.processor(), &data.samples)?.into_iter();
+            // One length for each sample, in order.
+            data.retain(|source, _| {
+                lengths.next().is_some_and(|n| source.max_prompt_tokens == 0 || n <= source.max_prompt_tokens)
+            });
+        }
+        if data.samples.is_empty() {
+            let message = "every prompt is longer than `max_prompt_tokens`; raise it";
+            return Err(StageError::other(format!("data set `{name}`"), message));
+        }
+        Ok(data)
+    }
+
+    fn in_forms(&self, name: &str, forms: &[Form], seed: Seed) -> Result<Dataset, StageError> {
+        self.open(name)?
+            .in_forms(forms, &self.recipe.prompt, seed)
             .map_err(|e| StageError::other(format!("data set `{name}`"), e))
     }
+
+    /// The data set as it is on disk, read once.
+    fn open(&self, name: &str) -> Result<Rc<OpenData>, StageError> {
+        if let Some(open) = self.open.borrow().get(name) {
+            return Ok(Rc::clone(open));
+        }
+        let open = OpenData::named(name, &self.recipe.data, &self.recipe.prompt)
+            .map_err(|e| StageError::other(format!("data set `{name}`"), e))?;
+        let open = Rc::new(open);
+        self.open.borrow_mut().insert(name.to_owned(), Rc::clone(&open));
+        Ok(open)
+    }
+
+    /// What the data sets of all phases hold: counts, prompt lengths, duplicates, and which questions of an evaluation
+    /// are trained on as well. A prompt that leaves the model no room for an answer is an error.
+    pub fn audit(&self, processor: &Processor) -> Result<Vec<DataAudit>, StageError> {
+        let mut contents: BTreeMap<&str, Contents> = BTreeMap::new();
+        let mut audits: BTreeMap<&str, DataAudit> = BTreeMap::new();
+        for use_ in self.uses() {
+            let name = use_.data;
+            if !audits.contains_key(name) {
+                let samples: Vec<Arc<Sample>> = self.open(name)?.samples().cloned().collect();
+                let of_samples = Contents::of(&samples);
+                let report = Report::with_contents(&samples, &of_samples);
+                contents.insert(name, of_samples);
+                audits.insert(name, DataAudit { data: name.to_owned(), report, prompts: Vec::new() });
+            }
+            let Some(audit) = audits.get_mut(name) else { continue };
+            if audit.prompts.iter().all(|prompts| prompts.forms != use_.forms) {
+                let tokens = self.lengths(&use_, processor)?;
+                audit.prompts.push(FormTokens { forms: use_.forms, tokens });
+            }
+        }
+        let names = |trains: bool| self.uses().into_iter().filter(move |use_| use_.trains == trains);
+        let mut trained: Vec<&str> = names(true).map(|use_| use_.data).collect();
+        trained.sort_unstable();
+        trained.dedup();
+        for tested in names(false).map(|use_| use_.data).filter(|name| !trained.contains(name)) {
+            let Some(audit) = audits.get_mut(tested).filter(|audit| audit.report.overlaps.is_empty()) else {
+                continue;
+            };
+            let overlaps = trained.iter().map(|train| contents[tested].overlap(&contents[train], *train));
+            audit.report.overlaps = overlaps.collect();
+        }
+        Ok(audits.into_values().collect())
+    }
+
+    /// The lengths of a data set's prompts in the forms of a phase.
+    fn lengths(&self, use_: &Use<'_>, processor: &Processor) -> Result<Tokens, StageError> {
+        let data = self.in_forms(use_.data, &use_.forms, use_.seed)?;
+        let lengths = prompt_tokens(processor, &data.samples)?;
+        let wanted = data.sources().iter().map(|source| source.max_prompt_tokens).max().unwrap_or(0);
+        let room = processor.context_limit();
+        let mut hopeless = Vec::new();
+        for source in data.sources() {
+            let limit = source.max_prompt_tokens;
+            for place in source.samples.clone() {
+                if lengths[place] >= room && (limit == 0 || lengths[place] <= limit) {
+                    hopeless.push(format!("`{}` ({})", data.samples[place].id, lengths[place]));
+                }
+            }
+        }
+        if !hopeless.is_empty() {
+            let message = format!(
+                "{} prompts leave no room for an answer, as the model takes {room} tokens: {}; set \
+                 `max_prompt_tokens` of the data set to leave them out, or lower `model.max_pixels`",
+                hopeless.len(),
+                hopeless.join(", ")
+            );
+            return Err(StageError::other(format!("data set `{}`", use_.data), message));
+        }
+        Ok(Tokens::of_prompts(&data.samples, &lengths, wanted))
+    }
+
+    /// Which data sets the phases use, in which forms.
+    fn uses(&self) -> Vec<Use<'_>> {
+        let mut uses = Vec::new();
+        for phase in &self.recipe.phase {
+            let seed = self.seed(phase.name());
+            let (names, forms, trains, seed): (Vec<&String>, _, _, _) = match phase {
+                PhaseConfig::Grpo(grpo) => (vec![&grpo.data], &grpo.forms, true, seed),
+                PhaseConfig::Reject(reject) => (vec![&reject.data], &reject.forms, true, seed),
+                PhaseConfig::Sft(sft) => (sft.data.iter().collect(), &sft.forms, true, seed),
+                PhaseConfig::Eval(eval) => (eval.data.iter().collect(), &eval.forms, false, Seed::new(0)),
+            };
+            // Names of rejection phases are no data sets.
+            let names = names.into_iter().filter(|name| self.recipe.data.contains_key(*name));
+            uses.extend(names.map(|data| Use { data, forms: as_forms(forms), trains, seed }));
+        }
+        uses
+    }
+}
+
+/// A phase's use of a data set.
+struct Use<'a> {
+    data: &'a str,
+    forms: Vec<Form>,
+    trains: bool,
+    seed: Seed,
+}
+
+fn as_forms(forms: &[WithForm]) -> Vec<Form> {
+    forms.iter().map(|form| form.0).collect()
+}
+
+/// What a curriculum draws from: the sources of a mixture apart where they have weights.
+fn pool(data: &Dataset) -> Pool {
+    if data.sources().iter().any(|source| source.weight.is_none()) {
+        return data.samples.clone().into();
+    }
+    data.sources().iter().fold(Pool::new(), |pool, source| {
+        let samples = data.samples[source.samples.clone()].to_vec();
+        pool.with(&source.name, source.weight.unwrap_or(1.0), samples)
+    })
+}
+
+fn guard(config: GuardConfig) -> Option<Guard> {
+    let GuardConfig { window, min_teaching, max_truncated } = config;
+    (window > 0).then_some(Guard { window: window as usize, min_teaching, max_truncated })
 }
 
 /// What a phase checks before its first step, on samples from all over its data.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reft_config::{DataConfig, ModelConfig, Recipe, Resolved};
-use reft_core::Seed;
+use reft_core::{Recorder as _, Seed, StageError};
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
 use reft_store::{Input, RunDir, RunInfo};
 use reft_vlm::Vlm;
@@ -34,7 +34,7 @@ pub fn start_with(
         ..RunInfo::new(&recipe.run.name, recipe.phase.iter().map(reft_config::PhaseConfig::name))
     };
     let mut store = RunDir::create(&runs.join(&recipe.run.name), &info, &recipe.to_toml()?)?;
-    run(recipe, &mut store, observer, customize)
+    run(recipe, &mut store, observer, Start::New, customize)
 }
 
 /// Continues the run in `dir` from its newest checkpoint, with the recipe it was started with.
@@ -51,19 +51,30 @@ pub fn resume_with(
     let mut store = RunDir::open(dir)?;
     let origin = dir.join("config.toml");
     let resolved = Resolved::from_text(&store.config()?, &origin.to_string_lossy(), &[])?;
-    run(&resolved.recipe, &mut store, observer, customize)
+    run(&resolved.recipe, &mut store, observer, Start::Again, customize)
+}
+
+/// Whether a run is new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    New,
+    Again,
 }
 
 fn run(
     recipe: &Recipe,
     store: &mut RunDir,
     observer: &mut dyn Observer,
+    start: Start,
     customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
 ) -> Result<Outcome, Error> {
     store.check_inputs(&inputs(recipe))?;
     model::set_threads(recipe.run.threads);
     let mut policy = model::open(&seeded(recipe))?;
     let mut phases = RecipePhases::new(recipe).customize(customize);
+    if start == Start::New && recipe.run.data_report {
+        audit(&phases, &policy, store, observer)?;
+    }
     let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
     let run = Run {
         seed: Seed::new(recipe.run.seed),
@@ -84,14 +95,33 @@ fn seeded(recipe: &Recipe) -> ModelConfig {
     model
 }
 
+/// Looks at all data before the first step: what is wrong with the last phase's is found now, not in the night.
+fn audit(
+    phases: &RecipePhases<'_>,
+    policy: &Vlm,
+    store: &mut RunDir,
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
+    for audit in phases.audit(policy.processor())? {
+        for line in audit.to_string().lines() {
+            observer.message(line);
+        }
+        let details =
+            serde_json::to_value(&audit).map_err(|error| StageError::other("data report", error))?;
+        store.event("data", details)?;
+    }
+    Ok(())
+}
+
 /// What the run reads: a resume on other bytes is refused.
 fn inputs(recipe: &Recipe) -> Vec<Input> {
-    let data = recipe.data.iter().map(|(name, data)| {
+    let data = recipe.data.iter().filter_map(|(name, data)| {
         let path = match data {
             DataConfig::File(file) => &file.path,
             DataConfig::Scenes(scenes) => &scenes.glyphs,
+            DataConfig::Mixture(_) => return None,
         };
-        Input { name: format!("data.{name}"), path: path.clone() }
+        Some(Input { name: format!("data.{name}"), path: path.clone() })
     });
     let difficulties = recipe.phase.iter().filter_map(|phase| {
         let path = phase.difficulty_file()?.clone();

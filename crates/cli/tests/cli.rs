@@ -157,7 +157,18 @@ fn scenes_become_yes_no_questions() {
     ]);
     let report = json_of(&["data", "inspect", &scenes, "--json"]);
     assert_eq!((&report["samples"], &report["forms"]["open"]), (&json!(12), &json!(12)));
-    assert!(stdout(&["data", "inspect", &scenes]).contains("by task:"));
+    let table = stdout(&["data", "inspect", &scenes, "--against", &scenes, "--max-tokens", "3"]);
+    for expected in [
+        "by task:",
+        "image tokens     4 to 4, median 4",
+        "above 3          12",
+        ": 12 questions with their images",
+    ] {
+        assert!(table.contains(expected), "want {expected}\n{table}");
+    }
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/pico-vlm");
+    let table = stdout(&["data", "inspect", &scenes, "--model", &model.to_string_lossy()]);
+    assert!(table.contains("prompt tokens    ") && !table.contains("above"), "{table}");
 
     stdout(&["data", "forms", "--input", &scenes, "--form", "binary", "--output", &binary]);
     let rows = rows(&binary);

@@ -86,6 +86,8 @@ fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     let report = "eval/curr-reft/id/report.json";
     assert_eq!(fs::read(whole.join(report)).unwrap(), fs::read(killed.join(report)).unwrap());
     documented(&metrics(&whole));
+    let names = fs::read_to_string(whole.join("metrics.jsonl")).unwrap();
+    assert!(names.contains("\"grpo/kl\"") && names.contains("\"sft/loss\""));
     complete(&whole);
 }
 
@@ -103,7 +105,6 @@ fn documented(rows: &[Value]) {
     let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.as_object().unwrap().keys()).collect();
     let unknown: Vec<&&String> = names.iter().filter(|name| name.contains('/') && !is_known(name)).collect();
     assert!(unknown.is_empty(), "not in docs/METRICS.md: {unknown:?}");
-    assert!(names.iter().any(|name| *name == "grpo/kl") && names.iter().any(|name| *name == "sft/loss"));
 }
 
 /// What a run leaves, and that the leftovers of one command feed the next.
@@ -265,6 +266,94 @@ fn an_adapter_is_trained_resumed_and_merged() {
         assert!(other == tokens && (sum - other_sum).abs() < 1e-3, "{sum} {other_sum}");
     }
     assert!((answer(plain, None).1 - sum).abs() > 1e-3, "the adapter has learned nothing");
+}
+
+const MIXED: &str = r#"
+[run]
+name = "mixed"
+threads = 1
+[model]
+path = "fixtures/pico-vlm"
+[data.scenes]
+type = "scenes"
+glyphs = "fixtures/digits/digits.parquet"
+split = "rl"
+count = 24
+[data.sums]
+type = "file"
+path = "DIR/sums.jsonl"
+task = "math"
+max_prompt_tokens = 300
+[data.mix]
+type = "mixture"
+sources = [{ data = "scenes", weight = 3.0 }, { data = "sums", weight = 1.0 }]
+[[phase]]
+kind = "eval"
+name = "before"
+data = ["sums"]
+sampling = { group_size = 3, temperature = 1.0, max_new_tokens = 8 }
+[[phase]]
+kind = "grpo"
+name = "open"
+data = "mix"
+steps = 2
+sampling = { group_size = 2, max_new_tokens = 24 }
+"#;
+
+fn reft(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_reft")).args(args).current_dir(root()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    stderr + &String::from_utf8_lossy(&output.stdout)
+}
+
+/// Rows of text alone beside scenes, in the shares of a mixture; what a run says of its data; pass@K before training.
+#[test]
+fn a_mixture_with_rows_of_text_trains() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let sum = |i: u32| {
+        format!("{{\"id\": \"s{i}\", \"problem\": \"What is {i} + 1?\", \"solution\": {}}}\n", i + 1)
+    };
+    let long = format!("{{\"id\": \"long\", \"problem\": \"{}\", \"solution\": 1}}\n", "1 + ".repeat(400));
+    fs::write(path("sums.jsonl"), (0..6).map(sum).collect::<String>() + &long).unwrap();
+    fs::write(path("recipe.toml"), MIXED.replace("DIR", &dir.path().to_string_lossy())).unwrap();
+    let said = reft(&["train", &path("recipe.toml"), "--runs", &path("runs")]);
+    for expected in [
+        "data set `mix`: 1 of its prompts (open) are longer than 300 tokens and left out: sums/long",
+        "data set `sums`: 7 of 7 questions, images included, are in `mix` as well",
+        "s0 = sums/s0",
+    ] {
+        assert!(said.contains(expected), "want {expected}\n{said}");
+    }
+
+    let run = dir.path().join("runs/mixed");
+    let rows = metrics(&run);
+    documented(&rows);
+    let last = rows.last().unwrap();
+    // A quarter of 16 questions are from the 6 sums that are short enough.
+    assert_eq!(
+        (&last["curriculum/epoch/sums"], &last["curriculum/epoch/scenes"]),
+        (&(4.0 / 6.0).into(), &0.5.into())
+    );
+    assert!(last["grpo/loss"].as_f64().unwrap().is_finite(), "{last}");
+    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let data: Vec<Value> = events.filter(|event| event["event"] == "data").collect();
+    assert_eq!(data.len(), 2);
+    let mix = &data[0];
+    assert_eq!((&mix["data"], &mix["samples"], &mix["text_only"]), (&"mix".into(), &31.into(), &7.into()));
+    assert_eq!((&mix["prompts"][0]["of"], &mix["prompts"][0]["limit"]), (&"prompts".into(), &300.into()));
+
+    let predictions = run.join("eval/before/sums/predictions.parquet").to_string_lossy().into_owned();
+    let (difficulty, kept) = (path("difficulty.jsonl"), path("kept.jsonl"));
+    reft(&["data", "difficulty", "--input", &predictions, "--output", &difficulty]);
+    let rates = fs::read_to_string(&difficulty).unwrap();
+    assert!(rates.starts_with("{\"id\":\"s0\",\"answers\":3,\"pass_rate\":"), "{rates}");
+    fs::write(path("short.jsonl"), (0..6).map(sum).collect::<String>()).unwrap();
+    let input = path("short.jsonl");
+    let select = ["data", "select", "--task", "math", "--input", &input, "--difficulty", &difficulty];
+    assert!(reft(&[&select[..], &["--output", &kept]].concat()).contains("6 rows written"));
 }
 
 #[test]

@@ -10,17 +10,39 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum DataConfig {
-    /// Rows of a Parquet, Arrow or JSONL file.
+    /// Rows of a Parquet, Arrow, JSONL or TSV file.
     File(FileData),
     /// Scenes composed from labelled images, generated from a seed.
     Scenes(SceneData),
+    /// Several data sets at once.
+    Mixture(MixtureData),
+}
+
+/// Several data sets at once, each drawn from by its weight. Samples are named `SOURCE/ID`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MixtureData {
+    /// The data sets.
+    pub sources: Vec<MixtureSource>,
+}
+
+/// A data set of a mixture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MixtureSource {
+    /// Its name: `NAME` of a `[data.NAME]` that is no mixture itself.
+    pub data: String,
+    /// Its share of the samples drawn, relative to the other weights. Give one to all sources or to none; without, every
+    /// sample is drawn equally often.
+    #[serde(default)]
+    pub weight: Option<f64>,
 }
 
 /// Rows of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileData {
-    /// `.parquet`, `.arrow` or `.jsonl`. Image paths inside are relative to it.
+    /// `.parquet`, `.arrow`, `.jsonl` or `.tsv`. Image paths inside are relative to it.
     pub path: PathBuf,
     /// The row format; detected from the columns when not given.
     #[serde(default)]
@@ -37,6 +59,16 @@ pub struct FileData {
     /// Take only the first rows; 0 takes all.
     #[serde(default)]
     pub limit: usize,
+    /// Folder that image paths start at; that of the data file when not given.
+    #[serde(default)]
+    pub images: Option<PathBuf>,
+    /// Encoded images of a Parquet file are held in memory up to this many MiB; those of a larger file stay there and are
+    /// read when they are needed.
+    #[serde(default = "FileData::default_image_memory")]
+    pub image_memory_mib: u64,
+    /// Longest prompt in tokens, images included; longer ones are left out and listed. 0 leaves out none. Curr-ReFT: 2,048.
+    #[serde(default)]
+    pub max_prompt_tokens: usize,
 }
 
 impl FileData {
@@ -49,7 +81,14 @@ impl FileData {
             split: None,
             box_frame: FrameName::default(),
             limit: 0,
+            images: None,
+            image_memory_mib: Self::default_image_memory(),
+            max_prompt_tokens: 0,
         }
+    }
+
+    fn default_image_memory() -> u64 {
+        512
     }
 }
 
@@ -68,6 +107,8 @@ pub enum RowFormat {
     HfImage,
     /// Chat `messages`.
     Messages,
+    /// `index`, `question`, `answer`, `image` (base64), perhaps `A`, `B`, `C`, `D`, as the TSV files of VLMEvalKit.
+    VlmEvalKit,
 }
 
 /// Scenes composed from labelled images (docs/DATA.md).

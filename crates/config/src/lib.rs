@@ -35,6 +35,7 @@ mod curriculum;
 mod data;
 mod error;
 mod filter;
+mod guard;
 mod layers;
 mod lora;
 mod loss;
@@ -57,9 +58,12 @@ pub use curriculum::{
     AdaRftConfig, ArmKey, CurriculumConfig, LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig,
     SecConfig, StageConfig, StageOrder, StagedConfig,
 };
-pub use data::{DataConfig, FileData, FrameName, RowFormat, SceneData, SceneDomain, TaskName};
+pub use data::{
+    DataConfig, FileData, FrameName, MixtureData, MixtureSource, RowFormat, SceneData, SceneDomain, TaskName,
+};
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
+pub use guard::GuardConfig;
 pub use layers::Resolved;
 pub use lora::{LoraConfig, LoraLayers};
 pub use loss::{

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, CurriculumConfig, FilterConfig, JudgeConfig, KlConfig, LossConfig, LossScale,
-    OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig,
-    WithForm,
+    AdvantageConfig, CurriculumConfig, FilterConfig, GuardConfig, JudgeConfig, KlConfig, LossConfig,
+    LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig,
+    TrainableConfig, WithForm,
 };
 
 /// One phase.
@@ -138,6 +138,9 @@ pub struct GrpoPhase {
     /// What is checked before the first step.
     #[serde(default)]
     pub preflight: PreflightConfig,
+    /// When the phase stops because it learns nothing.
+    #[serde(default)]
+    pub guard: GuardConfig,
     /// AdamW, schedule, gradient clipping.
     #[serde(default)]
     pub optimizer: OptimizerConfig,

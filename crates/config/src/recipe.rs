@@ -52,10 +52,20 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Newest checkpoints to keep. At least 1.
     pub keep_checkpoints: usize,
+    /// Look at all data sets before the first phase: prompt lengths, duplicates, test questions that are trained on. Reads
+    /// every image file once.
+    pub data_report: bool,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { name: "run".into(), seed: 0, threads: 0, checkpoint_every: 50, keep_checkpoints: 2 }
+        Self {
+            name: "run".into(),
+            seed: 0,
+            threads: 0,
+            checkpoint_every: 50,
+            keep_checkpoints: 2,
+            data_report: true,
+        }
     }
 }

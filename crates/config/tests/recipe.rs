@@ -160,6 +160,22 @@ fn later_files_override_earlier_ones() {
 }
 
 #[test]
+fn curricula_by_difficulty_take_no_weights() {
+    let read = |curriculum: &str, sources: &str| {
+        let mix = format!("data.mix={{type=\"mixture\", sources=[{sources}]}}");
+        resolve(&[&mix, "grpo.data=mix", &format!("grpo.curriculum={{type=\"{curriculum}\"}}")])
+    };
+    let weighted = "{data=\"train\", weight=1}, {data=\"test\", weight=2}";
+    let plain = "{data=\"train\"}, {data=\"test\"}";
+    for curriculum in ["pools", "adarft"] {
+        let error = read(curriculum, weighted).unwrap_err().to_string();
+        assert!(error.contains("`phase.open.curriculum.type`: chooses samples by difficulty"), "{error}");
+        assert!(read(curriculum, plain).is_ok());
+    }
+    assert!(read("shuffle", weighted).is_ok() && read("sec", weighted).is_ok());
+}
+
+#[test]
 fn every_fault_is_named_with_its_key() {
     // (override, what the message must contain)
     let cases = [
@@ -397,6 +413,28 @@ fn every_fault_is_named_with_its_key() {
         (
             "grpo.filter.refill={type=\"dynamo\"}",
             "`phase.binary.filter.refill.type`: `dynamo` is not one of `off`, `dynamic`, `expansion`",
+        ),
+        ("grpo.guard.min_teaching=2", "`phase.binary.guard.min_teaching`: `2` must be from 0 to 1"),
+        ("data.mix={type=\"mixture\", sources=[]}", "`data.mix.sources`: name at least one data set"),
+        (
+            "data.mix={type=\"mixture\", sources=[{data=\"tain\"}]}",
+            "`data.mix.sources[0].data`: there is no data set `tain`; did you mean `train`?",
+        ),
+        (
+            "data.mix={type=\"mixture\", sources=[{data=\"mix\"}]}",
+            "`data.mix.sources[0].data`: `mix` is a mixture too",
+        ),
+        (
+            "data.mix={type=\"mixture\", sources=[{data=\"train\", weight=0}, {data=\"train\"}]}",
+            "`data.mix.sources[0].weight`: `0` must be above 0",
+        ),
+        (
+            "data.mix={type=\"mixture\", sources=[{data=\"train\", weight=1}, {data=\"test\"}]}",
+            "`data.mix.sources`: 1 of 2 have a `weight`; give one to all or to none",
+        ),
+        (
+            "data.mix={type=\"mixture\", sources=[{data=\"train\"}, {data=\"train\"}]}",
+            "`data.mix.sources[1].data`: `train` is in the mixture twice",
         ),
         ("grpo.curriculum.type=sorted", "`phase.binary.curriculum.type`: `sorted` is not one of"),
         ("grpo.forms=[]", "`phase.binary.forms`: name at least one form"),

@@ -36,6 +36,7 @@ mod bbox;
 mod completion;
 mod error;
 mod geometry;
+mod images;
 mod metrics;
 mod run;
 mod sample;
@@ -47,6 +48,7 @@ pub use bbox::{BoundingBox, BoxFrame, FrameError};
 pub use completion::{Completion, FinishReason, GradedGroup, Group, JudgedGroup, ScoredGroup, Verdict};
 pub use error::StageError;
 pub use geometry::{GeometryError, ImageGrid, PixelBudget};
+pub use images::{ImageStore, StoredImage};
 pub use metrics::Metrics;
 pub use run::{Checkpoint, Cursor, FailedBatch, KeptAnswer, Recorder, RunStore};
 pub use sample::{

@@ -1,8 +1,10 @@
 //! What the model is asked: a sample, its messages and its images.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, fs, io, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+use crate::StoredImage;
 
 /// Names a sample for its whole life: in seeds, in files, in error messages. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,11 +115,28 @@ pub enum ImageSource {
     Path(PathBuf),
     /// Encoded bytes (PNG, JPEG, WebP), as Parquet files hold them.
     Bytes(Arc<[u8]>),
+    /// Encoded bytes that a data set larger than memory reads when they are needed.
+    Stored(StoredImage),
+}
+
+impl ImageSource {
+    /// The encoded bytes: a copy of a reference where they are in memory, else read from disk. Errors name the file.
+    pub fn read(&self) -> io::Result<Arc<[u8]>> {
+        match self {
+            Self::Path(path) => match fs::read(path) {
+                Ok(bytes) => Ok(bytes.into()),
+                Err(e) => Err(io::Error::new(e.kind(), format!("`{}`: {e}", path.display()))),
+            },
+            Self::Bytes(bytes) => Ok(Arc::clone(bytes)),
+            Self::Stored(image) => image.read(),
+        }
+    }
 }
 
 impl fmt::Debug for ImageSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Stored(image) => image.fmt(f),
             Self::Path(path) => write!(f, "Path({})", path.display()),
             Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
         }

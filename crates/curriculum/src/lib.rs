@@ -31,6 +31,7 @@ mod error;
 pub mod filter;
 mod length;
 mod mixed;
+mod pool;
 mod pools;
 mod ptst;
 mod recency;
@@ -40,27 +41,28 @@ mod shuffle;
 mod staged;
 mod state;
 
-use std::sync::Arc;
-
 use reft_config::{CurriculumConfig, StageOrder};
-use reft_core::{Curriculum, Sample, Seed};
+use reft_core::{Curriculum, Seed};
 
 pub use adarft::AdaRft;
 pub use error::CurriculumError;
 pub use length::{Length, Plateau};
 pub use mixed::Mixed;
+pub use pool::Pool;
 pub use pools::Pools;
 pub use ptst::Ptst;
 pub use sec::Sec;
 pub use shuffle::Shuffle;
 pub use staged::{Stage, Staged};
 
-/// The curriculum that a recipe asks for, over the samples of all its forms.
+/// The curriculum that a recipe asks for, over the samples of all its forms. Weights of the pool's sources hold where
+/// the curriculum shuffles: everywhere but in [`Pools`] and [`AdaRft`].
 pub fn build(
     config: &CurriculumConfig,
-    pool: Vec<Arc<Sample>>,
+    pool: impl Into<Pool>,
     seed: Seed,
 ) -> Result<Box<dyn Curriculum>, CurriculumError> {
+    let pool: Pool = pool.into();
     Ok(match config {
         CurriculumConfig::Shuffle => Box::new(Shuffle::new(pool, seed)?),
         CurriculumConfig::Staged(staged) => {
@@ -72,9 +74,10 @@ pub fn build(
                 StageOrder::Mixed => Box::new(Mixed::new(&stages, &pool, seed)?),
             }
         }
-        CurriculumConfig::Sec(sec) => Box::new(Sec::new(*sec, pool, seed)?),
-        CurriculumConfig::Pools(pools) => Box::new(Pools::new(*pools, pool, seed)?),
+        CurriculumConfig::Sec(sec) => Box::new(Sec::new(*sec, &pool, seed)?),
+        CurriculumConfig::Pools(pools) => Box::new(Pools::new(*pools, pool.into_samples(), seed)?),
         CurriculumConfig::AdaRft(ada_rft) => {
+            let pool = pool.into_samples();
             let difficulties = match &ada_rft.difficulty {
                 Some(path) => difficulty::read(path, &pool)?,
                 None => difficulty::by_form(&pool),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reft_core::{Curriculum, Metrics, Sample, Seed, StageError, Stateful};
 use serde_json::Value;
 
-use crate::{CurriculumError, Shuffle, Stage, length::Length, state};
+use crate::{CurriculumError, Pool, Shuffle, Stage, length::Length, state};
 
 /// Draws from every stage of a staged curriculum in every batch, each in proportion to its steps.
 ///
@@ -20,7 +20,7 @@ pub struct Mixed {
 
 impl Mixed {
     /// Splits the pool by the stages' forms. Every stage needs a length in steps.
-    pub fn new(stages: &[Stage], pool: &[Arc<Sample>], seed: Seed) -> Result<Self, CurriculumError> {
+    pub fn new(stages: &[Stage], pool: &Pool, seed: Seed) -> Result<Self, CurriculumError> {
         if stages.is_empty() {
             return Err(CurriculumError::NoStages);
         }
@@ -41,15 +41,9 @@ impl Mixed {
     }
 
     fn draw(&mut self) -> Arc<Sample> {
-        let total: u64 = self.stages.iter().map(|(_, shuffle)| shuffle.drawn()).sum();
-        let lack = |(weight, shuffle): &(f64, Shuffle)| weight * (total + 1) as f64 - shuffle.drawn() as f64;
-        let mut chosen = 0;
-        for i in 1..self.stages.len() {
-            if lack(&self.stages[i]) > lack(&self.stages[chosen]) {
-                chosen = i;
-            }
-        }
-        self.stages[chosen].1.draw()
+        let drawn: Vec<(f64, u64)> =
+            self.stages.iter().map(|(weight, shuffle)| (*weight, shuffle.drawn())).collect();
+        self.stages[state::furthest_behind(&drawn)].1.draw()
     }
 }
 

@@ -1,13 +1,16 @@
 //! SEC: a bandit over categories of samples that goes where the learning signal is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use reft_config::{ArmKey, SecConfig};
 use reft_core::{Curriculum, Metrics, Sample, ScoredGroup, Seed, StageError, Stateful};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CurriculumError, Shuffle, state};
+use crate::{CurriculumError, Pool, Shuffle, state};
 
 /// Self-evolving curriculum (Chen et al., arXiv 2505.14970): a non-stationary bandit whose arms are categories.
 ///
@@ -40,15 +43,14 @@ struct State {
 
 impl Sec {
     /// Sorts the pool into categories.
-    pub fn new(config: SecConfig, pool: Vec<Arc<Sample>>, seed: Seed) -> Result<Self, CurriculumError> {
+    pub fn new(config: SecConfig, pool: &Pool, seed: Seed) -> Result<Self, CurriculumError> {
         if pool.is_empty() {
             return Err(CurriculumError::EmptyPool);
         }
-        let mut parts: BTreeMap<String, Vec<Arc<Sample>>> = BTreeMap::new();
-        for sample in pool {
-            parts.entry(category(config.arms, &sample)).or_default().push(sample);
-        }
-        let arms = parts.into_iter().map(|(name, part)| {
+        let samples = pool.sources.iter().flat_map(|source| &source.samples);
+        let names: BTreeSet<String> = samples.map(|sample| category(config.arms, sample)).collect();
+        let arms = names.into_iter().map(|name| {
+            let part = pool.part(|sample| category(config.arms, sample) == name);
             let samples = Shuffle::new(part, seed.at("arm").at(name.as_str()))?;
             Ok((name, Arm { samples, value: 0.0 }))
         });

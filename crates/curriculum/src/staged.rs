@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    CurriculumError, Shuffle,
+    CurriculumError, Pool, Shuffle,
     length::{Length, Plateau},
     state,
 };
@@ -30,13 +30,8 @@ impl Stage {
     }
 
     /// A shuffle of the stage's part of the pool.
-    pub(crate) fn shuffle(
-        &self,
-        index: usize,
-        pool: &[Arc<Sample>],
-        seed: Seed,
-    ) -> Result<Shuffle, CurriculumError> {
-        let part = pool.iter().filter(|sample| self.forms.contains(&sample.form)).cloned().collect();
+    pub(crate) fn shuffle(&self, index: usize, pool: &Pool, seed: Seed) -> Result<Shuffle, CurriculumError> {
+        let part = pool.part(|sample| self.forms.contains(&sample.form));
         Shuffle::new(part, seed.at("stage").at(index)).map_err(|_| {
             let forms: Vec<_> = self.forms.iter().map(|form| format!("`{form}`")).collect();
             CurriculumError::EmptyStage { stage: index + 1, forms: forms.join(", ") }
@@ -73,7 +68,7 @@ struct Saved {
 
 impl Staged {
     /// Splits the pool by the stages' forms.
-    pub fn new(stages: &[Stage], pool: &[Arc<Sample>], seed: Seed) -> Result<Self, CurriculumError> {
+    pub fn new(stages: &[Stage], pool: &Pool, seed: Seed) -> Result<Self, CurriculumError> {
         if stages.is_empty() {
             return Err(CurriculumError::NoStages);
         }

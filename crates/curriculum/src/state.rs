@@ -36,3 +36,16 @@ pub(crate) fn same_pool(saved: &str, pool: &[Arc<Sample>]) -> Result<(), StageEr
         "it was made with other samples than the data set has now; resume with the same data and `forms`",
     ))
 }
+
+/// Which of several is furthest behind its share: `argmax_i w_i (N + 1) - n_i`, from `(w_i, n_i)`. The first of equals.
+pub(crate) fn furthest_behind(drawn: &[(f64, u64)]) -> usize {
+    let total: u64 = drawn.iter().map(|(_, n)| n).sum();
+    let lack = |(weight, n): (f64, u64)| weight * (total + 1) as f64 - n as f64;
+    let mut chosen = 0;
+    for i in 1..drawn.len() {
+        if lack(drawn[i]) > lack(drawn[chosen]) {
+            chosen = i;
+        }
+    }
+    chosen
+}

@@ -84,6 +84,18 @@ pub enum DataError {
         /// What is wrong with it.
         problem: ImageProblem,
     },
+    /// The images of several rows. Loading goes on after the first, so that all can be mended at once.
+    #[error("`{}`: {count} images cannot be used, in {places}; the first: {}", path.display(), list(first))]
+    Images {
+        /// Which file.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// All places, runs of rows joined: `rows 3, 5-9`.
+        places: String,
+        /// The first few, each with its row and what is wrong.
+        first: Vec<DataError>,
+    },
     /// No row is left.
     #[error("data set {what} is empty: {message}")]
     Empty {
@@ -122,7 +134,47 @@ pub enum ImageProblem {
     /// No model can take its shape.
     #[error("cannot be used: {0}")]
     Shape(GeometryError),
+    /// Text that should be base64 and is not.
+    #[error("is no base64: {0}")]
+    Base64(base64::DecodeError),
     /// Neither bytes nor a path.
     #[error("has neither bytes nor a path")]
     Absent,
+}
+
+fn list(errors: &[DataError]) -> String {
+    errors.iter().map(|error| format!("\n  {error}")).collect()
+}
+
+/// Places in words: `row 3`, or `rows 3, 5-9`. Ascending.
+pub(crate) fn places(all: &[Place]) -> String {
+    let number = |place: &Place| match *place {
+        Place::Row(number) | Place::Line(number) => number,
+    };
+    let kind = match all.first() {
+        Some(Place::Line(_)) => "line",
+        Some(Place::Row(_)) | None => "row",
+    };
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for n in all.iter().map(number) {
+        match runs.last_mut() {
+            Some((_, end)) if n <= *end + 1 => *end = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let runs = runs.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") });
+    let plural = if all.len() > 1 { "s" } else { "" };
+    format!("{kind}{plural} {}", runs.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_places_are_joined() {
+        let rows: Vec<Place> = [3, 5, 6, 7, 7, 9].map(Place::Row).into();
+        assert_eq!(places(&rows), "rows 3, 5-7, 9");
+        assert_eq!(places(&[Place::Line(2)]), "line 2");
+    }
 }

@@ -8,33 +8,84 @@ use std::{
     sync::Arc,
 };
 
+use base64::Engine as _;
 use image::{ImageDecoder as _, ImageError, ImageReader, metadata::Orientation};
-use reft_core::{ImageRef, ImageSize, ImageSource, PixelBudget};
+use reft_config::FileData;
+use reft_core::{ImageRef, ImageSize, ImageSource, ImageStore, PixelBudget, StoredImage};
+use sha2::{Digest as _, Sha256};
 
-use crate::{DataError, ImageProblem, Place, rows::Field};
+use crate::{
+    DataError, ImageProblem, Place,
+    rows::{Field, Row},
+    stored::ParquetImages,
+};
+
+/// Columns that hold the images of a row: one, or a list of them.
+pub(crate) const COLUMNS: [&str; 2] = ["images", "image"];
+
+/// The images in the columns of a row; none for text-only rows.
+pub(crate) fn image_fields(row: &Row) -> &[Field] {
+    match row.first(&COLUMNS) {
+        None => &[],
+        Some((_, Field::List(fields))) => fields,
+        Some((_, field)) => std::slice::from_ref(field),
+    }
+}
 
 /// Makes image references for the rows of one file.
 #[derive(Debug)]
 pub(crate) struct Images {
     file: PathBuf,
+    /// Folder that paths start at.
+    root: PathBuf,
+    /// Where the images of a file that is larger than memory stay.
+    store: Option<Arc<ParquetImages>>,
     /// Encoded images seen so far: rows that repeat an image share its bytes.
     seen: HashSet<Arc<[u8]>>,
 }
 
 impl Images {
-    pub(crate) fn of(file: &Path) -> Self {
-        Self { file: file.to_owned(), seen: HashSet::new() }
+    /// For the rows of a file.
+    pub(crate) fn of(config: &FileData) -> Result<Self, DataError> {
+        let file = config.path.clone();
+        let root = config.images.clone();
+        let root = root.unwrap_or_else(|| file.parent().unwrap_or(Path::new("")).to_owned());
+        let is_parquet = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
+        let store = match is_parquet {
+            true => ParquetImages::beyond(&file, config.image_memory_mib.saturating_mul(1 << 20))?,
+            false => None,
+        };
+        Ok(Self { file, root, store: store.map(Arc::new), seen: HashSet::new() })
     }
 
-    /// An image from a path, from bytes, or from `{bytes, path}` as the Hugging Face hub has it.
+    /// The images in the columns of a row.
+    pub(crate) fn of_row(&mut self, row: &Row, place: Place) -> Result<Vec<ImageRef>, DataError> {
+        let fields = image_fields(row).iter().enumerate();
+        fields.map(|(index, field)| self.open_at(field, place, Some(index as u32))).collect()
+    }
+
+    /// An image from elsewhere in a row.
     pub(crate) fn open(&mut self, field: &Field, place: Place) -> Result<ImageRef, DataError> {
+        self.open_at(field, place, None)
+    }
+
+    /// An image from encoded text, as TSV files have it.
+    pub(crate) fn base64(&mut self, text: &str, place: Place) -> Result<ImageRef, DataError> {
+        let decoded = base64::engine::general_purpose::STANDARD.decode(text.trim());
+        let bytes = decoded.map_err(|error| self.error(place, "", ImageProblem::Base64(error)))?;
+        self.in_bytes(&Arc::from(bytes), place.to_string(), place, None)
+    }
+
+    /// An image from a path, from bytes, or from `{bytes, path}` as the Hugging Face hub has it. `index` is its place in
+    /// the image columns of its row, where it can be found again.
+    fn open_at(&mut self, field: &Field, place: Place, index: Option<u32>) -> Result<ImageRef, DataError> {
         match field {
             Field::Text(path) => self.at_path(path, place),
-            Field::Bytes(bytes) => self.in_bytes(bytes, place.to_string(), place),
+            Field::Bytes(bytes) => self.in_bytes(bytes, place.to_string(), place, index),
             Field::Struct(image) => match (image.get("bytes"), image.get("path")) {
                 (Some(Field::Bytes(bytes)), path) => {
                     let name = path.and_then(Field::text).map(ToOwned::to_owned);
-                    self.in_bytes(bytes, name.unwrap_or_else(|| place.to_string()), place)
+                    self.in_bytes(bytes, name.unwrap_or_else(|| place.to_string()), place, index)
                 }
                 (_, Some(Field::Text(path))) => self.at_path(path, place),
                 _ => Err(self.error(place, "", ImageProblem::Absent)),
@@ -49,7 +100,7 @@ impl Images {
 
     fn at_path(&self, name: &str, place: Place) -> Result<ImageRef, DataError> {
         let fail = |problem| self.error(place, name, problem);
-        let path = self.file.parent().unwrap_or(Path::new("")).join(name);
+        let path = self.root.join(name.strip_prefix("file://").unwrap_or(name));
         let file = File::open(&path).map_err(|error| fail(ImageProblem::Missing(error)))?;
         let size = header_size(BufReader::new(file)).map_err(|e| fail(ImageProblem::Damaged(Box::new(e))))?;
         Ok(ImageRef {
@@ -59,22 +110,50 @@ impl Images {
         })
     }
 
-    fn in_bytes(&mut self, bytes: &Arc<[u8]>, name: String, place: Place) -> Result<ImageRef, DataError> {
+    fn in_bytes(
+        &mut self,
+        bytes: &Arc<[u8]>,
+        name: String,
+        place: Place,
+        index: Option<u32>,
+    ) -> Result<ImageRef, DataError> {
         let fail = |problem| self.error(place, &name, problem);
         let size =
             header_size(Cursor::new(&**bytes)).map_err(|e| fail(ImageProblem::Damaged(Box::new(e))))?;
         let size = usable(size).map_err(fail)?;
-        let shared = if let Some(seen) = self.seen.get(&**bytes) {
-            Arc::clone(seen)
-        } else {
-            self.seen.insert(Arc::clone(bytes));
-            Arc::clone(bytes)
+        let source = match (&self.store, place, index) {
+            (Some(store), Place::Row(row), Some(index)) => {
+                let store: Arc<dyn ImageStore> = Arc::<ParquetImages>::clone(store);
+                let digest = Sha256::digest(bytes).into();
+                ImageSource::Stored(StoredImage::new(store, row as u64, index, digest))
+            }
+            _ => ImageSource::Bytes(self.shared(bytes)),
         };
-        Ok(ImageRef { source: ImageSource::Bytes(shared), size, label: Arc::from(name) })
+        Ok(ImageRef { source, size, label: Arc::from(name) })
+    }
+
+    /// The same bytes, seen before where they were.
+    fn shared(&mut self, bytes: &Arc<[u8]>) -> Arc<[u8]> {
+        if let Some(seen) = self.seen.get(&**bytes) {
+            return Arc::clone(seen);
+        }
+        self.seen.insert(Arc::clone(bytes));
+        Arc::clone(bytes)
     }
 
     fn error(&self, place: Place, image: &str, problem: ImageProblem) -> DataError {
         DataError::Image { path: self.file.clone(), place, image: image.to_owned(), problem }
+    }
+}
+
+/// SHA-256 of the encoded bytes; of its path for a file that has vanished.
+pub(crate) fn digest(image: &ImageRef) -> [u8; 32] {
+    match &image.source {
+        ImageSource::Stored(stored) => stored.digest(),
+        source => match source.read() {
+            Ok(bytes) => Sha256::digest(&bytes).into(),
+            Err(_) => Sha256::digest(image.label.as_bytes()).into(),
+        },
     }
 }
 

@@ -34,8 +34,9 @@ pub mod prompt;
 mod report;
 pub mod rows;
 pub mod scene;
+mod stored;
 pub mod write;
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, OpenData, Source};
 pub use error::{DataError, ImageProblem, Place};
-pub use report::Report;
+pub use report::{Contents, Counted, Overlap, Report, Tokens};

@@ -3,6 +3,9 @@
 use reft_config::PromptConfig;
 use reft_core::{Form, ImageRef, Message, Part, Role, Task};
 
+/// Where an image stands in a text.
+pub(crate) const MARK: &str = "<image>";
+
 /// The conversation of a sample: a system turn when there is one, and a user turn of images, question, common request
 /// and the tail of the form and task, joined by single spaces.
 pub fn messages(
@@ -12,6 +15,38 @@ pub fn messages(
     problem: &str,
     images: impl IntoIterator<Item = ImageRef>,
 ) -> Vec<Message> {
+    let text = request(prompts, task, form, problem);
+    conversation(prompts, images.into_iter().map(Part::Image).chain([Part::Text(text)]).collect())
+}
+
+/// [`messages`] with the images where the question has its marks `<image>`, of which there are as many.
+pub(crate) fn messages_at_marks(
+    prompts: &PromptConfig,
+    task: Task,
+    form: Form,
+    problem: &str,
+    images: Vec<ImageRef>,
+) -> Vec<Message> {
+    conversation(prompts, at_marks(&request(prompts, task, form, problem), &mut images.into_iter()))
+}
+
+/// A text with images in the places of its marks; line breaks beside them go.
+pub(crate) fn at_marks(text: &str, images: &mut impl Iterator<Item = ImageRef>) -> Vec<Part> {
+    let mut content = Vec::new();
+    for (i, piece) in text.split(MARK).enumerate() {
+        if i > 0 {
+            content.extend(images.next().map(Part::Image));
+        }
+        let piece = piece.trim_matches('\n');
+        if !piece.is_empty() {
+            content.push(Part::Text(piece.to_owned()));
+        }
+    }
+    content
+}
+
+/// Question, common request and tail.
+fn request(prompts: &PromptConfig, task: Task, form: Form, problem: &str) -> String {
     let tail = match (form, task) {
         (Form::Binary, _) => &prompts.binary,
         (Form::Choice, Task::Classification) => &prompts.choice_many,
@@ -26,10 +61,11 @@ pub fn messages(
         .map(str::trim)
         .filter(|piece| !piece.is_empty())
         .collect();
-    let user = Message {
-        role: Role::User,
-        content: images.into_iter().map(Part::Image).chain([Part::Text(text.join(" "))]).collect(),
-    };
+    text.join(" ")
+}
+
+fn conversation(prompts: &PromptConfig, content: Vec<Part>) -> Vec<Message> {
+    let user = Message { role: Role::User, content };
     let system = (!prompts.system.is_empty())
         .then(|| Message { role: Role::System, content: vec![Part::Text(prompts.system.clone())] });
     system.into_iter().chain([user]).collect()

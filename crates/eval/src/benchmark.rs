@@ -3,13 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use reft_config::RewardConfig;
-use reft_core::{Benchmark, Completion, Form, GradedGroup, PixelBudget, Reward, Sample, StageError, Task};
+use reft_core::{
+    Benchmark, BoxFrame, Completion, Form, GradedGroup, PixelBudget, Reward, Sample, StageError, Task,
+};
 use reft_reward::{Accuracy, Format};
 use serde_json::Value;
 
 use crate::{
     Baselines, EvalError, EvalReport,
     report::{Marks, Score, ScoreRow},
+    vote::majority,
 };
 
 /// Questions of any task and form. A grade is 1 where the accuracy reward pays in full, else 0: a box above the
@@ -18,6 +21,7 @@ pub struct TaskBenchmark {
     name: String,
     samples: Vec<Arc<Sample>>,
     accuracy: Accuracy,
+    answer_frame: BoxFrame,
     baselines: Option<Baselines>,
 }
 
@@ -36,7 +40,13 @@ impl TaskBenchmark {
         let short_answers =
             samples.iter().all(|sample| (sample.task, sample.form) == (Task::Vqa, Form::Open));
         let baselines = short_answers.then(|| Baselines::of_samples(&samples)).flatten();
-        Ok(Self { name, samples, accuracy: Accuracy::decisive(config, budget), baselines })
+        Ok(Self {
+            name,
+            samples,
+            accuracy: Accuracy::decisive(config, budget),
+            answer_frame: config.answer_frame.0,
+            baselines,
+        })
     }
 
     /// The report of all graded questions.
@@ -51,8 +61,13 @@ impl TaskBenchmark {
                 reward += f64::from(self.accuracy.score(sample, completion)?);
                 format += f64::from(Format.score(sample, completion)?);
             }
+            // A single answer is its own majority.
+            let vote = match group.group.completions.as_slice() {
+                [] | [_] => None,
+                several => majority(&self.accuracy, self.answer_frame, sample, several),
+            };
             for marks in [&mut overall, parts.entry((sample.task, sample.form)).or_default()] {
-                marks.add(&group.grades, reward, format);
+                marks.add(&group.grades, vote, reward, format);
             }
         }
         let rows =

@@ -30,6 +30,7 @@ mod record;
 mod report;
 mod stats;
 mod stored;
+mod vote;
 
 pub use baselines::{Baselines, Majority};
 pub use benchmark::TaskBenchmark;
@@ -39,3 +40,4 @@ pub use record::{Prediction, predictions, prompt_hash};
 pub use report::{EvalReport, Score, ScoreRow, summary_table};
 pub use stats::{Interval, pass_at_k, wilson};
 pub use stored::grade_texts;
+pub use vote::majority;

@@ -48,9 +48,13 @@ pub struct Score {
     pub mean_reward: f64,
     /// Share of answers in the asked format.
     pub format: f64,
-    /// Unbiased pass@k by k, for 1, 2, 4, .. and the number of answers per question; empty for single answers.
+    /// Unbiased pass@k (Chen et al. 2021, arXiv 2107.03374) for every k up to the number of answers per question; empty
+    /// for single answers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pass_at: BTreeMap<usize, f64>,
+    /// Share of questions whose most frequent answer is right, maj@G; none for single answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub majority: Option<f64>,
 }
 
 /// Sums that a [`Score`] is made of.
@@ -58,15 +62,20 @@ pub struct Score {
 pub(crate) struct Marks {
     /// Per question: answers, and right ones.
     questions: Vec<(usize, usize)>,
+    /// Questions whose most frequent answer is right.
+    voted: usize,
     reward: f64,
     format: f64,
 }
 
 impl Marks {
-    /// Adds one question: its grades, and the sums of its rewards and formats.
-    pub(crate) fn add(&mut self, grades: &[f32], reward: f64, format: f64) {
-        let right = grades.iter().filter(|&&grade| grade >= 1.0).count();
+    /// Adds one question: its grades, which of them the most frequent answer has, and the sums of its rewards and
+    /// formats.
+    pub(crate) fn add(&mut self, grades: &[f32], vote: Option<usize>, reward: f64, format: f64) {
+        let is_right = |grade: &f32| *grade >= 1.0;
+        let right = grades.iter().filter(|grade| is_right(grade)).count();
         self.questions.push((grades.len(), right));
+        self.voted += usize::from(vote.and_then(|place| grades.get(place)).is_some_and(is_right));
         self.reward += reward;
         self.format += format;
     }
@@ -86,17 +95,21 @@ impl Marks {
             mean_reward: per_answer(self.reward),
             format: per_answer(self.format),
             pass_at: self.pass_at(),
+            majority: (self.smallest() > 1).then(|| self.voted as f64 / questions as f64),
         }
     }
 
+    /// Answers to the question that has fewest.
+    fn smallest(&self) -> usize {
+        self.questions.iter().map(|(answers, _)| *answers).min().unwrap_or(0)
+    }
+
     fn pass_at(&self) -> BTreeMap<usize, f64> {
-        let smallest = self.questions.iter().map(|(answers, _)| *answers).min().unwrap_or(0);
+        let smallest = self.smallest();
         if smallest < 2 {
             return BTreeMap::new();
         }
-        let powers = std::iter::successors(Some(1), |k| Some(2 * k)).take_while(|&k| k < smallest);
-        powers
-            .chain([smallest])
+        (1..=smallest)
             .filter_map(|k| {
                 let estimates: Option<Vec<f64>> =
                     self.questions.iter().map(|&(answers, right)| pass_at_k(answers, right, k)).collect();
@@ -109,7 +122,9 @@ impl Marks {
 
 impl fmt::Display for EvalReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pass_at: Vec<usize> = self.overall.pass_at.keys().copied().filter(|k| *k > 1).collect();
+        // The file has every k; a table has room for 2, 4, 8, .. and the last.
+        let most = self.overall.pass_at.keys().copied().max().unwrap_or(0);
+        let pass_at: Vec<usize> = (2..=most).filter(|k| k.is_power_of_two() || *k == most).collect();
         write!(
             f,
             "{:<22} {:>9} {:>9} {:>15} {:>8} {:>8}",
@@ -117,6 +132,9 @@ impl fmt::Display for EvalReport {
         )?;
         for k in &pass_at {
             write!(f, " {:>8}", format!("pass@{k}"))?;
+        }
+        if self.overall.majority.is_some() {
+            write!(f, " {:>8}", format!("maj@{most}"))?;
         }
         writeln!(f)?;
         let rows = self.rows.iter().map(|row| (format!("{} {}", row.task, row.form), &row.score));
@@ -133,6 +151,9 @@ impl fmt::Display for EvalReport {
             )?;
             for k in &pass_at {
                 write!(f, " {:>8}", score.pass_at.get(k).map_or_else(String::new, |share| percent(*share)))?;
+            }
+            if let Some(majority) = score.majority {
+                write!(f, " {:>8}", percent(majority))?;
             }
             writeln!(f)?;
         }

@@ -55,6 +55,7 @@ fn grades_are_right_or_wrong() {
     assert!((report.overall.mean_reward - 2.0 / 3.0).abs() < 1e-6);
     assert_eq!(report.rows.len(), 4);
     assert!(report.overall.pass_at.is_empty() && report.baselines.is_none());
+    assert_eq!(report.overall.majority, None);
     let text = report.to_string();
     assert!(
         text.contains("detection open") && text.contains("math binary") && text.contains("50.0%"),
@@ -76,7 +77,15 @@ fn several_answers_give_pass_at_k() {
     // 1 - C(2, 2) / C(4, 2) = 5 / 6.
     let at: Vec<(usize, i64)> =
         score.pass_at.iter().map(|(&k, &share)| (k, (share * 6000.0).round() as i64)).collect();
-    assert_eq!(at, [(1, 3000), (2, 5000), (4, 6000)]);
+    assert_eq!(at, [(1, 3000), (2, 5000), (3, 6000), (4, 6000)]);
+    assert_eq!(score.majority, Some(1.0), "12 is given twice");
+    let text = benchmark.evaluate(&graded).unwrap().to_string();
+    let columns: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(columns[columns.len() - 3..], ["pass@2", "pass@4", "maj@4"]);
+
+    let wrong = tagged(&[("m", "12"), ("m", "1"), ("m", "2"), ("m", "1.0")]);
+    let score = benchmark.score(&grade_texts(&benchmark, &wrong).unwrap()).unwrap();
+    assert_eq!((score.accuracy, score.majority), (0.25, Some(0.0)));
 }
 
 #[test]

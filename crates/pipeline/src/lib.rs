@@ -11,7 +11,8 @@
 //! - **Nothing is printed.** An [`Observer`] sees the progress and can ask to stop.
 //! - **Nothing is trained on in silence.** Every answer goes to the store with its rewards, its advantage and the verdict
 //!   on its group; a step without learning signal is an event; a loss that is not a number is never trained on, its batch
-//!   is kept for a replay, and several in a row stop the run. A [`Preflight`] refuses to start where the reward pays everybody or nobody, or where no group would teach.
+//!   is kept for a replay, and several in a row stop the run. A [`Preflight`] refuses to start where the reward pays
+//!   everybody or nobody, or where no group would teach; a [`Guard`] stops a phase that has learnt nothing for many steps.
 //!
 //! This crate knows no tensor, no file format and no other stage crate: it works against the traits of `reft_core`.
 //!
@@ -33,6 +34,7 @@
 //!         filters: Vec::new(),
 //!         refill: None,
 //!         preflight: None,
+//!         guard: None,
 //!         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
 //!         max_skipped: 3,
 //!     }))
@@ -59,6 +61,7 @@ mod context;
 mod error;
 mod eval;
 mod fill;
+mod guard;
 mod metrics;
 mod observer;
 mod parallel;
@@ -72,6 +75,7 @@ mod skip;
 
 pub use error::RunError;
 pub use eval::evaluate;
+pub use guard::{Guard, GuardError};
 pub use observer::{Observer, PhaseInfo, StepReport};
 pub use phase::{BuildStages, EvalStages, Phase, PhaseBuilder, RejectStages, RlStages, SftStages, Stages};
 pub use preflight::{Miss, Preflight, PreflightError, SelfTest, self_test};

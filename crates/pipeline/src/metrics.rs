@@ -41,6 +41,7 @@ pub(crate) fn rl(groups: &[ScoredGroup]) -> Metrics {
         }
     }
 
+    metrics.set("completion/effective_tokens", effective_tokens(groups));
     metrics.set("filter/admitted", share(groups, ScoredGroup::is_admitted));
     for scored in groups {
         if let Verdict::Reject { reason } = &scored.verdict {
@@ -48,6 +49,13 @@ pub(crate) fn rl(groups: &[ScoredGroup]) -> Metrics {
         }
     }
     metrics
+}
+
+/// Tokens that an update moves: those of admitted answers whose advantage is not 0.
+fn effective_tokens(groups: &[ScoredGroup]) -> f64 {
+    let admitted = groups.iter().filter(|scored| scored.is_admitted());
+    let answers = admitted.flat_map(|scored| scored.group.completions.iter().zip(&scored.advantages));
+    answers.filter(|(_, advantage)| **advantage != 0.0).map(|(answer, _)| answer.token_ids.len() as f64).sum()
 }
 
 /// Of one chunk of rejection sampling.
@@ -183,12 +191,17 @@ mod tests {
     #[test]
     fn rl_metrics_by_hand() {
         let reject = Verdict::Reject { reason: "zero_variance".into() };
-        let metrics = rl(&[
+        let mut groups = [
             scored(&[1.0, 1.0], reject.clone()),
             scored(&[0.0, 0.0], reject),
             scored(&[1.0, 0.0], Verdict::Admit),
             scored(&[1.0, 0.5], Verdict::Admit),
-        ]);
+        ];
+        // Rejected answers and those without an advantage move nothing: three answers of two tokens are left.
+        groups[0].advantages = vec![1.0, -1.0];
+        groups[2].advantages = vec![1.0, -1.0];
+        groups[3].advantages = vec![0.5, 0.0];
+        let metrics = rl(&groups);
         let expected = [
             ("reward/mean", 12.5 / 8.0),
             // Standard deviations 0, 0, 1/sqrt(2), 0.5/sqrt(2).
@@ -202,6 +215,7 @@ mod tests {
             ("accuracy/math", 4.5 / 8.0),
             ("filter/admitted", 0.5),
             ("filter/zero_variance", 2.0),
+            ("completion/effective_tokens", 6.0),
             ("completion/length_mean", 2.0),
             ("completion/length_max", 2.0),
             ("completion/truncated", 1.0),

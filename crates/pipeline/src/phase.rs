@@ -7,7 +7,7 @@ use reft_core::{
     Reward, RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
 };
 
-use crate::Preflight;
+use crate::{Guard, Preflight};
 
 /// Makes the stages of each phase, lazily: a phase may need what an earlier one left in the store.
 pub trait PhaseBuilder<P: ?Sized> {
@@ -114,6 +114,8 @@ pub struct RlStages<P: ?Sized> {
     pub refill: Option<Box<dyn Refill>>,
     /// What is checked before the first step; none checks nothing.
     pub preflight: Option<Preflight>,
+    /// When the phase stops because it learns nothing; none never stops it.
+    pub guard: Option<Guard>,
     /// Moves the weights.
     pub optimizer: Box<dyn PolicyOptimizer<P>>,
     /// Updates in a row that may be left out because loss or gradient are not finite; the last one stops the run.

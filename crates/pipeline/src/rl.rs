@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     RlStages,
     context::{Context, Stopwatch},
-    fill, metrics, preflight, skip,
+    fill,
+    guard::Watch,
+    metrics, preflight, skip,
 };
 
 /// All steps of the phase, from its start or from `resumed` on.
@@ -22,8 +24,9 @@ pub(crate) fn run<P: Checkpointed>(
     stages: &mut RlStages<P>,
     resumed: Option<&Checkpoint>,
 ) -> Result<(), StageError> {
+    let mut watch = stages.guard.map(Watch::new);
     if let Some(checkpoint) = resumed {
-        restore(stages, checkpoint)?;
+        restore(stages, watch.as_mut(), checkpoint)?;
         ctx.skipped = checkpoint.stages["skipped"].as_u64().unwrap_or(0);
     } else {
         preflight::check(ctx, policy, stages)?;
@@ -31,8 +34,8 @@ pub(crate) fn run<P: Checkpointed>(
     }
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
-        let states = save_states(ctx, stages)?;
-        match step(ctx, policy, stages) {
+        let states = save_states(ctx, stages, watch.as_ref())?;
+        match step(ctx, policy, stages, watch.as_mut()) {
             Ok(true) => {}
             Ok(false) => break,
             Err(StageError::Interrupted) => {
@@ -42,7 +45,7 @@ pub(crate) fn run<P: Checkpointed>(
             Err(error) => return Err(error),
         }
         if ctx.checkpoint_due() {
-            let states = save_states(ctx, stages)?;
+            let states = save_states(ctx, stages, watch.as_ref())?;
             save(ctx, policy, stages, &states)?;
         }
     }
@@ -54,6 +57,7 @@ fn step<P: Checkpointed>(
     ctx: &mut Context<'_>,
     policy: &mut P,
     stages: &mut RlStages<P>,
+    watch: Option<&mut Watch>,
 ) -> Result<bool, StageError> {
     ctx.check_stop()?;
     let mut clock = Stopwatch::start();
@@ -83,6 +87,9 @@ fn step<P: Checkpointed>(
     ctx.store.groups(&ctx.phase, done + 1, &scored)?;
     clock.lap("record");
     ctx.trained(&step_metrics, &clock.stop())?;
+    if let Some(watch) = watch {
+        watch.step(&step_metrics, &scored)?;
+    }
     Ok(true)
 }
 
@@ -127,7 +134,11 @@ fn save<P: Checkpointed>(
     ctx.checkpoint(&[("policy", policy), ("optimizer", optimizer)], states)
 }
 
-fn save_states<P: ?Sized>(ctx: &Context<'_>, stages: &RlStages<P>) -> Result<Value, StageError> {
+fn save_states<P: ?Sized>(
+    ctx: &Context<'_>,
+    stages: &RlStages<P>,
+    watch: Option<&Watch>,
+) -> Result<Value, StageError> {
     let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
     let mut states = json!({"curriculum": stages.curriculum.save()?, "filters": filters?});
     if let Some(refill) = &stages.refill {
@@ -136,10 +147,17 @@ fn save_states<P: ?Sized>(ctx: &Context<'_>, stages: &RlStages<P>) -> Result<Val
     if ctx.skipped > 0 {
         states["skipped"] = ctx.skipped.into();
     }
+    if let Some(watch) = watch {
+        states["guard"] = watch.save()?;
+    }
     Ok(states)
 }
 
-fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Result<(), StageError> {
+fn restore<P: ?Sized>(
+    stages: &mut RlStages<P>,
+    watch: Option<&mut Watch>,
+    checkpoint: &Checkpoint,
+) -> Result<(), StageError> {
     stages.optimizer.load(&checkpoint.dir.join("optimizer"))?;
     stages.curriculum.load(&checkpoint.stages["curriculum"])?;
     let filters = checkpoint.stages["filters"].as_array();
@@ -156,6 +174,9 @@ fn restore<P: ?Sized>(stages: &mut RlStages<P>, checkpoint: &Checkpoint) -> Resu
     }
     for (filter, state) in stages.filters.iter_mut().zip(filters) {
         filter.load(state)?;
+    }
+    if let Some(watch) = watch {
+        watch.load(&checkpoint.stages["guard"])?;
     }
     match &mut stages.refill {
         Some(refill) => refill.load(&checkpoint.stages["refill"]),

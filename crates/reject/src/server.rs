@@ -4,11 +4,11 @@
 //! alone, in a code fence, or at the end of other text. The published method asks GPT-4o for accuracy, logical
 //! consistency, format and fluency; its prompt is unpublished, this one is ours.
 
-use std::{env, fs, time::Duration};
+use std::{env, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reft_config::ServerJudgeConfig;
-use reft_core::{Completion, ImageRef, ImageSource, Judge, Judgement, Sample, StageError};
+use reft_core::{Completion, ImageRef, Judge, Judgement, Sample, StageError};
 use reft_remote::{Server, ServerSpec};
 use serde_json::{Value, json};
 
@@ -110,11 +110,8 @@ fn judgement(text: &str) -> Option<Judgement> {
 }
 
 fn data_url(image: &ImageRef) -> Result<String, StageError> {
-    let bytes = match &image.source {
-        ImageSource::Bytes(bytes) => bytes.to_vec(),
-        ImageSource::Path(path) => fs::read(path).map_err(|error| StageError::file(path, error))?,
-    };
-    let kind = match bytes.as_slice() {
+    let bytes = image.source.read().map_err(|error| StageError::file(&*image.label, error))?;
+    let kind = match &bytes[..] {
         [0xff, 0xd8, ..] => "jpeg",
         [b'R', b'I', b'F', b'F', ..] => "webp",
         _ => "png",

@@ -240,10 +240,11 @@ impl PartRow {
         };
         let (path, is_copy) = match &image.source {
             ImageSource::Path(path) => (path.clone(), false),
-            ImageSource::Bytes(bytes) => {
+            source @ (ImageSource::Bytes(_) | ImageSource::Stored(_)) => {
+                let bytes = source.read().map_err(StoreError::io("read", Path::new(&*image.label)))?;
                 let path = Path::new("images").join(format!("{images:04}"));
                 *images += 1;
-                disk::replace(&dir.join(&path), bytes)?;
+                disk::replace(&dir.join(&path), &bytes)?;
                 (path, true)
             }
         };

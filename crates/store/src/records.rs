@@ -170,7 +170,8 @@ pub(crate) fn write_kept(dir: &Path, groups: &[(JudgedGroup, Vec<Verdict>)]) -> 
     table.text("problem", sample().map(|s| Some(&s.problem)));
     table.text("solution", sample().map(|s| Some(&s.solution)));
     table.column("messages", messages_column(&rows));
-    table.column("images", images_column(&rows));
+    let images = images_column(&rows).map_err(StoreError::io("read images for", dir.join("kept.parquet")))?;
+    table.column("images", images);
     table.text("completion", rows.iter().map(|row| Some(&row.answer.completion)));
     table.float("score", rows.iter().map(|row| Some(row.answer.score)));
     table.text("reason", rows.iter().map(|row| Some(&row.answer.reason)));
@@ -242,23 +243,21 @@ fn messages_column(rows: &[KeptRow<'_>]) -> ArrayRef {
 }
 
 /// `list<struct<bytes, path>>`, as on the Hugging Face hub.
-fn images_column(rows: &[KeptRow<'_>]) -> ArrayRef {
+fn images_column(rows: &[KeptRow<'_>]) -> std::io::Result<ArrayRef> {
     let images: Vec<Vec<&ImageRef>> = rows.iter().map(|row| row.sample.images().collect()).collect();
-    let bytes: BinaryArray = images
-        .iter()
-        .flatten()
-        .map(|image| match &image.source {
-            ImageSource::Bytes(bytes) => Some(bytes.as_ref()),
-            ImageSource::Path(_) => None,
-        })
-        .collect();
+    let bytes = images.iter().flatten().map(|image| match &image.source {
+        ImageSource::Path(_) => Ok(None),
+        source => source.read().map(Some),
+    });
+    let bytes = bytes.collect::<std::io::Result<Vec<_>>>()?;
+    let bytes: BinaryArray = bytes.iter().map(|bytes| bytes.as_deref()).collect();
     let paths: StringArray = images
         .iter()
         .flatten()
         .map(|image| {
             Some(match &image.source {
-                ImageSource::Bytes(_) => image.label.to_string(),
                 ImageSource::Path(path) => path.display().to_string(),
+                ImageSource::Bytes(_) | ImageSource::Stored(_) => image.label.to_string(),
             })
         })
         .collect();
@@ -266,7 +265,7 @@ fn images_column(rows: &[KeptRow<'_>]) -> ArrayRef {
         field("bytes", DataType::Binary, Arc::new(bytes)),
         field("path", DataType::Utf8, Arc::new(paths)),
     ]);
-    list(images.iter().map(Vec::len), Arc::new(items))
+    Ok(list(images.iter().map(Vec::len), Arc::new(items)))
 }
 
 fn field(name: &str, data_type: DataType, column: ArrayRef) -> (Arc<Field>, ArrayRef) {

@@ -12,18 +12,8 @@ use curr_reft::{
 pub(crate) enum DataCommand {
     /// Turn open questions into yes/no questions or multiple choice.
     Forms(FormsArgs),
-    /// Count what a data set holds: tasks, forms, image sizes, duplicates.
-    #[command(after_help = "\
-Examples:
-  reft data inspect train.jsonl
-  reft data inspect fixtures/easy_vqa/test.parquet --task vqa --json")]
-    Inspect {
-        /// `.parquet`, `.arrow` or `.jsonl`; the row format is detected.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        #[command(flatten)]
-        rows: RowArgs,
-    },
+    /// Look at a data set: tasks, forms, image sizes, prompt lengths, duplicates, what of it another file holds too.
+    Inspect(DataInspectArgs),
     /// Count how often stored answers to each sample are right: what the curriculum `adarft` reads.
     #[command(after_help = "\
 Examples:
@@ -38,8 +28,61 @@ An `eval` phase with `group_size = K` over the training data leaves such a file.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Keep the samples that a model answers neither always nor never, by stored pass rates.
+    #[command(after_help = "\
+Examples:
+  reft data select --input train.parquet --difficulty difficulty.jsonl --above 0.05 --below 0.9 --output hard.parquet
+
+ThinkLite-VL keeps the hard ones, unsolved included: --below 0.5.")]
+    Select {
+        /// The data set that was asked.
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+        #[command(flatten)]
+        rows: RowArgs,
+        /// What `reft data difficulty` wrote.
+        #[arg(long, value_name = "FILE")]
+        difficulty: PathBuf,
+        /// Smallest pass rate to keep, 0 to 1.
+        #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+        above: f64,
+        /// Largest pass rate to keep, 0 to 1.
+        #[arg(long, default_value_t = 1.0, value_name = "RATE")]
+        below: f64,
+        /// Where to write; the format follows the ending, `.jsonl` or `.parquet`.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Compose scenes from labelled images and write them as a data set.
     Scenes(ScenesArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reft data inspect train.jsonl
+  reft data inspect fixtures/easy_vqa/test.parquet --task vqa --json
+  reft data inspect train.parquet --model Qwen2.5-VL-3B-Instruct --max-tokens 2048 --against test.parquet
+
+Without --model, the tokens of images alone are counted, as Qwen2.5-VL resizes them.")]
+pub(crate) struct DataInspectArgs {
+    /// `.parquet`, `.arrow`, `.jsonl` or `.tsv`; the row format is detected.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+    /// Hugging Face folder whose tokenizer and image processor count the prompts; no weights are read.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Largest image area in pixels.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_pixels: Option<u64>,
+    /// List prompts that are longer; 0 lists none.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) max_tokens: usize,
+    /// Another file, read in the same way, to look for the same questions and images in.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -51,7 +94,7 @@ Examples:
 Wrong answers are borrowed from other samples, so that the text alone never gives the answer away.
 The same input and seed give the same output.")]
 pub(crate) struct FormsArgs {
-    /// Open samples: `.parquet`, `.arrow` or `.jsonl`.
+    /// Open samples: `.parquet`, `.arrow`, `.jsonl` or `.tsv`.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -79,6 +122,9 @@ pub(crate) struct RowArgs {
     /// Only rows whose `split` column equals this.
     #[arg(long)]
     split: Option<String>,
+    /// Folder that image paths start at; that of the file when not given.
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
 }
 
 /// Tasks.
@@ -103,7 +149,12 @@ impl RowArgs {
             TaskArg::Math => Task::Math,
             TaskArg::Vqa => Task::Vqa,
         });
-        FileData { task: task.map(TaskName), split: self.split.clone(), ..FileData::new(file) }
+        FileData {
+            task: task.map(TaskName),
+            split: self.split.clone(),
+            images: self.images.clone(),
+            ..FileData::new(file)
+        }
     }
 }
 

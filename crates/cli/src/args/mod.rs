@@ -11,7 +11,7 @@ mod stored;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigCommand, RecipeFiles};
-pub(crate) use data::{DataCommand, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
+pub(crate) use data::{DataCommand, DataInspectArgs, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
 pub(crate) use model::{
     DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
 };

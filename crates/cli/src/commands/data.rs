@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use curr_reft::{
+    audit::{self, InspectSettings},
     config::{DataConfig, FileData, PromptConfig, SceneData, SceneDomain},
     core::{Form, Seed},
     data::{
-        Dataset, Report,
+        Counted, Dataset, Report, Tokens,
         forms::{self, FormSettings},
         write,
     },
@@ -16,16 +17,17 @@ use curr_reft::{
 use serde::Serialize;
 
 use crate::{
-    args::{DataCommand, Domain, FormsArgs, ScenesArgs, TargetForm},
+    args::{DataCommand, DataInspectArgs, Domain, FormsArgs, ScenesArgs, TargetForm},
     output::Output,
 };
 
 pub(super) fn run(command: DataCommand, output: Output) -> Result<()> {
     match command {
         DataCommand::Forms(args) => forms(&args, output),
-        DataCommand::Inspect { file, rows } => {
-            let report = load(rows.of(&file))?.report();
-            output.print(&report, || table(&report))
+        DataCommand::Inspect(args) => inspect(&args, output),
+        DataCommand::Select { input, rows, difficulty: file, above, below, output: path } => {
+            let kept = difficulty::select(&rows.of(&input), &file, above..=below, &path)?;
+            written(kept, &path, output)
         }
         DataCommand::Difficulty { input, output: path } => {
             let summary = difficulty::difficulty(&input, &path)?;
@@ -44,6 +46,17 @@ pub(super) fn run(command: DataCommand, output: Output) -> Result<()> {
         }
         DataCommand::Scenes(args) => scenes(&args, output),
     }
+}
+
+fn inspect(args: &DataInspectArgs, output: Output) -> Result<()> {
+    let file = FileData { max_prompt_tokens: args.max_tokens, ..args.rows.of(&args.file) };
+    let settings = InspectSettings {
+        model: args.model.as_deref(),
+        max_pixels: args.max_pixels,
+        against: args.against.iter().map(|other| args.rows.of(other)).collect(),
+    };
+    let report = audit::inspect(&file, &settings)?;
+    output.print(&report, || table(&report))
 }
 
 fn forms(args: &FormsArgs, output: Output) -> Result<()> {
@@ -111,5 +124,44 @@ fn table(report: &Report) -> String {
     lines.push(format!("distinct images  {}", report.distinct_images));
     lines.push(format!("without image    {}", report.text_only));
     lines.push(format!("duplicates       {}", report.duplicates));
+    listed(&mut lines, report.duplicate_of.iter().map(|[a, b]| format!("{a} = {b}")));
+    if let Some(tokens) = &report.tokens {
+        lengths(&mut lines, tokens);
+    }
+    for overlap in &report.overlaps {
+        lines.push(format!(
+            "also in {}: {} questions with their images, {} images",
+            overlap.with,
+            overlap.samples.len(),
+            overlap.images
+        ));
+        listed(&mut lines, overlap.samples.iter().map(|[a, b]| format!("{a} = {b}")));
+    }
     lines.join("\n")
+}
+
+fn lengths(lines: &mut Vec<String>, tokens: &Tokens) {
+    let of = match tokens.of {
+        Counted::Images => "image tokens",
+        Counted::Prompts => "prompt tokens",
+    };
+    lines.push(format!(
+        "{of:<16} {} to {}, median {}, 95 % up to {}, {} in all",
+        tokens.min, tokens.max, tokens.median, tokens.p95, tokens.total
+    ));
+    if tokens.limit > 0 {
+        lines.push(format!("above {:<10} {}", tokens.limit, tokens.over_limit.len()));
+        listed(lines, tokens.over_limit.iter().map(|(id, n)| format!("{id} ({n})")));
+    }
+}
+
+/// Samples to list by name; `--json` has all.
+const MOST_LISTED: usize = 20;
+
+fn listed(lines: &mut Vec<String>, items: impl ExactSizeIterator<Item = String>) {
+    let more = items.len().saturating_sub(MOST_LISTED);
+    lines.extend(items.take(MOST_LISTED).map(|item| format!("  {item}")));
+    if more > 0 {
+        lines.push(format!("  and {more} more; `--json` lists them all"));
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::{At, phase::check_forms};
 use crate::{
-    AdaRftConfig, CurriculumConfig, PoolsConfig, PtstConfig, SecConfig, StageConfig, StageOrder, StagedConfig,
+    AdaRftConfig, CurriculumConfig, DataConfig, PoolsConfig, PtstConfig, SecConfig, StageConfig, StageOrder,
+    StagedConfig,
 };
 
 pub(super) fn check(curriculum: &CurriculumConfig, at: &mut At<'_>) {
@@ -14,6 +15,19 @@ pub(super) fn check(curriculum: &CurriculumConfig, at: &mut At<'_>) {
         CurriculumConfig::AdaRft(config) => check_ada_rft(config, at),
         CurriculumConfig::Ptst(config) => check_ptst(config, at),
     }
+}
+
+/// Curricula that choose each sample by its difficulty cannot keep shares of data sets as well.
+pub(super) fn check_weights(curriculum: &CurriculumConfig, data: Option<&DataConfig>, at: &mut At<'_>) {
+    let weighted = match data {
+        Some(DataConfig::Mixture(mixture)) => mixture.sources.iter().any(|source| source.weight.is_some()),
+        _ => false,
+    };
+    let by_difficulty = matches!(curriculum, CurriculumConfig::Pools(_) | CurriculumConfig::AdaRft(_));
+    at.require(!(weighted && by_difficulty), "type", || {
+        "chooses samples by difficulty and cannot keep the weights of a mixture; leave the weights out"
+            .to_owned()
+    });
 }
 
 const ABOVE_0: &str = "above 0";

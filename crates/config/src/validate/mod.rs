@@ -28,7 +28,7 @@ impl Recipe {
         for (name, set) in &self.data {
             let at = &mut top.at(&format!("data.{name}"));
             at.require(is_plain_name(name), "", || PLAIN_NAME.to_owned());
-            data::check(set, at);
+            data::check(self, set, at);
         }
         self.check_phases(&mut top);
         problems
@@ -41,8 +41,8 @@ impl Recipe {
             paths.push(("model.lora.adapter".to_owned(), adapter));
         }
         for (name, set) in &self.data {
-            let (key, path) = data::path(set);
-            paths.push((format!("data.{name}.{key}"), path));
+            let files = data::paths(set).into_iter();
+            paths.extend(files.map(|(key, path)| (format!("data.{name}.{key}"), path)));
         }
         for phase in &self.phase {
             if let Some(path) = phase.difficulty_file() {

@@ -52,7 +52,11 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
+    curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
     filter::check(&phase.filter, &mut at.at("filter"));
+    let mut guard = at.at("guard");
+    guard.in_range(phase.guard.min_teaching, 0.0..=1.0, "min_teaching", "from 0 to 1");
+    guard.in_range(phase.guard.max_truncated, 0.0..=1.0, "max_truncated", "from 0 to 1");
 }
 
 fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {

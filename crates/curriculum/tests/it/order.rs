@@ -9,7 +9,7 @@ use reft_config::{
     AdaRftConfig, CurriculumConfig, PlateauConfig, StageConfig, StageOrder, StagedConfig, WithForm,
 };
 use reft_core::{BoxFrame, Curriculum, Form, Sample, Seed, Stateful, Task};
-use reft_curriculum::{CurriculumError, Shuffle, build};
+use reft_curriculum::{CurriculumError, Pool, Shuffle, build};
 
 use crate::support::right_and_wrong;
 
@@ -97,6 +97,35 @@ fn each_epoch_has_every_sample_once_in_its_own_order() {
     assert_eq!((set(&first).len(), set(&second).len()), (30, 30));
     assert_ne!(first, second);
     assert_eq!(curriculum.metrics().get("curriculum/epoch"), Some(2.0));
+}
+
+#[test]
+fn sources_keep_their_shares_in_every_batch_and_have_epochs_of_their_own() {
+    let of = |task, n| (0..n).map(|i| sample(i, Form::Open, task, "1")).collect::<Vec<_>>();
+    let pool = || {
+        let pool = Pool::new().with("few", 3.0, of(Task::Math, 5)).with("many", 1.0, of(Task::Vqa, 100));
+        pool.with("none", 9.0, Vec::new())
+    };
+    let mut curriculum = Shuffle::new(pool(), Seed::new(1)).unwrap();
+    let mut few = Vec::new();
+    for step in 0..10 {
+        let batch = curriculum.next_batch(step, 8).unwrap();
+        assert_eq!(counts(&batch, |sample| sample.task)[&Task::Math], 6);
+        few.extend(batch.into_iter().filter(|sample| sample.task == Task::Math));
+    }
+    for epoch in ids(&few).chunks(5) {
+        assert_eq!(epoch.iter().collect::<BTreeSet<_>>().len(), 5);
+    }
+    let metrics = curriculum.metrics();
+    let epochs =
+        ["curriculum/epoch/few", "curriculum/epoch/many", "curriculum/epoch"].map(|name| metrics.get(name));
+    assert_eq!(epochs, [Some(12.0), Some(0.2), Some(80.0 / 105.0)]);
+
+    // Stages and categories draw from their parts of the sources; a pool of nothing is refused.
+    let all = || Pool::new().with("a", 1.0, all_forms(8)).with("b", 1.0, all_forms(8));
+    let mut staged = build(&staged(StageOrder::Forward), all(), Seed::new(0)).unwrap();
+    assert!(staged.next_batch(0, 8).unwrap().iter().all(|sample| sample.form == Form::Binary));
+    assert_eq!(Shuffle::new(Pool::new(), Seed::new(0)).err(), Some(CurriculumError::EmptyPool));
 }
 
 #[test]

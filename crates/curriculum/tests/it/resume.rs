@@ -9,7 +9,7 @@ use reft_config::{
     WithForm,
 };
 use reft_core::{Form, Sample, ScoredGroup, Seed, Task};
-use reft_curriculum::build;
+use reft_curriculum::{Pool, build};
 use reft_testkit::exercise;
 use serde_json::{Value, json};
 
@@ -23,6 +23,12 @@ fn pool(n: usize) -> Vec<Arc<Sample>> {
             (0..n).map(move |i| exercise(task, form, form as u8 as f64 + i as f64 / 4.0, i))
         })
         .collect()
+}
+
+/// The same samples in two sources of uneven weight.
+fn mixture(n: usize) -> Pool {
+    let (math, vqa) = pool(n).into_iter().partition(|sample| sample.task == Task::Math);
+    Pool::new().with("math", 1.0, math).with("vqa", 2.5, vqa)
 }
 
 fn staged(order: StageOrder) -> CurriculumConfig {
@@ -58,7 +64,7 @@ fn refills() -> [RefillConfig; 3] {
     ]
 }
 
-fn class(curriculum: &CurriculumConfig, refill: RefillConfig, pool: &[Arc<Sample>]) -> Class {
+fn class(curriculum: &CurriculumConfig, refill: RefillConfig, pool: impl Into<Pool>) -> Class {
     Class::new(curriculum, &FilterConfig { zero_variance: true, refill, ..FilterConfig::default() }, pool)
 }
 
@@ -84,12 +90,13 @@ fn answers(groups: &[ScoredGroup]) -> Vec<(String, Vec<f32>)> {
 
 proptest! {
     #[test]
-    fn a_resume_is_exact(before in 0_usize..14, which in 0_usize..8, refill in 0_usize..3) {
-        let (config, refill, pool) = (&curricula()[which], refills()[refill], pool(5));
-        let mut whole = class(config, refill, &pool);
+    fn a_resume_is_exact(before in 0_usize..14, which in 0_usize..8, refill in 0_usize..3, mixed: bool) {
+        let (config, refill) = (&curricula()[which], refills()[refill]);
+        let pool = || if mixed { mixture(5) } else { pool(5).into() };
+        let mut whole = class(config, refill, pool());
         whole.run(before);
         let saved = save(&whole);
-        let mut resumed = resume(class(config, refill, &pool), &whole, &saved);
+        let mut resumed = resume(class(config, refill, pool()), &whole, &saved);
         prop_assert_eq!(save(&resumed), saved);
         for _ in 0..8 {
             prop_assert_eq!(answers(&resumed.step()), answers(&whole.step()));
@@ -133,10 +140,11 @@ fn every_number_is_in_the_documentation() {
     let mut emitted = BTreeSet::new();
     for config in curricula() {
         for refill in refills() {
-            let mut class = class(&config, refill, &pool(5));
+            let mut class = class(&config, refill, mixture(5));
             class.run(12);
             emitted.extend(class.metrics().iter().map(
                 |(name, _)| match name.split('/').collect::<Vec<_>>()[..] {
+                    [stage, "epoch", _] => format!("{stage}/epoch/<source>"),
                     [stage, kind, _] => format!("{stage}/{kind}/<category>"),
                     _ => name.to_owned(),
                 },

@@ -9,7 +9,8 @@ use reft_config::{
     LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig, RefillConfig, SecConfig, StageConfig,
     StageOrder, StagedConfig, WithForm,
 };
-use reft_core::{Form, Sample, ScoredGroup, Task};
+use reft_core::{Form, Sample, ScoredGroup, Seed, Task};
+use reft_curriculum::Pool;
 use reft_testkit::exercise;
 
 use crate::support::{BATCH, Class, mixed};
@@ -19,11 +20,11 @@ fn exercises(task: Task, form: Form, difficulty: f64, n: usize) -> impl Iterator
 }
 
 fn class(curriculum: &CurriculumConfig, pool: &[Arc<Sample>]) -> Class {
-    Class::new(curriculum, &FilterConfig::default(), pool)
+    Class::new(curriculum, &FilterConfig::default(), pool.to_vec())
 }
 
 fn filtered(filter: FilterConfig, pool: &[Arc<Sample>]) -> Class {
-    Class::new(&CurriculumConfig::Shuffle, &filter, pool)
+    Class::new(&CurriculumConfig::Shuffle, &filter, pool.to_vec())
 }
 
 /// Each form far beyond the one before it.
@@ -247,4 +248,83 @@ fn a_success_band_learns_more_from_each_group_it_trains_on() {
     let (all_skill, all_trained) = gain_per_group(FilterConfig::default());
     eprintln!("band: {skill:.2} from {trained} groups; all: {all_skill:.2} from {all_trained}");
     assert!(skill > 1.3 * all_skill && trained < all_trained / 2);
+}
+
+#[test]
+fn leaving_out_equal_groups_keeps_the_step_size() {
+    let outcome = |zero_variance| {
+        let mut class =
+            filtered(FilterConfig { zero_variance, ..FilterConfig::default() }, &mostly_useless());
+        let trained: usize = admitted(&mut class, 30).iter().sum();
+        (class.student.skill(Task::Math), trained)
+    };
+    let ((skill, trained), (all_skill, all_trained)) = (outcome(true), outcome(false));
+    eprintln!(
+        "zero variance left out: {skill:.2} from {trained} groups; all: {all_skill:.2} from {all_trained}"
+    );
+    // An average over groups of which most say nothing is a small step.
+    assert!(skill > 2.0 * all_skill && trained < all_trained / 3);
+}
+
+#[test]
+fn leaving_out_cut_groups_saves_the_tokens_of_rambling() {
+    let pool: Vec<_> = (-4..=4).flat_map(|d| exercises(Task::Math, Form::Open, f64::from(d), 20)).collect();
+    let outcome = |max_truncated| {
+        let mut class = filtered(FilterConfig { max_truncated, ..FilterConfig::default() }, &pool);
+        let groups = class.run(20);
+        let trained =
+            groups.iter().filter(|group| group.is_admitted()).flat_map(|scored| &scored.group.completions);
+        (class.student.skill(Task::Math), trained.map(|completion| completion.token_ids.len()).sum::<usize>())
+    };
+    let ((skill, tokens), (all_skill, all_tokens)) = (outcome(0.5), outcome(1.0));
+    eprintln!("cut groups left out: {skill:.2} from {tokens} tokens; all: {all_skill:.2} from {all_tokens}");
+    assert!(skill > 0.9 * all_skill && tokens * 4 < all_tokens);
+}
+
+#[test]
+fn an_advantage_range_sees_through_graded_rewards() {
+    // Every reward differs a little, as with IoU or lengths, so no group is without variance.
+    let graded = |group: &mut ScoredGroup| {
+        let place = Seed::new(3).at(&group.group.sample.id);
+        for (i, reward) in group.rewards.iter_mut().enumerate() {
+            reward.total += 0.01 * place.at(i).uniform() as f32;
+        }
+        let totals = group.totals();
+        let mean = totals.iter().sum::<f32>() / totals.len() as f32;
+        group.advantages = totals.iter().map(|total| total - mean).collect();
+    };
+    let outcome = |filter: FilterConfig| {
+        let mut class = filtered(filter, &mostly_useless());
+        class.change = Some(Box::new(graded));
+        let trained: usize = admitted(&mut class, 30).iter().sum();
+        (class.student.skill(Task::Math), trained)
+    };
+    let (skill, trained) = outcome(FilterConfig { advantage_range: 0.1, ..FilterConfig::default() });
+    let (all_skill, all_trained) = outcome(FilterConfig { zero_variance: true, ..FilterConfig::default() });
+    eprintln!("range: {skill:.2} from {trained} groups; zero variance: {all_skill:.2} from {all_trained}");
+    assert_eq!(all_trained, 30 * BATCH, "zero variance leaves nothing out");
+    assert!(skill > 2.0 * all_skill && trained < all_trained / 3);
+}
+
+#[test]
+fn a_mixture_keeps_a_small_source_in_every_batch() {
+    let small: Vec<_> = exercises(Task::Math, Form::Open, 0.0, 10).collect();
+    let large: Vec<_> = exercises(Task::Vqa, Form::Open, 0.0, 400).collect();
+    let outcome = |pool: Pool| {
+        let mut class = Class::new(&CurriculumConfig::Shuffle, &FilterConfig::default(), pool);
+        let groups = class.run(50);
+        let of_small = groups.iter().filter(|scored| scored.group.sample.task == Task::Math).count();
+        (
+            of_small as f64 / groups.len() as f64,
+            class.student.skill(Task::Math),
+            class.student.skill(Task::Vqa),
+        )
+    };
+    let weighted = outcome(Pool::new().with("small", 1.0, small.clone()).with("large", 3.0, large.clone()));
+    let joined = outcome([small, large].concat().into());
+    eprintln!(
+        "weights 1 to 3: {weighted:.2?} (share, skill of the small, of the large); joined: {joined:.2?}"
+    );
+    assert_eq!(weighted.0, 0.25);
+    assert!(joined.0 < 0.05 && weighted.1 > 5.0 * joined.1);
 }

@@ -7,7 +7,7 @@ use reft_core::{
     Completion, Curriculum, Filled, Group, GroupFilter, Metrics, Refill, RewardParts, Sample, SamplingParams,
     ScoredGroup, Seed, Verdict,
 };
-use reft_curriculum::{build, filter, refill};
+use reft_curriculum::{Pool, build, filter, refill};
 use reft_testkit::Student;
 
 /// A group with rewards and advantages as given.
@@ -39,6 +39,8 @@ pub(crate) struct Class {
     pub(crate) curriculum: Box<dyn Curriculum>,
     pub(crate) filters: Vec<Box<dyn GroupFilter>>,
     pub(crate) refill: Option<Box<dyn Refill>>,
+    /// Changes groups before the filters see them.
+    pub(crate) change: Option<Box<dyn Fn(&mut ScoredGroup)>>,
     pub(crate) step: u64,
 }
 
@@ -46,13 +48,14 @@ pub(crate) struct Class {
 pub(crate) const BATCH: usize = 8;
 
 impl Class {
-    pub(crate) fn new(curriculum: &CurriculumConfig, filter: &FilterConfig, pool: &[Arc<Sample>]) -> Self {
+    pub(crate) fn new(curriculum: &CurriculumConfig, filter: &FilterConfig, pool: impl Into<Pool>) -> Self {
         let seed = Seed::new(11);
         Self {
             student: Student::new(0.1),
-            curriculum: build(curriculum, pool.to_vec(), seed.at("curriculum")).unwrap(),
+            curriculum: build(curriculum, pool, seed.at("curriculum")).unwrap(),
             filters: filter::build(filter),
             refill: refill::build(&filter.refill),
+            change: None,
             step: 0,
         }
     }
@@ -81,6 +84,9 @@ impl Class {
             self.curriculum.adjust(&mut params);
             let mut round = self.student.answer(&samples, &params);
             for group in &mut round {
+                if let Some(change) = &self.change {
+                    change(group);
+                }
                 let mut verdicts = self.filters.iter_mut().map(|filter| filter.judge(group));
                 let rejected = verdicts.find(|verdict| *verdict != Verdict::Admit);
                 group.verdict = rejected.unwrap_or(Verdict::Admit);

@@ -19,8 +19,8 @@ pub(super) fn sample(
     row: &Row,
     place: Place,
 ) -> Result<(Sample, Option<String>), DataError> {
-    let mut loose: VecDeque<ImageRef> = question::images(reader, row, place)?.into();
-    let (_, field) = reader.required(row, place, &["messages"])?;
+    let mut loose: VecDeque<ImageRef> = reader.images.of_row(row, place)?.into();
+    let (_, field) = reader.required(row, place, &["messages", "prompt"])?;
     let turns = field.list().ok_or_else(|| reader.fail(place, "`messages` should be a list"))?;
     if turns.is_empty() {
         return Err(reader.fail(place, "`messages` is empty"));
@@ -47,10 +47,10 @@ pub(super) fn sample(
     };
 
     let problem = match row.first(question::PROBLEM) {
-        Some(column) => reader.text(place, column)?,
-        None => text_of(user),
+        Some((_, Field::Text(problem))) => problem.clone(),
+        Some(_) | None => text_of(user),
     };
-    let solution = match (row.first(&["solution", "answer"]), &written) {
+    let solution = match (question::solution(row), &written) {
         (Some(column), _) => reader.text(place, column)?,
         (None, Some(written)) => last_answer(written).to_owned(),
         (None, None) => String::new(),

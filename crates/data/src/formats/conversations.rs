@@ -7,11 +7,10 @@ use reft_core::{Form, ImageRef, Message, Part, Role, Sample};
 
 use super::{Reader, question, untagged};
 use crate::{
-    DataError, Place, prompt,
+    DataError, Place,
+    prompt::{self, MARK},
     rows::{Field, Row},
 };
-
-const MARK: &str = "<image>";
 
 pub(super) fn sample(
     reader: &mut Reader,
@@ -19,7 +18,7 @@ pub(super) fn sample(
     place: Place,
 ) -> Result<(Sample, Option<String>), DataError> {
     let mut turns = turns(reader, row, place)?;
-    let images = question::images(reader, row, place)?;
+    let images = reader.images.of_row(row, place)?;
     let reply = match turns.pop() {
         Some((Role::Assistant, reply)) => Some(reply),
         Some(turn) => {
@@ -37,7 +36,7 @@ pub(super) fn sample(
         Some((Role::User, text)) => text.replace(MARK, " ").trim().to_owned(),
         _ => return Err(reader.fail(place, "no question before the last reply")),
     };
-    let solution = match (row.first(&["solution", "answer"]), &reply) {
+    let solution = match (question::solution(row), &reply) {
         (Some(column), _) => reader.text(place, column)?,
         (None, Some(reply)) => reply.clone(),
         (None, None) => {
@@ -111,15 +110,7 @@ fn fill(
         if marks == 0 && *role == Role::User {
             content.extend(images.by_ref().map(Part::Image));
         }
-        for (i, piece) in text.split(MARK).enumerate() {
-            if i > 0 {
-                content.extend(images.next().map(Part::Image));
-            }
-            let piece = piece.trim_matches('\n');
-            if !piece.is_empty() {
-                content.push(Part::Text(piece.to_owned()));
-            }
-        }
+        content.extend(prompt::at_marks(text, &mut images));
         messages.push(Message { role: *role, content });
     }
     Ok((messages, all))

@@ -3,6 +3,7 @@
 mod chat;
 mod conversations;
 mod question;
+mod vlmevalkit;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,7 +15,7 @@ use reft_config::{FileData, PromptConfig, RowFormat};
 use reft_core::{Sample, SampleId, Task};
 
 use crate::{
-    DataError, Place,
+    DataError, Place, error,
     images::Images,
     rows::{self, Field, Row},
 };
@@ -28,7 +29,9 @@ pub(crate) struct Loaded {
 
 /// Reads all rows that the recipe wants.
 pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, DataError> {
-    let mut reader = Reader { config, prompts, images: Images::of(&config.path) };
+    let mut reader = Reader { config, prompts, images: Images::of(config)? };
+    let mut broken = Broken::default();
+    let mut earlier = vlmevalkit::Earlier::default();
     let mut loaded = Loaded::default();
     let mut ids: HashSet<SampleId> = HashSet::new();
     let mut format = config.format;
@@ -46,10 +49,19 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
         if format == RowFormat::Auto {
             format = detect(&row).ok_or_else(|| reader.fail(place, no_format(&row)))?;
         }
-        let (sample, written) = match format {
-            RowFormat::CurrReft | RowFormat::HfImage => question::sample(&mut reader, &row, place)?,
-            RowFormat::Conversations => conversations::sample(&mut reader, &row, place)?,
-            RowFormat::Messages | RowFormat::Auto => chat::sample(&mut reader, &row, place)?,
+        let read = match format {
+            RowFormat::CurrReft | RowFormat::HfImage => question::sample(&mut reader, &row, place),
+            RowFormat::Conversations => conversations::sample(&mut reader, &row, place),
+            RowFormat::VlmEvalKit => vlmevalkit::sample(&mut reader, &row, place, &mut earlier),
+            RowFormat::Messages | RowFormat::Auto => chat::sample(&mut reader, &row, place),
+        };
+        let (sample, written) = match read {
+            Ok(read) => read,
+            Err(error @ DataError::Image { .. }) => {
+                broken.note(place, error);
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         if !ids.insert(sample.id.clone()) {
             return Err(reader.fail(place, format!("id `{}` is taken by an earlier row", sample.id)));
@@ -62,6 +74,7 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
             break;
         }
     }
+    broken.check(&config.path)?;
     if loaded.samples.is_empty() {
         return Err(DataError::Empty {
             what: format!("`{}`", config.path.display()),
@@ -74,6 +87,39 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
         });
     }
     Ok(loaded)
+}
+
+/// Rows whose images cannot be used.
+#[derive(Default)]
+struct Broken {
+    places: Vec<Place>,
+    first: Vec<DataError>,
+}
+
+impl Broken {
+    /// Errors to show in full.
+    const SHOWN: usize = 5;
+
+    fn note(&mut self, place: Place, error: DataError) {
+        self.places.push(place);
+        if self.first.len() < Self::SHOWN {
+            self.first.push(error);
+        }
+    }
+
+    fn check(mut self, path: &Path) -> Result<(), DataError> {
+        match self.places.len() {
+            0 => Ok(()),
+            // One needs no list.
+            1 => self.first.pop().map_or(Ok(()), Err),
+            count => Err(DataError::Images {
+                path: path.to_owned(),
+                count,
+                places: error::places(&self.places),
+                first: self.first,
+            }),
+        }
+    }
 }
 
 /// What all formats share: columns by several names, images, errors that name the row.
@@ -151,7 +197,10 @@ impl Reader<'_> {
 /// The format that a row's columns speak for.
 fn detect(row: &Row) -> Option<RowFormat> {
     let is_list = |name: &str| row.get(name).is_some_and(|field| field.list().is_some());
-    if is_list("messages") {
+    let is_text = |name: &str| row.get(name).is_some_and(|field| field.text().is_some());
+    if is_text("index") && row.has("question") && row.has("answer") {
+        Some(RowFormat::VlmEvalKit)
+    } else if is_list("messages") || is_list("prompt") {
         Some(RowFormat::Messages)
     } else if is_list("conversations") {
         Some(RowFormat::Conversations)

@@ -3,18 +3,27 @@
 //! The writer's extra columns (`id`, `form`, `parent`, `box_frame`, `completion`) are honoured, so that converted samples
 //! and demonstrations come back as they were.
 
-use reft_core::{Form, ImageRef, Sample, SampleId};
+use reft_core::{Form, Sample, SampleId};
 
 use super::{Reader, untagged};
 use crate::{
-    DataError, Place, prompt,
+    DataError, Place,
+    prompt::{self, MARK},
     rows::{Field, Row},
 };
 
 /// Names of the column with the question.
 pub(super) const PROBLEM: &[&str] = &["problem", "question", "prompt"];
 /// Names of the column with the right answer.
-const SOLUTION: &[&str] = &["solution", "answer"];
+const SOLUTION: &[&str] = &["solution", "answer", "ground_truth"];
+
+/// The right answer of a row; verl keeps it in `reward_model`.
+pub(super) fn solution(row: &Row) -> Option<(&str, &Field)> {
+    row.first(SOLUTION).or_else(|| match row.get("reward_model") {
+        Some(Field::Struct(inner)) => inner.first(SOLUTION),
+        _ => None,
+    })
+}
 
 pub(super) fn sample(
     reader: &mut Reader,
@@ -22,7 +31,11 @@ pub(super) fn sample(
     place: Place,
 ) -> Result<(Sample, Option<String>), DataError> {
     let problem = reader.text(place, reader.required(row, place, PROBLEM)?)?;
-    let solution = reader.text(place, reader.required(row, place, SOLUTION)?)?;
+    let solution = match solution(row) {
+        Some(column) => column,
+        None => reader.required(row, place, SOLUTION)?,
+    };
+    let solution = reader.text(place, solution)?;
     let task = reader.task(row, place)?.ok_or_else(|| {
         reader.fail(place, "names no task; add a column `task` or set `task` of the data set")
     })?;
@@ -34,30 +47,32 @@ pub(super) fn sample(
         Some(field) => reader.parse(place, "box_frame", field)?,
         None => reader.config.box_frame.0,
     };
-    let images = images(reader, row, place)?;
+    let images = reader.images.of_row(row, place)?;
     let written = match row.get("completion") {
         Some(field) => Some(reader.text(place, ("completion", field))?),
         None => None,
+    };
+    // Without images a mark is text; with them it says where they stand (EasyR1's rows).
+    let marks = if images.is_empty() { 0 } else { problem.matches(MARK).count() };
+    if marks > 0 && marks != images.len() {
+        return Err(reader.fail(place, format!("{marks} times {MARK} for {} images", images.len())));
+    }
+    let (problem, messages) = if marks > 0 {
+        let messages = prompt::messages_at_marks(reader.prompts, task, form, &problem, images);
+        (problem.replace(MARK, " ").trim().to_owned(), messages)
+    } else {
+        let messages = prompt::messages(reader.prompts, task, form, &problem, images);
+        (problem, messages)
     };
     let sample = Sample {
         id: reader.id(row, place),
         task,
         form,
-        messages: prompt::messages(reader.prompts, task, form, &problem, images),
+        messages,
         problem,
         solution: untagged(&solution).to_owned(),
         box_frame,
         parent: row.get("parent").and_then(Field::display).map(SampleId::from),
     };
     Ok((sample, written))
-}
-
-/// The images of columns `image` or `images`: one or a list; none for text-only rows.
-pub(super) fn images(reader: &mut Reader, row: &Row, place: Place) -> Result<Vec<ImageRef>, DataError> {
-    let fields = match row.first(&["images", "image"]) {
-        None => return Ok(Vec::new()),
-        Some((_, Field::List(fields))) => fields.as_slice(),
-        Some((_, field)) => std::slice::from_ref(field),
-    };
-    fields.iter().map(|field| reader.images.open(field, place)).collect()
 }

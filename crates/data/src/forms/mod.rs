@@ -114,7 +114,7 @@ fn convert_task(
 }
 
 /// `A. 10 B. 12 C. 9 D. 14` and the letters of the right options: `A, C`.
-fn lettered(options: &[(String, bool)]) -> (String, String) {
+pub(crate) fn lettered(options: &[(String, bool)]) -> (String, String) {
     let letters = || ('A'..='E').zip(options);
     let shown: Vec<String> = letters().map(|(letter, (option, _))| format!("{letter}. {option}")).collect();
     let right: Vec<String> =

@@ -1,10 +1,11 @@
-//! Rows of a file, whatever its kind: Parquet, Arrow IPC and JSONL all become [`Row`]s of [`Field`]s.
+//! Rows of a file, whatever its kind: Parquet, Arrow IPC, JSONL and TSV all become [`Row`]s of [`Field`]s.
 //!
 //! Tables are read one record batch at a time; nothing but the batch at hand is held.
 
 mod field;
 mod json;
-mod table;
+pub(crate) mod table;
+mod tsv;
 
 use std::path::Path;
 
@@ -15,17 +16,18 @@ use crate::{DataError, Place};
 /// Rows with their places, in file order.
 pub type Rows = Box<dyn Iterator<Item = Result<(Place, Row), DataError>>>;
 
-/// Opens a `.parquet`, `.arrow` or `.jsonl` file.
+/// Opens a `.parquet`, `.arrow`, `.jsonl` or `.tsv` file.
 pub fn open(path: &Path) -> Result<Rows, DataError> {
     let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     match ending.as_str() {
         "parquet" => table::open_parquet(path),
         "arrow" | "ipc" | "feather" => table::open_arrow(path),
         "jsonl" | "ndjson" => json::open(path),
+        "tsv" => tsv::open(path),
         _ => Err(DataError::File {
             path: path.to_owned(),
             message: format!(
-                "files ending in `.{ending}` are not read; give `.parquet`, `.arrow` or `.jsonl`"
+                "files ending in `.{ending}` are not read; give `.parquet`, `.arrow`, `.jsonl` or `.tsv`"
             ),
         }),
     }

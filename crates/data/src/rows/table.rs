@@ -19,16 +19,20 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::{Field, Row, Rows};
 use crate::{DataError, Place};
 
-/// Rows per batch: small, as a row may hold a photograph.
+/// Rows per batch at most.
 const BATCH: usize = 256;
+/// Bytes per batch, roughly: rows may hold photographs.
+const BATCH_BYTES: i64 = 4 << 20;
 
 pub(super) fn open_parquet(path: &Path) -> Result<Rows, DataError> {
     let file = open_file(path)?;
     let fail = |source| DataError::Parquet { path: path.to_owned(), source };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(BATCH).build())
-        .map_err(fail)?;
-    Ok(rows(path, reader))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
+    let groups = builder.metadata().row_groups();
+    let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
+    let n: i64 = groups.iter().map(|group| group.num_rows()).sum();
+    let batch = (BATCH_BYTES.saturating_mul(n) / bytes.max(1)).clamp(1, BATCH as i64);
+    Ok(rows(path, builder.with_batch_size(batch as usize).build().map_err(fail)?))
 }
 
 /// Opens the file format (with a footer) and the stream format that the `datasets` library caches.
@@ -73,7 +77,8 @@ fn rows(path: &Path, batches: impl Iterator<Item = Result<RecordBatch, ArrowErro
     }))
 }
 
-fn struct_rows(array: &StructArray) -> Result<Vec<Row>, ArrowError> {
+/// The rows of a batch.
+pub(crate) fn struct_rows(array: &StructArray) -> Result<Vec<Row>, ArrowError> {
     let mut rows = vec![Row(Vec::with_capacity(array.num_columns())); array.len()];
     for (schema, column) in array.fields().iter().zip(array.columns()) {
         let name: Arc<str> = Arc::from(schema.name().as_str());

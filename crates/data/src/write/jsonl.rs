@@ -10,7 +10,7 @@ use reft_core::{ImageRef, ImageSource, Part, Role, Sample};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Item, frame_name, io_error};
+use super::{Item, frame_name, io_error, read};
 use crate::DataError;
 
 pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
@@ -87,19 +87,19 @@ impl Images {
 
     /// The name of an image in the rows. Files are named by their content, so that a shared image is written once.
     fn name(&self, image: &ImageRef) -> Result<String, DataError> {
-        let bytes = match &image.source {
-            ImageSource::Bytes(bytes) => bytes,
-            ImageSource::Path(path) => return self.existing(path),
-        };
-        let hash = Sha256::digest(bytes);
+        if let ImageSource::Path(path) = &image.source {
+            return self.existing(path);
+        }
+        let bytes = read(image)?;
+        let hash = Sha256::digest(&bytes);
         let digits = hash.iter().take(10).fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
-        let kind = image::guess_format(bytes).ok().and_then(|format| format.extensions_str().first());
+        let kind = image::guess_format(&bytes).ok().and_then(|format| format.extensions_str().first());
         let name = format!("{}/{digits}.{}", self.folder, kind.unwrap_or(&"bin"));
         let file = self.base.join(&name);
         if !file.exists() {
             let folder = self.base.join(&self.folder);
             fs::create_dir_all(&folder).map_err(io_error(&folder))?;
-            fs::write(&file, bytes).map_err(io_error(&file))?;
+            fs::write(&file, &bytes).map_err(io_error(&file))?;
         }
         Ok(name)
     }

@@ -8,7 +8,7 @@ mod table;
 
 use std::{path::Path, sync::Arc};
 
-use reft_core::{Demonstration, Sample};
+use reft_core::{Demonstration, ImageRef, Sample};
 
 use crate::DataError;
 
@@ -58,6 +58,12 @@ fn ending(path: &Path) -> Result<Ending, DataError> {
 
 fn io_error(path: &Path) -> impl Fn(std::io::Error) -> DataError + '_ {
     move |source| DataError::Io { action: "write", path: path.to_owned(), source }
+}
+
+/// The encoded bytes of an image, which may be on disk.
+fn read(image: &ImageRef) -> Result<Arc<[u8]>, DataError> {
+    let error = |source| DataError::Io { action: "read", path: image.label.as_ref().into(), source };
+    image.source.read().map_err(error)
 }
 
 /// How a box frame is written in a row.

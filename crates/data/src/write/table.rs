@@ -1,6 +1,6 @@
 //! Parquet in the Hugging Face image layout: `images: list<{bytes, path}>` beside plain text columns.
 
-use std::{fs, fs::File, path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StringArray, StructArray},
@@ -13,9 +13,9 @@ use parquet::{
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
 };
-use reft_core::{ImageRef, ImageSource, Task};
+use reft_core::{ImageRef, Task};
 
-use super::{Item, frame_name, io_error};
+use super::{Item, frame_name, io_error, read};
 use crate::DataError;
 
 /// Rows per batch, so that a data set of photographs is never in memory twice.
@@ -49,13 +49,7 @@ pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
 type Encoded = (Arc<[u8]>, Arc<str>);
 
 fn encoded(image: &ImageRef) -> Result<Encoded, DataError> {
-    let bytes = match &image.source {
-        ImageSource::Bytes(bytes) => Arc::clone(bytes),
-        ImageSource::Path(path) => fs::read(path)
-            .map_err(|source| DataError::Io { action: "read", path: path.clone(), source })?
-            .into(),
-    };
-    Ok((bytes, Arc::clone(&image.label)))
+    Ok((read(image)?, Arc::clone(&image.label)))
 }
 
 fn batch(rows: &[(Item<'_>, Vec<Encoded>)]) -> Result<RecordBatch, ArrowError> {

@@ -147,7 +147,7 @@ fn files() {
     };
     let digits = fs::read(fixture("digits/digits.parquet")).unwrap();
     let half = &digits[..digits.len() / 2];
-    let cases: [(&str, &[u8], &[&str]); 9] = [
+    let cases: [(&str, &[u8], &[&str]); 11] = [
         (
             "broken.jsonl",
             b"{\"problem\": \"p\", \"solution\": \"s\", \"task\": \"math\"}\n\n{\"problem\": ",
@@ -160,12 +160,38 @@ fn files() {
         ("half.parquet", half, &["half.parquet", "no readable Parquet file"]),
         ("text.parquet", b"text", &["no readable Parquet file"]),
         ("text.arrow", b"text", &["no readable Arrow file"]),
-        ("rows.csv", b"a,b\n", &["rows.csv", "`.csv`", "`.parquet`, `.arrow` or `.jsonl`"]),
+        ("rows.csv", b"a,b\n", &["rows.csv", "`.csv`", "`.parquet`, `.arrow`, `.jsonl` or `.tsv`"]),
+        (
+            "ragged.tsv",
+            b"index\tquestion\tanswer\n1\tWhat?\tx\n2\tWhat?\n",
+            &["ragged.tsv", "line 3", "2 values for 3 columns"],
+        ),
+        (
+            "rubbish.tsv",
+            b"index\tquestion\tanswer\timage\n1\tWhat?\tx\t!!\n",
+            &["rubbish.tsv", "line 2", "is no base64"],
+        ),
     ];
     for (name, content, expected) in cases {
         refused_file(name, &file(name, content), json!({}), expected);
     }
     refused_file("absent", &folder.path().join("absent.jsonl"), json!({}), &["cannot read", "absent.jsonl"]);
+}
+
+#[test]
+fn all_rows_with_missing_images_are_named_at_once() {
+    let row = |image: &str| json!({"problem": "p", "solution": "s", "task": "math", "image": image});
+    let rows: Vec<Value> =
+        ["cat.png", "a.png", "b.png", "dog.png", "c.png", "cat.png", "d.png", "e.png", "f.png"]
+            .map(row)
+            .into();
+    let expected = [
+        "rows.jsonl",
+        "6 images cannot be used, in lines 2-3, 5, 7-9",
+        "line 2: image `a.png` cannot be read",
+        "d.png",
+    ];
+    refused("missing", &rows, json!({}), &expected);
 }
 
 #[test]

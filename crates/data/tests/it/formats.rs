@@ -74,6 +74,31 @@ fn every_format_loads() {
             None,
         ),
         (
+            "EasyR1: marks say where the images stand",
+            json!({"problem": "<image>Is it like <image>?", "answer": "yes", "images": ["cat.png", "dog.png"]}),
+            json!({"task": "vqa"}),
+            format!("User: <40x30>|Is it like |<20x20>|? {tail}"),
+            "yes",
+            None,
+        ),
+        (
+            "a mark without images is text",
+            json!({"problem": "What does <image> do in HTML?", "answer": "nothing"}),
+            json!({"task": "vqa"}),
+            format!("User: What does <image> do in HTML? {tail}"),
+            "nothing",
+            None,
+        ),
+        (
+            "verl: a prompt of turns, the answer in `reward_model`",
+            json!({"prompt": [{"role": "user", "content": "<image>How many?"}], "images": ["cat.png"],
+                "reward_model": {"style": "rule", "ground_truth": "3"}}),
+            json!({"task": "math"}),
+            "User: <40x30>|How many?".into(),
+            "3",
+            None,
+        ),
+        (
             "conversations, one exchange",
             json!({"image": "cat.png", "conversations": [
                 {"from": "human", "value": "<image>\nHow many?"}, {"from": "gpt", "value": "3"}]}),
@@ -165,6 +190,51 @@ fn ids_frames_and_extra_columns() {
 }
 
 #[test]
+fn image_paths_may_start_elsewhere() {
+    let (images, _) = folder(&[]);
+    let rows = tempfile::tempdir().unwrap();
+    let path = rows.path().join("rows.jsonl");
+    // VLM-R1's rows: the images lie in another place than the annotations.
+    let row = json!({"id": 1, "image": "cat.png", "conversations": [
+        {"from": "human", "value": "<image>What number of metallic balls are there?"}, {"from": "gpt", "value": "0"}]});
+    std::fs::write(&path, row.to_string()).unwrap();
+    let config = json!({"type": "file", "path": path, "images": images.path(), "task": "math"});
+    let data = load(config, &[Form::Open]).unwrap();
+    assert_eq!(data.samples[0].images().next().unwrap().size, ImageSize { width: 40, height: 30 });
+    assert_eq!(data.samples[0].problem, "What number of metallic balls are there?");
+}
+
+#[test]
+fn tables_of_vlmevalkit_load() {
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, png(40, 30));
+    let rows = format!(
+        "index\tquestion\thint\tA\tB\tC\tanswer\timage\tcategory\n\
+         7\tWhich?\tLook.\tcat\tdog\t\tB\t{encoded}\tx\n\
+         8\t\"How \"\"many\"\"\tnow?\"\t\t\t\t\t3\t7\tx\n\
+         9\tSame?\t\t\t\t\tno\t['{encoded}', '{encoded}']\tx\n\
+         10\tText?\t\t\t\t\tyes\t\tx\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bench.tsv");
+    std::fs::write(&path, rows).unwrap();
+    let data = load(json!({"type": "file", "path": path}), &[Form::Open]).unwrap();
+    let tail = PromptConfig::default().common;
+    let one = PromptConfig::default().choice_one;
+    let expected = [
+        (format!("User: <40x30>|Look. Which? A. cat B. dog {tail} {one}"), Form::Choice, "B"),
+        (format!("User: <40x30>|How \"many\"\tnow? {tail}"), Form::Open, "3"),
+        (format!("User: <40x30>|<40x30>|Same? {tail}"), Form::Open, "no"),
+        (format!("User: Text? {tail}"), Form::Open, "yes"),
+    ];
+    for (sample, (messages, form, solution)) in data.samples.iter().zip(&expected) {
+        assert_eq!((&shape(sample), sample.form, sample.solution.as_str()), (messages, *form, *solution));
+        assert_eq!(sample.task, Task::Vqa);
+    }
+    assert_eq!(data.samples.len(), 4);
+    assert_eq!(data.samples[1].id.as_str(), "bench-3");
+}
+
+#[test]
 fn limit_and_split() {
     let rows: Vec<Value> = (0..6)
         .map(|i| json!({"problem": "p", "solution": i, "task": "math", "split": if i % 2 == 0 { "a" } else { "b" }}))
@@ -197,7 +267,7 @@ fn easy_vqa_is_whole() {
     // Rows that show the same image hold the same bytes.
     let bytes = |i: usize| match &data.samples[i].images().next().unwrap().source {
         ImageSource::Bytes(bytes) => Arc::clone(bytes),
-        ImageSource::Path(_) => panic!("not in the file"),
+        ImageSource::Path(_) | ImageSource::Stored(_) => panic!("not in memory"),
     };
     assert!(Arc::ptr_eq(&bytes(0), &bytes(1)));
 }
@@ -267,10 +337,7 @@ fn plain(sample: &Sample) -> (Sample, String) {
 }
 
 fn pixels(sample: &Sample) -> Vec<Vec<u8>> {
-    let decode = |source: &ImageSource| match source {
-        ImageSource::Bytes(bytes) => image::load_from_memory(bytes).unwrap(),
-        ImageSource::Path(path) => image::open(path).unwrap(),
-    };
+    let decode = |source: &ImageSource| image::load_from_memory(&source.read().unwrap()).unwrap();
     sample.images().map(|image| decode(&image.source).into_rgb8().into_raw()).collect()
 }
 
@@ -291,21 +358,4 @@ fn exif_orientation_swaps_the_sides() {
     let data = load(json!({"type": "file", "path": path}), &[Form::Open]).unwrap();
     let size = data.samples[0].images().next().unwrap().size;
     assert_eq!(size, ImageSize { width: 20, height: 30 });
-}
-
-#[test]
-fn report_counts() {
-    let rows = [
-        json!({"problem": "p", "solution": "1", "task": "math", "image": "cat.png"}),
-        json!({"problem": "p", "solution": "1", "task": "math", "image": "copy.png"}),
-        json!({"problem": "p", "solution": "1", "task": "math", "image": "dog.png"}),
-        json!({"problem": "p", "solution": "1", "task": "vqa"}),
-    ];
-    let (folder, path) = folder(&rows);
-    std::fs::write(folder.path().join("copy.png"), png(40, 30)).unwrap();
-    let report = load(json!({"type": "file", "path": path}), &[Form::Open]).unwrap().report();
-    assert_eq!(report.samples, 4);
-    assert_eq!(report.tasks[&Task::Math], 3);
-    assert_eq!(report.image_sizes["40x30"], 2);
-    assert_eq!((report.distinct_images, report.text_only, report.duplicates), (2, 1, 1));
 }

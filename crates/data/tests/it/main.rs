@@ -11,5 +11,8 @@ mod bad_input;
 mod blind;
 mod formats;
 mod forms;
+mod mixtures;
+mod report;
 mod scenes;
+mod streaming;
 mod support;

@@ -26,14 +26,14 @@ fn config(settings: Value) -> SceneData {
     }
     match serde_json::from_value(config).unwrap() {
         DataConfig::Scenes(scenes) => scenes,
-        DataConfig::File(_) => unreachable!("asked for scenes"),
+        DataConfig::File(_) | DataConfig::Mixture(_) => unreachable!("asked for scenes"),
     }
 }
 
 fn bytes(sample: &Sample) -> Vec<u8> {
     match &sample.images().next().unwrap().source {
         ImageSource::Bytes(bytes) => bytes.to_vec(),
-        ImageSource::Path(_) => unreachable!("scenes are made in memory"),
+        ImageSource::Path(_) | ImageSource::Stored(_) => unreachable!("scenes are made in memory"),
     }
 }
 

@@ -37,6 +37,20 @@ pub enum PreflightError {
         /// The wrong answers that were paid most.
         misses: Vec<Miss>,
     },
+    /// Right answers in the asked form are not paid for their format.
+    #[error(
+        "the reward gives right answers to `{kind}` questions, written as the prompt asks, a mean format of {mean:.2}, \
+         which should be near 1: it wants another form of answer than the question{}{OVERRIDE}",
+        list(misses)
+    )]
+    Format {
+        /// Form and task.
+        kind: String,
+        /// Mean format.
+        mean: f64,
+        /// Right answers that were not paid for their format.
+        misses: Vec<Miss>,
+    },
     /// The policy's answers teach nothing.
     #[error(
         "the answers to all {questions} questions asked before training are paid equally within each group ({right} \
@@ -102,7 +116,8 @@ pub(super) fn nearest(mut misses: Vec<Miss>) -> Vec<Miss> {
     misses
 }
 
-fn list(misses: &[Miss]) -> String {
+/// Misses as the end of a message.
+pub(crate) fn list(misses: &[Miss]) -> String {
     if misses.is_empty() {
         return String::new();
     }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use reft_core::{Demonstration, Sample, StageError};
 use serde_json::json;
 
+pub(crate) use error::list;
 pub use error::{Miss, PreflightError};
+pub(crate) use probe::misses;
 pub use self_test::{SelfTest, self_test};
 
 use crate::{RlStages, context::Context};
@@ -36,6 +38,16 @@ pub(crate) fn check<P: ?Sized>(
 ) -> Result<(), StageError> {
     let Some(preflight) = stages.preflight.take() else { return Ok(()) };
     let reward = self_test(stages.reward.as_ref(), &preflight.solutions)?;
+    for (kind, test) in reward.iter().filter(|(_, test)| test.unpaid > 0) {
+        ctx.observer.message(&format!(
+            "phase `{}`: {} of {} `{kind}` solutions are not paid in full themselves, so no answer to these questions \
+             will be; `reft score` shows which",
+            ctx.phase, test.unpaid, test.samples
+        ));
+    }
     let policy = probe::probe(ctx, policy, stages, &preflight.questions)?;
+    if let Some(probe) = &policy {
+        ctx.observer.message(&format!("phase `{}`: {probe}", ctx.phase));
+    }
     ctx.store.event("preflight", json!({"phase": ctx.phase, "reward": reward, "policy": policy}))
 }

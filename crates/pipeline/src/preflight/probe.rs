@@ -1,6 +1,6 @@
 //! Whether the policy's answers to some questions differ, so that there is something to learn.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use reft_core::{FinishReason, Sample, ScoredGroup, StageError};
 use serde::Serialize;
@@ -19,12 +19,29 @@ pub(super) struct Probe {
     questions: usize,
     /// Answers per question, G.
     group_size: usize,
-    /// Share of questions of each task with at least one right answer.
+    /// Questions with at least one right answer.
+    passed: usize,
+    /// Their share among the questions of each task.
     pass_at_g: BTreeMap<String, f64>,
     /// Share of groups whose rewards are all equal.
     useless: f64,
     /// Share of answers that the length limit cut.
     truncated: f64,
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rates = self.pass_at_g.iter().map(|(task, rate)| format!("{task} {:.0} %", 100.0 * rate));
+        write!(
+            f,
+            "before training {} of {} questions can be answered in {} tries ({}); {:.0} % of the groups will teach nothing",
+            self.passed,
+            self.questions,
+            self.group_size,
+            rates.collect::<Vec<_>>().join(", "),
+            100.0 * self.useless
+        )
+    }
 }
 
 /// Asks the questions as a step would. None when there are none.
@@ -52,6 +69,7 @@ pub(super) fn probe<P: ?Sized>(
     let probe = Probe {
         questions: scored.len(),
         group_size: params.group_size,
+        passed: scored.iter().filter(|group| passes(group)).count(),
         pass_at_g: pass_at_g(&scored),
         useless: share("reward/zero_std"),
         truncated: share("completion/truncated"),
@@ -69,18 +87,23 @@ pub(super) fn probe<P: ?Sized>(
     .into())
 }
 
+/// Whether any answer is right.
+fn passes(group: &ScoredGroup) -> bool {
+    group.accuracies().iter().any(|&accuracy| accuracy >= 1.0)
+}
+
 fn pass_at_g(scored: &[ScoredGroup]) -> BTreeMap<String, f64> {
     let mut passed: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     for group in scored {
         let (right, n) = passed.entry(group.group.sample.task.to_string()).or_default();
-        *right += u32::from(group.accuracies().iter().any(|&accuracy| accuracy >= 1.0));
+        *right += u32::from(passes(group));
         *n += 1;
     }
     passed.into_iter().map(|(task, (right, n))| (task, f64::from(right) / f64::from(n))).collect()
 }
 
 /// The answers that were paid most without being right, one per question.
-fn misses(scored: &[ScoredGroup]) -> Vec<Miss> {
+pub(crate) fn misses(scored: &[ScoredGroup]) -> Vec<Miss> {
     let of_group = |group: &ScoredGroup| {
         let answers = group.group.completions.iter().zip(group.totals()).zip(group.accuracies());
         let wrong = answers.filter(|(_, accuracy)| *accuracy < 1.0).map(|(answer, _)| answer);

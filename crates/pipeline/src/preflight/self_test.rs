@@ -14,12 +14,18 @@ pub struct SelfTest {
     pub samples: usize,
     /// Mean over the samples of what their own solution is paid.
     pub own: f64,
+    /// Samples whose own solution is not paid in full: no answer to them will be. 0 of a reward without a part `accuracy`.
+    pub unpaid: usize,
+    /// Mean of the part `format` for the samples' own solutions; none of a reward without one.
+    pub format: Option<f64>,
     /// Mean over the samples of what another sample's different solution is paid; none when all solutions are equal.
     pub shuffled: Option<f64>,
 }
 
 /// Mean accuracy that a data set's own solutions must have: some may be broken, not all.
 const OWN_AT_LEAST: f64 = 0.9;
+/// Mean format that right answers in the asked form must have.
+const FORMAT_AT_LEAST: f64 = 0.9;
 /// Share of its own solutions' pay that other samples' solutions must fall short by: overlapping boxes and classes are
 /// paid a part of it, a reward that pays everybody pays all of it.
 const FALL_OF_ACCURACY: f64 = 0.2;
@@ -59,9 +65,16 @@ fn test_kind(
     }
 
     let mean = own.mean();
+    let unpaid = own.scored.iter().filter(|miss| own.is_accuracy && miss.reward < 1.0).count();
     if own.is_accuracy && mean < OWN_AT_LEAST {
         let misses = own.scored.into_iter().filter(|miss| miss.reward < 1.0).collect();
         return Err(PreflightError::Solutions { kind, mean, misses: nearest(misses) }.into());
+    }
+    let format = own.format();
+    if let Some(mean) = format.filter(|&mean| mean < FORMAT_AT_LEAST) {
+        let unpaid = own.scored.into_iter().zip(own.formats).filter(|(_, format)| *format < 1.0);
+        let misses = nearest(unpaid.map(|(miss, _)| miss).collect());
+        return Err(PreflightError::Format { kind, mean, misses }.into());
     }
     let shuffled = (!others.scored.is_empty()).then(|| others.mean());
     let fall = if own.is_accuracy { FALL_OF_ACCURACY } else { FALL_OF_TOTAL };
@@ -69,7 +82,7 @@ fn test_kind(
         Some(shuffled) if shuffled > mean - fall * mean.abs() => {
             Err(PreflightError::Shuffled { kind, own: mean, shuffled, misses: nearest(others.scored) }.into())
         }
-        _ => Ok(SelfTest { samples: solutions.len(), own: mean, shuffled }),
+        _ => Ok(SelfTest { samples: solutions.len(), own: mean, unpaid, format, shuffled }),
     }
 }
 
@@ -77,6 +90,8 @@ fn test_kind(
 #[derive(Default)]
 struct Tally {
     scored: Vec<Miss>,
+    /// The part `format` of each; empty for a reward without one.
+    formats: Vec<f64>,
     is_accuracy: bool,
 }
 
@@ -90,8 +105,14 @@ impl Tally {
         }
         let accuracy = parts.part("accuracy");
         self.is_accuracy = accuracy.is_some();
+        self.formats.extend(parts.part("format").map(f64::from));
         self.scored.push(Miss::new(sample, answer, f64::from(accuracy.unwrap_or(parts.total))));
         Ok(())
+    }
+
+    fn format(&self) -> Option<f64> {
+        let sum: f64 = self.formats.iter().sum();
+        (!self.formats.is_empty()).then(|| sum / self.formats.len() as f64)
     }
 
     fn mean(&self) -> f64 {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 mod failures;
+mod guard;
 mod interrupt;
 mod kill;
 mod learning;

@@ -46,6 +46,7 @@ fn a_sound_reward_passes_on_every_form() {
     assert_eq!(kinds, ["binary math", "choice math", "open math"]);
     for (kind, test) in &tested {
         assert_eq!((test.samples, test.own, test.shuffled), (12, 1.0, Some(0.0)), "{kind}");
+        assert_eq!((test.unpaid, test.format), (0, Some(1.0)), "{kind}");
     }
 }
 
@@ -92,7 +93,33 @@ fn solutions_that_the_reward_cannot_read_are_refused() {
     // One broken solution in twelve is the sample's fault, not the reward's.
     let mut some = solutions(&sums(12));
     some[3].completion = "<answer>".into();
-    assert!(self_test(&ToyReward, &some).is_ok());
+    assert_eq!(self_test(&ToyReward, &some).unwrap()["open math"].unpaid, 1);
+}
+
+#[test]
+fn a_format_that_the_question_does_not_ask_for_is_refused() {
+    /// Wants a box, whatever is asked (Curr-ReFT's published code).
+    struct WantsBox;
+    impl Reward for WantsBox {
+        fn name(&self) -> &'static str {
+            "wants_box"
+        }
+        fn score(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError> {
+            Ok(self.score_parts(sample, completion)?.total)
+        }
+        fn score_parts(&self, sample: &Sample, completion: &Completion) -> Result<RewardParts, StageError> {
+            let accuracy = ToyReward.score_parts(sample, completion)?.part("accuracy").unwrap();
+            let format = f32::from(completion.text.contains('['));
+            let parts = vec![("accuracy".into(), accuracy), ("format".into(), format)];
+            Ok(RewardParts { total: accuracy + format, parts, ..RewardParts::default() })
+        }
+    }
+    let error = refusal(&WantsBox, &solutions(&as_binary(&sums(12))));
+    for expected in
+        ["right answers to `binary math` questions", "a mean format of 0.00", "sum-0-0-binary pays 1.00"]
+    {
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -165,6 +192,7 @@ fn what_was_found_is_an_event_and_changes_nothing_else() {
     let found: Vec<_> = events.iter().filter(|event| event["event"] == "preflight").collect();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["reward"][format!("{} math", Form::Open)]["own"], 1.0);
+    assert_eq!(found[0]["policy"]["passed"].as_u64().map(|n| n > 0), Some(true));
     assert_eq!((&found[0]["policy"]["questions"], &found[0]["policy"]["group_size"]), (&6.into(), &8.into()));
     assert!(found[0]["policy"]["pass_at_g"]["math"].as_f64().is_some_and(|rate| rate > 0.0));
 }

@@ -54,6 +54,7 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         filters: vec![Box::new(SkipEqual::default())],
         refill: None,
         preflight: None,
+        guard: None,
         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
         max_skipped: 3,
     }

@@ -11,23 +11,16 @@ use image::{
     ColorType, DynamicImage, ImageDecoder as _, ImageReader, RgbImage, buffer::ConvertBuffer as _,
     metadata::Orientation,
 };
-use reft_core::{ImageRef, ImageSource};
+use reft_core::ImageRef;
 
 use super::ProcessorError;
 
 /// The pixels of an image.
 pub(crate) fn decode_rgb(image: &ImageRef) -> Result<RgbImage, ProcessorError> {
     let error = |message: String| ProcessorError::image(&image.label, message);
-    let read;
-    let bytes: &[u8] = match &image.source {
-        ImageSource::Bytes(bytes) => bytes,
-        ImageSource::Path(path) => {
-            read = std::fs::read(path).map_err(|e| error(format!("`{}`: {e}", path.display())))?;
-            &read
-        }
-    };
+    let bytes = image.source.read().map_err(|e| error(e.to_string()))?;
     let decoded =
-        decode(bytes).map_err(|e| error(format!("cannot be decoded ({e}); replace or remove it")))?;
+        decode(&bytes).map_err(|e| error(format!("cannot be decoded ({e}); replace or remove it")))?;
     let rgb = to_rgb(decoded);
     let (width, height) = rgb.dimensions();
     if (width, height) != (image.size.width, image.size.height) {

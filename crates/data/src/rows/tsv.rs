@@ -1,0 +1,90 @@
+//! Tab-separated values with a line of names, quoted as spreadsheets do. Every value is text; an empty one is none.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use super::{Field, Row, Rows};
+use crate::{DataError, Place};
+
+pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
+    let file =
+        File::open(path).map_err(|source| DataError::Io { action: "read", path: path.to_owned(), source })?;
+    let mut records = Records {
+        path: path.to_owned(),
+        input: BufReader::new(file),
+        reader: ReaderBuilder::new().delimiter(b'\t').build(),
+        text: vec![0; 4096],
+        ends: vec![0; 64],
+    };
+    let names: Vec<Arc<str>> = match records.read()? {
+        Some((_, names)) => names.into_iter().map(Arc::from).collect(),
+        None => Vec::new(),
+    };
+    Ok(Box::new(std::iter::from_fn(move || {
+        let (place, values) = match records.read() {
+            Ok(record) => record?,
+            Err(error) => return Some(Err(error)),
+        };
+        if values.len() != names.len() {
+            let message = format!("{} values for {} columns", values.len(), names.len());
+            return Some(Err(records.fail(place, message)));
+        }
+        let fields =
+            values.into_iter().map(|text| if text.is_empty() { Field::Null } else { Field::Text(text) });
+        Some(Ok((place, Row(names.iter().cloned().zip(fields).collect()))))
+    })))
+}
+
+/// The records of a file, one after another.
+struct Records {
+    path: PathBuf,
+    input: BufReader<File>,
+    reader: Reader,
+    /// The text of a record without its marks, and where its values end.
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Records {
+    /// The next record with the line that it starts in; none at the end.
+    fn read(&mut self) -> Result<Option<(Place, Vec<String>)>, DataError> {
+        let place = Place::Line(self.reader.line() as usize);
+        let (mut text, mut ends) = (0, 0);
+        loop {
+            let input = self.input.fill_buf().map_err(|source| DataError::Io {
+                action: "read",
+                path: self.path.clone(),
+                source,
+            })?;
+            let (result, read, wrote, ended) =
+                self.reader.read_record(input, &mut self.text[text..], &mut self.ends[ends..]);
+            self.input.consume(read);
+            text += wrote;
+            ends += ended;
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.text.resize(2 * self.text.len(), 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
+                ReadRecordResult::End => return Ok(None),
+                ReadRecordResult::Record => break,
+            }
+        }
+        let starts = std::iter::once(0).chain(self.ends[..ends].iter().copied());
+        let values = starts.zip(&self.ends[..ends]).map(|(start, &end)| &self.text[start..end]);
+        let values = values.map(|value| std::str::from_utf8(value).map(str::to_owned));
+        match values.collect::<Result<Vec<String>, _>>() {
+            Ok(values) => Ok(Some((place, values))),
+            Err(error) => Err(self.fail(place, format!("is no UTF-8: {error}"))),
+        }
+    }
+
+    fn fail(&self, place: Place, message: String) -> DataError {
+        DataError::Row { path: self.path.clone(), place, message }
+    }
+}
