@@ -101,13 +101,10 @@ impl<'a> RecipePhases<'a> {
                 PhaseConfig::Reject(reject) if reject.name == *name => Some(reject),
                 _ => None,
             });
-            match earlier {
-                Some(reject) => demonstrations.extend(self.kept(reject, store, policy)?),
-                None => {
-                    let data = self.dataset(name, &phase.forms, seed, policy)?;
-                    demonstrations.extend(data.weighted_demonstrations());
-                }
-            }
+            demonstrations.extend(match earlier {
+                Some(reject) => self.kept(reject, store, policy)?,
+                None => self.dataset(name, &phase.forms, seed, policy)?.weighted_demonstrations(),
+            });
         }
         Ok(Stages::Sft(SftStages {
             steps: phase.steps,

@@ -268,6 +268,7 @@ fn an_adapter_is_trained_resumed_and_merged() {
     assert!((answer(plain, None).1 - sum).abs() > 1e-3, "the adapter has learned nothing");
 }
 
+/// Scenes and rows of text.
 const MIXED: &str = r#"
 [run]
 name = "mixed"

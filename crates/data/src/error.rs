@@ -143,7 +143,8 @@ pub enum ImageProblem {
 }
 
 fn list(errors: &[DataError]) -> String {
-    errors.iter().map(|error| format!("\n  {error}")).collect()
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+    lines.concat()
 }
 
 /// Places in words: `row 3`, or `rows 3, 5-9`. Ascending.

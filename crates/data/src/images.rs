@@ -51,9 +51,10 @@ impl Images {
         let root = config.images.clone();
         let root = root.unwrap_or_else(|| file.parent().unwrap_or(Path::new("")).to_owned());
         let is_parquet = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
-        let store = match is_parquet {
-            true => ParquetImages::beyond(&file, config.image_memory_mib.saturating_mul(1 << 20))?,
-            false => None,
+        let store = if is_parquet {
+            ParquetImages::beyond(&file, config.image_memory_mib.saturating_mul(1 << 20))?
+        } else {
+            None
         };
         Ok(Self { file, root, store: store.map(Arc::new), seen: HashSet::new() })
     }

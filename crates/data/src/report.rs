@@ -197,7 +197,7 @@ impl Tokens {
         let pairs = samples.iter().zip(lengths).filter(|(_, n)| limit > 0 && **n > limit);
         let mut over_limit: Vec<(SampleId, usize)> =
             pairs.map(|(sample, n)| (sample.id.clone(), *n)).collect();
-        over_limit.sort_by(|a, b| b.1.cmp(&a.1));
+        over_limit.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         Self {
             of,
             min: quantile(0.0),

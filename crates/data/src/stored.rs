@@ -21,7 +21,7 @@ use parquet::{
             RowSelector,
         },
     },
-    file::metadata::PageIndexPolicy,
+    file::metadata::{PageIndexPolicy, RowGroupMetaData},
 };
 use reft_core::ImageStore;
 
@@ -44,10 +44,13 @@ pub(crate) struct ParquetImages {
     recent: Mutex<Recent>,
 }
 
+/// Row, and place in the row.
+type Key = (u64, u32);
+
 #[derive(Default)]
 struct Recent {
     bytes: usize,
-    images: VecDeque<((u64, u32), Arc<[u8]>)>,
+    images: VecDeque<(Key, Arc<[u8]>)>,
 }
 
 impl ParquetImages {
@@ -61,7 +64,7 @@ impl ParquetImages {
         let schema = metadata.parquet_schema();
         let is_image = |name: &str| COLUMNS.contains(&name);
         let groups = metadata.metadata().row_groups();
-        let sizes = groups.iter().flat_map(|group| group.columns()).filter_map(|column| {
+        let sizes = groups.iter().flat_map(RowGroupMetaData::columns).filter_map(|column| {
             let root = column.column_path().parts().first()?;
             is_image(root).then_some(column.uncompressed_size().max(0) as u64)
         });
@@ -125,11 +128,11 @@ fn bytes_of(field: &Field) -> Option<Arc<[u8]>> {
 }
 
 impl Recent {
-    fn get(&self, key: (u64, u32)) -> Option<Arc<[u8]>> {
+    fn get(&self, key: Key) -> Option<Arc<[u8]>> {
         self.images.iter().find(|(kept, _)| *kept == key).map(|(_, bytes)| Arc::clone(bytes))
     }
 
-    fn keep(&mut self, key: (u64, u32), bytes: Arc<[u8]>) {
+    fn keep(&mut self, key: Key, bytes: Arc<[u8]>) {
         self.bytes += bytes.len();
         self.images.push_back((key, bytes));
         while self.bytes > KEPT_BYTES

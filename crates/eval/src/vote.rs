@@ -22,12 +22,11 @@ pub fn majority(
             // An answer that can be no solution equals its own text alone.
             kind.solution == answer || accuracy.score(kind, completion).is_ok_and(|paid| paid >= 1.0)
         };
-        match kinds.iter_mut().find(|(_, kind, _)| same(kind)) {
-            Some((_, _, votes)) => *votes += 1,
-            None => {
-                let kind = Sample { solution: answer.to_owned(), box_frame: answer_frame, ..sample.clone() };
-                kinds.push((place, kind, 1));
-            }
+        if let Some((_, _, votes)) = kinds.iter_mut().find(|(_, kind, _)| same(kind)) {
+            *votes += 1;
+        } else {
+            let kind = Sample { solution: answer.to_owned(), box_frame: answer_frame, ..sample.clone() };
+            kinds.push((place, kind, 1));
         }
     }
     let most = kinds.iter().map(|(_, _, votes)| *votes).max()?;

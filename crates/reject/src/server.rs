@@ -110,8 +110,9 @@ fn judgement(text: &str) -> Option<Judgement> {
 }
 
 fn data_url(image: &ImageRef) -> Result<String, StageError> {
-    let bytes = image.source.read().map_err(|error| StageError::file(&*image.label, error))?;
-    let kind = match &bytes[..] {
+    let bytes =
+        image.source.read().map_err(|error| StageError::other(format!("image `{}`", image.label), error))?;
+    let kind = match &*bytes {
         [0xff, 0xd8, ..] => "jpeg",
         [b'R', b'I', b'F', b'F', ..] => "webp",
         _ => "png",

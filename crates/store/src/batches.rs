@@ -241,9 +241,9 @@ impl PartRow {
         let (path, is_copy) = match &image.source {
             ImageSource::Path(path) => (path.clone(), false),
             source @ (ImageSource::Bytes(_) | ImageSource::Stored(_)) => {
-                let bytes = source.read().map_err(StoreError::io("read", Path::new(&*image.label)))?;
                 let path = Path::new("images").join(format!("{images:04}"));
                 *images += 1;
+                let bytes = source.read().map_err(StoreError::io("read", image.label.as_ref()))?;
                 disk::replace(&dir.join(&path), &bytes)?;
                 (path, true)
             }

@@ -40,9 +40,12 @@ pub(crate) struct Class {
     pub(crate) filters: Vec<Box<dyn GroupFilter>>,
     pub(crate) refill: Option<Box<dyn Refill>>,
     /// Changes groups before the filters see them.
-    pub(crate) change: Option<Box<dyn Fn(&mut ScoredGroup)>>,
+    pub(crate) change: Option<Change>,
     pub(crate) step: u64,
 }
+
+/// What is done to a group.
+pub(crate) type Change = Box<dyn Fn(&mut ScoredGroup)>;
 
 /// Groups a step.
 pub(crate) const BATCH: usize = 8;

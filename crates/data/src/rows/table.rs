@@ -14,7 +14,7 @@ use arrow::{
     error::ArrowError,
     ipc::reader::{FileReader, StreamReader},
 };
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::metadata::RowGroupMetaData};
 
 use super::{Field, Row, Rows};
 use crate::{DataError, Place};
@@ -29,8 +29,8 @@ pub(super) fn open_parquet(path: &Path) -> Result<Rows, DataError> {
     let fail = |source| DataError::Parquet { path: path.to_owned(), source };
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
     let groups = builder.metadata().row_groups();
-    let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
-    let n: i64 = groups.iter().map(|group| group.num_rows()).sum();
+    let bytes: i64 = groups.iter().map(RowGroupMetaData::total_byte_size).sum();
+    let n: i64 = groups.iter().map(RowGroupMetaData::num_rows).sum();
     let batch = (BATCH_BYTES.saturating_mul(n) / bytes.max(1)).clamp(1, BATCH as i64);
     Ok(rows(path, builder.with_batch_size(batch as usize).build().map_err(fail)?))
 }

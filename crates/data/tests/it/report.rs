@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use reft_core::{Form, PixelBudget, Task};
+use reft_core::{Form, PixelBudget, SampleId, Task};
 use reft_data::{Contents, Counted, Report, Tokens};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ fn report_counts() {
     assert_eq!(report.tasks[&Task::Math], 4);
     assert_eq!(report.image_sizes["40x30"], 2);
     assert_eq!((report.distinct_images, report.text_only, report.duplicates), (2, 1, 1));
-    assert_eq!(report.duplicate_of[0].each_ref().map(|id| id.as_str()), ["rows-2", "rows-1"]);
+    assert_eq!(report.duplicate_of[0].each_ref().map(SampleId::as_str), ["rows-2", "rows-1"]);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn leaks_are_found_by_content_whatever_files_are_called() {
         |path| load(json!({"type": "file", "path": path, "task": "math"}), &[Form::Open]).unwrap().samples;
     let overlap = Contents::of(&open(test)).overlap(&Contents::of(&open(train)), "train");
     let ids: Vec<[&str; 2]> =
-        overlap.samples.iter().map(|pair| pair.each_ref().map(|id| id.as_str())).collect();
+        overlap.samples.iter().map(|pair| pair.each_ref().map(SampleId::as_str)).collect();
     assert_eq!(ids, [["rows-1", "rows-1"], ["rows-4", "rows-3"]]);
     assert_eq!((overlap.images, overlap.with.as_str()), (1, "train"));
 
