@@ -88,15 +88,10 @@ impl Process {
             }
             Err(error) => Some(error.to_string()),
         });
-        let mut words = reason.to_owned();
-        if let Some(status) = ended {
-            words.push_str(&format!(" ({status})"));
-        }
-        let errors = self.errors.text();
-        if !errors.is_empty() {
-            words.push_str(&format!("; it wrote: {errors}"));
-        }
-        words
+        let status = ended.map(|status| format!(" ({status})")).unwrap_or_default();
+        let errors = Some(self.errors.text()).filter(|errors| !errors.is_empty());
+        let errors = errors.map(|errors| format!("; it wrote: {errors}")).unwrap_or_default();
+        format!("{reason}{status}{errors}")
     }
 }
 

@@ -113,11 +113,9 @@ impl Program {
 
 /// A JSON object, as every answer must be.
 fn object(line: &str) -> Result<Value, CallError> {
-    match serde_json::from_str(line) {
-        Ok(answer @ Value::Object(_)) => Ok(answer),
-        _ => {
-            let shown: String = line.chars().take(200).collect();
-            Err(CallError::Failed(format!("an answer must be a JSON object on one line, not `{shown}`")))
-        }
+    if let Ok(answer @ Value::Object(_)) = serde_json::from_str(line) {
+        return Ok(answer);
     }
+    let shown: String = line.chars().take(200).collect();
+    Err(CallError::Failed(format!("an answer must be a JSON object on one line, not `{shown}`")))
 }

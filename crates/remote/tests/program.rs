@@ -1,5 +1,4 @@
 //! Real child processes: they answer, crash, hang, babble, and are gone when nobody needs them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     thread,
@@ -13,7 +12,7 @@ const PREAMBLE: &str = "import json, os, sys, time\nfor line in sys.stdin:\n    
 
 /// A program whose loop body is `body`.
 fn program(body: &str, processes: usize, retries: u32) -> Program {
-    let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    let body = format!("    {}\n", body.replace('\n', "\n    "));
     Program::new(ProgramSpec {
         command: vec!["python3".into(), "-c".into(), format!("{PREAMBLE}{body}")],
         processes,

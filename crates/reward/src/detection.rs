@@ -91,8 +91,12 @@ impl DetectionAccuracy {
         let answered = given.len();
         given.truncate(MAX_BOXES);
         let frames = self.frames(sample)?;
-        right.iter_mut().for_each(|found| found.bbox = frames.right(&found.bbox));
-        given.iter_mut().for_each(|found| found.bbox = frames.given(&found.bbox));
+        for found in &mut right {
+            found.bbox = frames.right(&found.bbox);
+        }
+        for found in &mut given {
+            found.bbox = frames.given(&found.bbox);
+        }
         Ok(self.of_lists(&right, &given, answered))
     }
 

@@ -91,9 +91,11 @@ impl Reward for RemoteReward {
             Asked::Server(server) => server.call(&request),
         };
         let named = |reason: String| format!("`{}`: {reason}", self.name);
-        let outcome = match answer.map(|answer| self.score_of(&answer)) {
-            Ok(Ok(score)) => return Ok(RewardParts::single(&self.name, score)),
-            Ok(Err(reason)) => RewardOutcome::Failed { reason: named(reason) },
+        let outcome = match answer {
+            Ok(answer) => match self.score_of(&answer) {
+                Ok(score) => return Ok(RewardParts::single(&self.name, score)),
+                Err(reason) => RewardOutcome::Failed { reason: named(reason) },
+            },
             Err(error @ CallError::Timeout(_)) => RewardOutcome::Timeout { reason: named(error.to_string()) },
             Err(CallError::Failed(reason)) => RewardOutcome::Failed { reason: named(reason) },
             // No completion can ever be scored, so the run should not go on.

@@ -1,5 +1,4 @@
 //! What boxes earn: one and many, labels, frames, and attempts to be paid for guessing.
-#![expect(clippy::unwrap_used, reason = "a broken case should stop the test")]
 
 use std::sync::Arc;
 

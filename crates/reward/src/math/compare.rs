@@ -77,7 +77,9 @@ fn same(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool, Refusal
         // A tuple accepts its members in order without brackets. Closed intervals are no tuples.
         (Node::Sequence { open, items, close }, Node::Set(members)) => {
             let is_tuple = (*open, *close) == ('(', ')') || items.len() > 2;
-            if !is_tuple || items.len() != members.len() {
+            // Without brackets it is a set, where equal members are one.
+            let repeats = (1..members.len()).any(|at| members[..at].contains(&members[at]));
+            if !is_tuple || repeats || items.len() != members.len() {
                 return Ok(false);
             }
             pairwise(items.iter(), members.iter(), budget)
@@ -285,9 +287,8 @@ fn is_literal(node: &Node) -> bool {
 /// `8.7 * 10^5` is 869999.9999999999 to math-verify, which then refuses 870000. We may not pay for what it refuses.
 fn differ_in_floats(a: (&Node, &Exact), b: (&Node, &Exact)) -> bool {
     let computed = |node: &Node| !is_literal(node) && has_decimal(node);
-    let float = |node: &Node, exact: &Exact| match computed(node) {
-        true => probe::real(node),
-        false => exact.as_rational().and_then(|value| value.to_f64()),
+    let float = |node: &Node, exact: &Exact| {
+        if computed(node) { probe::real(node) } else { exact.as_rational().and_then(|value| value.to_f64()) }
     };
     let whole = |exact: &Exact| exact.as_rational().is_some_and(|value| value.is_integer());
     computed(a.0) != computed(b.0)
