@@ -7,7 +7,6 @@ use reft_core::{Seed, StageError};
 use reft_vlm::{
     Vlm, VlmOptions, cuda,
     lora::{LoraOption, LoraSettings, LoraTargets},
-    model::PartOfModel,
 };
 
 use crate::Error;
@@ -57,12 +56,7 @@ pub(crate) fn check_trainable(
     phase: &str,
     trainable: TrainableConfig,
 ) -> Result<(), StageError> {
-    let learns = |part: PartOfModel| match part {
-        PartOfModel::VisionTower => trainable.vision_tower,
-        PartOfModel::Merger => trainable.merger,
-        PartOfModel::Decoder => trainable.decoder,
-    };
-    if policy.learned().buffers().keys().any(|key| learns(key.part)) {
+    if policy.learned().buffers().keys().any(|key| reft_train::learns(trainable, key.part)) {
         return Ok(());
     }
     let message = "no adapted layer lies in a part that learns; widen `model.lora.targets` or `trainable`";

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::{
     checkpoint::{CheckpointError, CheckpointFolder, SaveOptions, canonical_name, save_folder},
     init::randomize,
-    lora::{Lora, LoraError, LoraOption, base_of, is_adapter},
+    lora::{self, Lora, LoraError, LoraOption, base_of, is_adapter},
     model::{ConfigError, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
     processor::{EncodedPrompt, Processor, ProcessorError},
 };
@@ -234,15 +234,17 @@ impl Vlm {
         FrozenNetwork { params, network }
     }
 
-    /// The weights that the run's checkpoint was opened with, frozen; with an adapter, the policy without it.
+    /// The policy as it was opened, frozen: the checkpoint's weights, and the adapter that was continued. A new adapter
+    /// changes nothing, so it is left away and nothing is copied.
     pub fn freeze_start(&self) -> Result<FrozenNetwork, VlmError> {
-        if let Some(without) = self.without_adapter() {
-            return Ok(without);
+        if let (Some(LoraOption::New { .. }), Some(base)) = (&self.options.lora, self.without_adapter()) {
+            return Ok(base);
         }
         let frozen = self.freeze();
-        match self.options.init {
-            Some(seed) => randomize(&frozen.params, seed),
-            None => load_into(&frozen.params, &self.folder)?,
+        match (&self.options.lora, self.options.init) {
+            (Some(LoraOption::Folder { dir, .. }), _) => lora::load_params(dir, &frozen.params)?,
+            (_, Some(seed)) => randomize(&frozen.params, seed),
+            (_, None) => load_into(&frozen.params, &self.folder)?,
         }
         Ok(frozen)
     }

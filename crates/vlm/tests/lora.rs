@@ -34,16 +34,16 @@ fn adapter(name: &str) -> PathBuf {
     golden("lora").join(name)
 }
 
-fn open(base: &str, lora: Option<LoraOption>) -> Vlm {
-    Vlm::open(&golden(base), VlmOptions { lora, ..VlmOptions::default() }).unwrap()
+fn open(base: &str, lora: impl Into<Option<LoraOption>>) -> Vlm {
+    Vlm::open(&golden(base), VlmOptions { lora: lora.into(), ..VlmOptions::default() }).unwrap()
 }
 
-fn folder(name: &str) -> Option<LoraOption> {
-    Some(LoraOption::Folder { dir: adapter(name), dropout: None, seed: Seed::new(3) })
+fn folder(name: &str) -> LoraOption {
+    LoraOption::Folder { dir: adapter(name), dropout: None, seed: Seed::new(3) }
 }
 
-fn new(settings: LoraSettings) -> Option<LoraOption> {
-    Some(LoraOption::New { settings, seed: Seed::new(3) })
+fn new(settings: LoraSettings) -> LoraOption {
+    LoraOption::New { settings, seed: Seed::new(3) }
 }
 
 /// The chats with completions: name, prompt, completion.
@@ -280,6 +280,6 @@ fn bad_adapters_say_what_is_wrong() {
     let unnamed = copy(&|config| config["base_model_name_or_path"] = Value::Null);
     let text = Vlm::open(unnamed.path(), VlmOptions::default()).err().unwrap().to_string();
     assert!(text.contains("base_model_name_or_path"), "{text}");
-    let twice = VlmOptions { lora: new(LoraSettings::default()), ..VlmOptions::default() };
+    let twice = VlmOptions { lora: Some(new(LoraSettings::default())), ..VlmOptions::default() };
     assert!(Vlm::open(&adapter("tiny-vlm"), twice).err().unwrap().to_string().contains("is an adapter"));
 }

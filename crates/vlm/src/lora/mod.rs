@@ -15,7 +15,7 @@ use reft_core::Seed;
 use tch::{Device, Kind, Tensor};
 
 pub use error::LoraError;
-pub(crate) use peft::{base_of, is_adapter};
+pub(crate) use peft::{base_of, is_adapter, load as load_params};
 pub use targets::LoraTargets;
 
 use crate::{

@@ -191,7 +191,7 @@ pub(super) fn save(
 }
 
 /// Fills an adapter from a folder; every tensor that is missing, unexpected or of another shape is named at once.
-pub(super) fn load(dir: &Path, params: &ParamStore) -> Result<(), VlmError> {
+pub(crate) fn load(dir: &Path, params: &ParamStore) -> Result<(), VlmError> {
     let path = dir.join(WEIGHTS);
     if !path.exists() {
         let message =

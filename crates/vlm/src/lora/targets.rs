@@ -30,24 +30,15 @@ impl Default for LoraTargets {
 }
 
 impl LoraTargets {
-    /// A test of module names.
-    fn matcher(&self) -> Result<Box<dyn Fn(&str) -> Result<bool, LoraError> + '_>, LoraError> {
+    fn matcher(&self) -> Result<Matcher<'_>, LoraError> {
         Ok(match self {
             // PEFT's word for every linear layer but the head.
-            Self::Pattern(all) if all == "all-linear" => Box::new(|_| Ok(true)),
-            Self::Pattern(pattern) => {
-                let error = |e: fancy_regex::Error| LoraError::Pattern {
-                    pattern: pattern.clone(),
-                    message: e.to_string(),
-                };
-                let regex = Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(error)?;
-                Box::new(move |name| regex.is_match(name).map_err(error))
-            }
-            Self::Endings(endings) => Box::new(|name| {
-                Ok(endings.iter().any(|end| {
-                    name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-                }))
-            }),
+            Self::Pattern(all) if all == "all-linear" => Matcher::All,
+            Self::Pattern(pattern) => Matcher::Whole {
+                pattern,
+                regex: Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|e| no_pattern(pattern, &e))?,
+            },
+            Self::Endings(endings) => Matcher::Endings(endings),
         })
     }
 
@@ -62,8 +53,8 @@ impl LoraTargets {
         let mut selected = Vec::new();
         let names: Vec<String> = linears.iter().map(|linear| module_name(&linear.name)).collect();
         for (linear, name) in linears.into_iter().zip(&names) {
-            let is_excluded = excluded.as_ref().map(|test| test(name)).transpose()?.unwrap_or(false);
-            if !is_excluded && wanted(name)? {
+            let is_excluded = excluded.as_ref().map(|test| test.matches(name)).transpose()?.unwrap_or(false);
+            if !is_excluded && wanted.matches(name)? {
                 selected.push(linear);
             }
         }
@@ -73,6 +64,30 @@ impl LoraTargets {
         }
         Ok(selected)
     }
+}
+
+/// A test of module names.
+enum Matcher<'a> {
+    All,
+    Whole { pattern: &'a str, regex: Regex },
+    Endings(&'a [String]),
+}
+
+impl Matcher<'_> {
+    fn matches(&self, name: &str) -> Result<bool, LoraError> {
+        match self {
+            Self::All => Ok(true),
+            // Backtracking has a limit, so a match can fail.
+            Self::Whole { pattern, regex } => regex.is_match(name).map_err(|e| no_pattern(pattern, &e)),
+            Self::Endings(endings) => Ok(endings.iter().any(|end| {
+                name.strip_suffix(end.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            })),
+        }
+    }
+}
+
+fn no_pattern(pattern: &str, error: &fancy_regex::Error) -> LoraError {
+    LoraError::Pattern { pattern: pattern.to_owned(), message: error.to_string() }
 }
 
 /// The name of a module in `transformers` since 4.52, which PEFT's patterns and adapter files speak of.
