@@ -3,17 +3,17 @@
 //! EXIF orientation is applied. Transparency is laid over white with Pillow's integer arithmetic. Grey is repeated,
 //! palettes are looked up, 16-bit channels keep their high byte.
 //! One deliberate difference: Pillow clips 16-bit grey at 255, which turns most such images white; here they are
-//! scaled like 16-bit colour. JPEG decoders may differ by a few levels; PNG and lossless WebP are exact.
+//! scaled like 16-bit colour.
 
 use std::io::Cursor;
 
 use image::{
-    ColorType, DynamicImage, ImageDecoder as _, ImageReader, RgbImage, buffer::ConvertBuffer as _,
-    metadata::Orientation,
+    ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, RgbImage,
+    buffer::ConvertBuffer as _, metadata::Orientation,
 };
 use reft_core::ImageRef;
 
-use super::ProcessorError;
+use super::{ProcessorError, jpeg};
 
 /// The pixels of an image.
 pub(crate) fn decode_rgb(image: &ImageRef) -> Result<RgbImage, ProcessorError> {
@@ -33,10 +33,15 @@ pub(crate) fn decode_rgb(image: &ImageRef) -> Result<RgbImage, ProcessorError> {
 }
 
 fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {
-    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
+    let mut decoder = reader.into_decoder()?;
     // A broken EXIF block does not make the pixels unusable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder)?;
+    let mut image = match is_jpeg.then(|| jpeg::decode(bytes)).flatten() {
+        Some(rgb) => rgb.into(),
+        None => DynamicImage::from_decoder(decoder)?,
+    };
     image.apply_orientation(orientation);
     Ok(image)
 }
