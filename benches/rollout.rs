@@ -1,6 +1,6 @@
-//! Rollout throughput in tokens per second, and the time of the GRPO step on what was rolled out: 4 prompts of 127
-//! tokens (64 of them visual), 8 completions each, 64 new tokens, on a random model of 1.2 M parameters (workload W1);
-//! and the same request on the pico model.
+//! Rollout throughput in tokens per second, and the time of the GRPO step on what was rolled out, 8 completions of 64 new
+//! tokens for each prompt: workload W1 (1.2 M parameters, 4 prompts of 127 tokens, 64 of them visual), W2 (42 M
+//! parameters, 1 prompt of 463 tokens, 400 of them visual), both with random weights, and W1's prompts on the pico model.
 //!
 //! `cargo bench --bench rollout`. Completions end where they end, so tokens are counted, not assumed.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the bench")]
@@ -25,25 +25,68 @@ use reft_grpo::GrpoOptimizer;
 use reft_rollout::GenerationEngine;
 use reft_vlm::{Vlm, VlmOptions};
 
-const SIDE: u32 = 224;
-const PROMPT_TOKENS: usize = 127;
+/// What is asked of which model.
+struct Workload {
+    name: &'static str,
+    /// The random model; none for the pico model.
+    shape: Option<Shape>,
+    prompts: u64,
+    /// Side of the images in pixels.
+    side: u32,
+    prompt_tokens: usize,
+}
 
-/// The shape of the model, around the tokenizer of the golden checkpoint.
-const CONFIG: &str = r#"{
-  "model_type": "qwen2_5_vl", "image_token_id": IMAGE_TOKEN, "tie_word_embeddings": false,
-  "vocab_size": 332, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4,
-  "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
-  "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]},
-  "vision_config": {"depth": 2, "hidden_size": 64, "intermediate_size": 192, "num_heads": 4, "out_hidden_size": 128,
-    "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
-    "fullatt_block_indexes": [1]}
-}"#;
+/// A Qwen2.5-VL. MLPs are three times as wide as what they read.
+struct Shape {
+    width: u32,
+    layers: u32,
+    heads: u32,
+    tower_width: u32,
+    tower_depth: u32,
+    /// Rotary frequencies of time, height and width.
+    sections: [u32; 3],
+}
+
+const WORKLOADS: [Workload; 3] = [
+    Workload {
+        name: "W1, 1.2 M, 4 x 8 x 64",
+        shape: Some(Shape {
+            width: 128,
+            layers: 4,
+            heads: 4,
+            tower_width: 64,
+            tower_depth: 2,
+            sections: [4, 6, 6],
+        }),
+        prompts: 4,
+        side: 224,
+        prompt_tokens: 127,
+    },
+    Workload {
+        name: "W2, 42 M, 1 x 8 x 64",
+        shape: Some(Shape {
+            width: 512,
+            layers: 12,
+            heads: 8,
+            tower_width: 256,
+            tower_depth: 4,
+            sections: [8, 12, 12],
+        }),
+        prompts: 1,
+        side: 560,
+        prompt_tokens: 463,
+    },
+    Workload { name: "pico, 4 x 8 x 64", shape: None, prompts: 4, side: 224, prompt_tokens: 127 },
+];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn random_model() -> Vlm {
+fn open(workload: &Workload) -> Vlm {
+    let Some(shape) = &workload.shape else {
+        return Vlm::open(&fixture("pico-vlm"), VlmOptions::default()).unwrap();
+    };
     let dir = tempfile::tempdir().unwrap();
     let golden = fixture("golden/tiny-vlm");
     for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"] {
@@ -51,34 +94,46 @@ fn random_model() -> Vlm {
     }
     let golden_config: serde_json::Value =
         serde_json::from_slice(&fs::read(golden.join("config.json")).unwrap()).unwrap();
-    let config = CONFIG.replace("IMAGE_TOKEN", &golden_config["image_token_id"].to_string());
-    fs::write(dir.path().join("config.json"), config).unwrap();
-    let area = SIDE * SIDE;
+    let config = serde_json::json!({
+        "model_type": "qwen2_5_vl", "image_token_id": golden_config["image_token_id"], "tie_word_embeddings": false,
+        "vocab_size": 332, "hidden_size": shape.width, "intermediate_size": 3 * shape.width,
+        "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads, "num_key_value_heads": 2,
+        "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+        "rope_scaling": {"type": "mrope", "mrope_section": shape.sections},
+        "vision_config": {
+            "depth": shape.tower_depth, "hidden_size": shape.tower_width, "intermediate_size": 3 * shape.tower_width,
+            "num_heads": 4, "out_hidden_size": shape.width, "patch_size": 14, "spatial_merge_size": 2,
+            "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [shape.tower_depth - 1],
+        },
+    });
+    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let area = workload.side * workload.side;
     let processor = format!(r#"{{"patch_size": 14, "min_pixels": {area}, "max_pixels": {area}}}"#);
     fs::write(dir.path().join("preprocessor_config.json"), processor).unwrap();
     Vlm::open(dir.path(), VlmOptions { init: Some(Seed::new(0)), ..VlmOptions::default() }).unwrap()
 }
 
 /// Noise images with a question that fills the prompt to its length where it can.
-fn samples(model: &Vlm) -> Vec<Arc<Sample>> {
+fn samples(workload: &Workload, model: &Vlm) -> Vec<Arc<Sample>> {
+    let &Workload { prompts, side, prompt_tokens, .. } = workload;
     let message = |image: &ImageRef, words: usize| {
         let content = vec![Part::Image(image.clone()), Part::Text("? ".repeat(words))];
         vec![Message { role: Role::User, content }]
     };
-    (0..4_u64)
+    (0..prompts)
         .map(|n| {
             let mut rng = Seed::new(n).rng();
-            let noise = RgbImage::from_fn(SIDE, SIDE, |_, _| Rgb(rng.random()));
+            let noise = RgbImage::from_fn(side, side, |_, _| Rgb(rng.random()));
             let mut png = Cursor::new(Vec::new());
             noise.write_to(&mut png, ImageFormat::Png).unwrap();
             let image = ImageRef {
                 source: ImageSource::Bytes(png.into_inner().into()),
-                size: ImageSize { width: SIDE, height: SIDE },
+                size: ImageSize { width: side, height: side },
                 label: "noise".into(),
             };
             let length = |words| model.processor().count_prompt_tokens(&message(&image, words)).unwrap();
             let words =
-                (1..PROMPT_TOKENS).take_while(|&words| length(words) <= PROMPT_TOKENS).last().unwrap_or(1);
+                (1..prompt_tokens).take_while(|&words| length(words) <= prompt_tokens).last().unwrap_or(1);
             Arc::new(Sample {
                 id: n.to_string().into(),
                 task: Task::Math,
@@ -108,13 +163,13 @@ fn generate(model: &Vlm, samples: &[Arc<Sample>]) -> Vec<Group> {
 fn rollout(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rollout");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
-    let pico = Vlm::open(&fixture("pico-vlm"), VlmOptions::default()).unwrap();
-    for (name, model) in [("random 1.2 M, 4 x 8 x 64", random_model()), ("pico, 4 x 8 x 64", pico)] {
-        let samples = samples(&model);
+    for workload in &WORKLOADS {
+        let model = open(workload);
+        let samples = samples(workload, &model);
         let tokens: usize =
             generate(&model, &samples).iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len()).sum();
         group.throughput(Throughput::Elements(tokens as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| generate(&model, &samples)));
+        group.bench_function(workload.name, |bencher| bencher.iter(|| generate(&model, &samples)));
     }
     group.finish();
 }
@@ -123,14 +178,17 @@ fn rollout(criterion: &mut Criterion) {
 fn grpo_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("grpo step");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
-    let pico = Vlm::open(&fixture("pico-vlm"), VlmOptions::default()).unwrap();
-    for (name, mut model) in [("random 1.2 M, 4 x 8 x 64", random_model()), ("pico, 4 x 8 x 64", pico)] {
-        let scored: Vec<ScoredGroup> = generate(&model, &samples(&model)).into_iter().map(score).collect();
+    for workload in &WORKLOADS {
+        let mut model = open(workload);
+        let samples = samples(workload, &model);
+        let scored: Vec<ScoredGroup> = generate(&model, &samples).into_iter().map(score).collect();
         let phase: GrpoPhase =
             serde_json::from_value(serde_json::json!({"name": "bench", "data": "none", "steps": 1_000_000}))
                 .unwrap();
         let mut optimizer = GrpoOptimizer::new(&phase, &model, Seed::new(1)).unwrap();
-        group.bench_function(name, |bencher| bencher.iter(|| optimizer.update(&mut model, &scored).unwrap()));
+        group.bench_function(workload.name, |bencher| {
+            bencher.iter(|| optimizer.update(&mut model, &scored).unwrap());
+        });
     }
     group.finish();
 }
