@@ -56,20 +56,25 @@ fn buffers(model: &Vlm) -> Vec<(PartOfModel, Tensor)> {
     model.params().buffers().iter().map(|(key, buffer)| (key.part, buffer.copy())).collect()
 }
 
-#[test]
-fn a_step_on_every_family() {
-    let params = SamplingParams {
+fn params() -> SamplingParams {
+    SamplingParams {
         group_size: 4,
         temperature: 1.0,
         top_p: 1.0,
         top_k: 0,
         max_new_tokens: 16,
         seed: Seed::new(3),
-    };
-    let phase: GrpoPhase = serde_json::from_value(
-        serde_json::json!({"name": "test", "data": "none", "steps": 100, "lr": 1e-3, "kl_coef": 0.1}),
-    )
-    .unwrap();
+    }
+}
+
+fn phase(lr: f64) -> GrpoPhase {
+    let phase = serde_json::json!({"name": "test", "data": "none", "steps": 100, "lr": lr, "kl_coef": 0.1});
+    serde_json::from_value(phase).unwrap()
+}
+
+#[test]
+fn a_step_on_every_family() {
+    let (params, phase) = (params(), phase(1e-3));
     for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
         let mut model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
         let groups =
@@ -98,18 +103,7 @@ fn a_step_on_every_family() {
 /// agree with the adapter on.
 #[test]
 fn a_step_of_an_adapter_on_every_family() {
-    let params = SamplingParams {
-        group_size: 4,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        max_new_tokens: 16,
-        seed: Seed::new(3),
-    };
-    let phase: GrpoPhase = serde_json::from_value(
-        serde_json::json!({"name": "test", "data": "none", "steps": 100, "lr": 1e-2, "kl_coef": 0.1}),
-    )
-    .unwrap();
+    let (params, phase) = (params(), phase(1e-2));
     let settings = LoraSettings {
         rank: 4,
         targets: LoraTargets::Pattern("all-linear".into()),
