@@ -2,7 +2,7 @@
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.
-pub(crate) const TORCH_FREE: [&str; 12] = [
+pub(crate) const TORCH_FREE: [&str; 13] = [
     "reft-core",
     "reft-remote",
     "reft-config",
@@ -14,5 +14,6 @@ pub(crate) const TORCH_FREE: [&str; 12] = [
     "reft-store",
     "reft-pipeline",
     "reft-testkit",
+    "reft-kernels",
     "xtask",
 ];
