@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-use crate::{lanes::exp, parallel::for_rows};
+use crate::{attention::Rows, lanes::exp, parallel::for_rows};
 
 /// `silu(gate) * up` of rows `[gate, up]` of `2 inner` numbers, to rows of `inner` (Shazeer 2020).
 pub fn silu_gate(gate_up: &[f32], inner: usize, out: &mut [f32], threads: usize) {
@@ -20,39 +20,25 @@ fn gate_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Turns the first `heads` heads of each token in place; tokens lie `stride` numbers apart. `cos` and `sin` hold `d`
-/// numbers per token, the left half of `sin` negative (Su et al. 2021, half-split layout).
-pub fn rotate(
-    x: &mut [f32],
-    stride: usize,
-    heads: usize,
-    cos: &[f32],
-    sin: &[f32],
-    d: usize,
-    threads: usize,
-) {
-    assert!(
-        heads * d <= stride && cos.len() == sin.len() && d.is_multiple_of(2),
-        "heads of a token lie together"
-    );
-    assert_eq!(x.len() / stride, cos.len() / d, "one angle a token");
-    let work = x.len();
-    for_rows(x, stride, work, threads, |i, token| {
-        let (cos, sin) = (&cos[i * d..(i + 1) * d], &sin[i * d..(i + 1) * d]);
-        for head in token[..heads * d].chunks_exact_mut(d) {
-            turn_head(head, cos, sin);
-        }
+/// Turns the first `heads` heads of each token, to `out` `[t, heads * d]`. `cos` and `sin` hold `d` numbers per token,
+/// the left half of `sin` negative (Su et al. 2021, half-split layout).
+pub fn rotate(x: Rows<'_>, heads: usize, cos: &[f32], sin: &[f32], d: usize, out: &mut [f32], threads: usize) {
+    let width = heads * d;
+    assert!(width <= x.stride && cos.len() == sin.len() && d.is_multiple_of(2), "heads of a token lie together");
+    assert_eq!(out.len() / width, cos.len() / d, "one angle a token");
+    let work = 2 * out.len();
+    for_rows(out, width, work, threads, |i, out| {
+        turn(x.row(i, width), &cos[i * d..(i + 1) * d], &sin[i * d..(i + 1) * d], out);
     });
 }
 
 #[multiversion(targets("x86_64+avx2"))]
-fn turn_head(head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let half = head.len() / 2;
-    let (left, right) = head.split_at_mut(half);
-    let ((cos_left, cos_right), (sin_left, sin_right)) = (cos.split_at(half), sin.split_at(half));
-    for i in 0..half {
-        let (l, r) = (left[i], right[i]);
-        left[i] = l * cos_left[i] + r * sin_left[i];
-        right[i] = r * cos_right[i] + l * sin_right[i];
+fn turn(x: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32]) {
+    let (d, half) = (cos.len(), cos.len() / 2);
+    for (x, out) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+        for i in 0..half {
+            out[i] = x[i] * cos[i] + x[half + i] * sin[i];
+            out[half + i] = x[half + i] * cos[half + i] + x[i] * sin[half + i];
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn for_rows(
     f: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     let rows = out.len() / width.max(1);
-    let pieces = threads.min(work / WORTH_THREADS + 1).min(rows);
+    let pieces = n_pieces(threads, work).min(rows);
     if pieces <= 1 {
         out.chunks_exact_mut(width).enumerate().for_each(|(i, row)| f(i, row));
         return;
@@ -26,4 +26,9 @@ pub(crate) fn for_rows(
             f(piece * per_piece + i, row);
         }
     });
+}
+
+/// Threads that are worth their while for about so many touched numbers.
+pub(crate) fn n_pieces(threads: usize, work: usize) -> usize {
+    threads.min(work / WORTH_THREADS + 1).max(1)
 }

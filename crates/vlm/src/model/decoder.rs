@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     AttentionBias, TextConfig,
-    layers::{Bias, GatedMlp, Linear, RmsNorm, Rotary, rotary_frequencies},
+    layers::{Bias, GatedMlp, Linear, RmsNorm, Rotary, product, rotary_frequencies},
     params::ParamSource,
     vision::VisionFeatures,
 };
@@ -124,7 +124,7 @@ impl Decoder {
 
     /// Hidden states `[t, width]` to logits `[t, vocab]` in fp32.
     pub fn logits(&self, hidden_td: &Tensor) -> Tensor {
-        hidden_td.linear::<Tensor>(&self.lm_head, None).to_kind(Kind::Float)
+        product(hidden_td, &self.lm_head, None).to_kind(Kind::Float)
     }
 
     /// Layers.

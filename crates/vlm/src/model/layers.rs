@@ -5,7 +5,14 @@
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use super::{LinearSpec, LowRank, params::ParamSource};
+use super::{
+    LinearSpec, LowRank,
+    inference::{is_for_kernels, kernel_threads, map},
+    params::ParamSource,
+};
+
+/// Rows up to which the kernel for few rows is faster than libtorch's product.
+const FEW_ROWS: i64 = 64;
 
 /// Whether a linear layer has a bias.
 #[derive(Clone, Copy)]
@@ -57,7 +64,7 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.linear(&self.weight, self.bias.as_ref());
+        let y = product(x, &self.weight, self.bias.as_ref());
         if self.updates.is_empty() {
             return y;
         }
@@ -75,6 +82,25 @@ impl Linear {
     }
 }
 
+/// `x W^T + bias`.
+pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let size = x.size();
+    if size.len() != 2 || size[0] > FEW_ROWS || size[0] == 0 || !is_for_kernels(x) {
+        return x.linear(weight, bias);
+    }
+    let (input, shape) = (size[1] as usize, [size[0], weight.size()[0]]);
+    let x = x.contiguous();
+    let threads = kernel_threads();
+    match bias {
+        Some(bias) => map([&x, weight, bias], &shape, |[x, weight, bias], out| {
+            reft_kernels::product(x.numbers, weight.numbers, Some(bias.numbers), input, out, threads);
+        }),
+        None => map([&x, weight], &shape, |[x, weight], out| {
+            reft_kernels::product(x.numbers, weight.numbers, None, input, out, threads);
+        }),
+    }
+}
+
 /// `x / sqrt(mean(x^2) + eps) * weight`, in fp32 whatever the weights are (Zhang & Sennrich 2019).
 pub(super) struct RmsNorm {
     weight: Tensor,
@@ -87,6 +113,12 @@ impl RmsNorm {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        if is_for_kernels(x) && is_for_kernels(&self.weight) {
+            let (eps, threads) = (self.eps as f32, kernel_threads());
+            return map([&x.contiguous(), &self.weight], &x.size(), |[x, weight], out| {
+                reft_kernels::rms_norm(x.numbers, weight.numbers, eps, out, threads);
+            });
+        }
         let kind = x.kind();
         let x = x.to_kind(Kind::Float);
         let scale = x.square().mean_dim(-1, true, None).g_add_scalar(self.eps).rsqrt();
@@ -184,6 +216,16 @@ impl GatedMlp {
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let gate_up = self.gate_up_proj.forward(x);
+        if self.act == Activation::Silu && is_for_kernels(&gate_up) {
+            let mut shape = x.size();
+            if let Some(width) = shape.last_mut() {
+                *width = self.inner;
+            }
+            let inner = map([&gate_up], &shape, |[gate_up], out| {
+                reft_kernels::silu_gate(gate_up.numbers, self.inner as usize, out, kernel_threads());
+            });
+            return self.down_proj.forward(&inner);
+        }
         let (gate, up) = (gate_up.narrow(-1, 0, self.inner), gate_up.narrow(-1, self.inner, self.inner));
         self.down_proj.forward(&(self.act.apply(&gate) * up))
     }
@@ -241,6 +283,13 @@ impl Rotary {
     /// Turns `x_thd` by the angles of its tokens (Su et al. 2021, in the half-split layout of the checkpoints).
     /// Computed in the wider of the two number types, returned in that of `x_thd`.
     pub(super) fn apply(&self, x_thd: &Tensor) -> Tensor {
+        if is_for_kernels(x_thd) && is_for_kernels(&self.cos) {
+            let size = x_thd.size();
+            return map([x_thd, &self.cos, &self.sin], &size, |[x, cos, sin], out| {
+                let (heads, d) = (size[1] as usize, size[2] as usize);
+                reft_kernels::rotate(x, heads, cos.numbers, sin.numbers, d, out, kernel_threads());
+            });
+        }
         let swapped = x_thd.roll(self.half, 2);
         (x_thd * &self.cos + swapped * &self.sin).to_kind(x_thd.kind())
     }

@@ -3,6 +3,7 @@
 mod config;
 mod decoder;
 mod finite;
+pub mod inference;
 mod layers;
 mod low_rank;
 mod packed;
