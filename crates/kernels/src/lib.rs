@@ -18,4 +18,4 @@ mod sample;
 pub use attention::{Keys, SharedPrefix, attend};
 pub use elementwise::{rotate, silu_gate};
 pub use norm::rms_norm;
-pub use sample::{Draw, Truncation, draw};
+pub use sample::{Draw, Place, Shaping, draw, draw_rows};

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// Numbers below which threads cost more than they bring.
-const WORTH_THREADS: usize = 1 << 16;
+pub(crate) const WORTH_THREADS: usize = 1 << 16;
 
 /// Calls `f(i, chunk)` for every chunk of `width` numbers of `out`, `i` counting chunks. `work` is about how many
 /// numbers are touched in all.

@@ -70,14 +70,7 @@ fn samples() -> Vec<Arc<Sample>> {
 }
 
 fn params(group_size: usize, max_new_tokens: usize) -> SamplingParams {
-    SamplingParams {
-        group_size,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        max_new_tokens,
-        seed: Seed::new(5).at("test"),
-    }
+    SamplingParams { group_size, seed: Seed::new(5).at("test"), ..SamplingParams::plain(max_new_tokens) }
 }
 
 fn generate(model: &Vlm, samples: &[Arc<Sample>], params: &SamplingParams) -> Vec<Group> {
