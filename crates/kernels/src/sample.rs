@@ -101,7 +101,7 @@ pub fn draw(
         keep_top_p(weights, max, shaping.top_p);
     }
     if shaping.min_p > 0.0 {
-        drop_below(weights, max + shaping.min_p.ln());
+        drop_below(weights, max + shaping.min_p.min(1.0).ln());
     }
     let total = weigh(weights, max);
     // Strictly below the total after rounding, so that a token with probability always exceeds it.

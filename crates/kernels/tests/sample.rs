@@ -1,7 +1,5 @@
 //! Distributions by hand, and those of transformers (`fixtures/golden/sampling.json`, made by
 //! `fixtures/generate/golden_sampling.py`).
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::PathBuf;
 
 use proptest::prelude::*;
