@@ -5,7 +5,8 @@ use std::path::Path;
 use reft_config::ModelConfig;
 use reft_core::{Completion, Progress, RolloutEngine as _, SamplingParams, StageError};
 use reft_rollout::GenerationEngine;
-use reft_train::{Distribution, token_logprobs};
+use reft_train::token_logprobs;
+use reft_vlm::model::Distribution;
 use serde::Serialize;
 use serde_json::{Value, json};
 

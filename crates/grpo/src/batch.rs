@@ -6,8 +6,12 @@ use std::ops::Range;
 
 use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{Completion, ScoredGroup, StageError, Support};
-use reft_train::{Distribution, split_by_tokens};
-use reft_vlm::{Vlm, model::PackedBatch, processor::EncodedPrompt};
+use reft_train::split_by_tokens;
+use reft_vlm::{
+    Vlm,
+    model::{Distribution, PackedBatch},
+    processor::EncodedPrompt,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::{diagnose::TokenNumbers, difficulty_weight, kl, token_weights};

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use reft_config::{EmaConfig, GrpoPhase, ReferenceConfig};
 use reft_core::StageError;
-use reft_train::{Distribution, token_logprobs};
+use reft_train::token_logprobs;
 use reft_vlm::{
     FrozenNetwork, Vlm,
     checkpoint::{read_tensors, write_tensors},
-    model::PackedBatch,
+    model::{Distribution, PackedBatch},
 };
 use tch::{Tensor, no_grad};
 

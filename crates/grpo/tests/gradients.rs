@@ -7,10 +7,10 @@ mod common;
 
 use reft_core::{AdvantageEstimator, PolicyOptimizer as _, Seed};
 use reft_grpo::GrpoOptimizer;
-use reft_train::{Distribution, Entropy, TokenPass};
+use reft_train::{Entropy, TokenPass};
 use reft_vlm::{
     Vlm,
-    model::{Keep, PartOfModel},
+    model::{Distribution, Keep, PartOfModel},
     processor::{EncodedPrompt, ImageSpan},
 };
 use serde_json::{Value, json};

@@ -8,8 +8,8 @@ use reft_core::{
     AdvantageEstimator, Checkpointed as _, Metrics, PolicyOptimizer as _, ScoredGroup, Seed, StageError,
 };
 use reft_grpo::{GroupDiagnosis, GrpoOptimizer, diagnose};
-use reft_train::{Distribution, token_logprobs};
-use reft_vlm::Vlm;
+use reft_train::token_logprobs;
+use reft_vlm::{Vlm, model::Distribution};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 

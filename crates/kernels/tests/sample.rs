@@ -1,5 +1,6 @@
 //! Distributions by hand, and those of transformers (`fixtures/golden/sampling.json`, made by
 //! `fixtures/generate/golden_sampling.py`).
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;

@@ -274,14 +274,18 @@ mod tests {
                     Limit::Kept(ids) => {
                         assert!(ids.len() <= 150);
                         mask.fill(f32::NEG_INFINITY);
-                        ids.iter().for_each(|&id| mask[id as usize] = 0.0);
+                        for &id in ids {
+                            mask[id as usize] = 0.0;
+                        }
                     }
                     Limit::Dropped(ids) => {
                         assert!(
                             ids.len() < 150 && !ids.iter().any(|id| (280..300).contains(id)),
                             "{params:?} {ids:?}"
                         );
-                        ids.iter().for_each(|&id| mask[id as usize] = f32::NEG_INFINITY);
+                        for &id in ids {
+                            mask[id as usize] = f32::NEG_INFINITY;
+                        }
                     }
                 }
                 let row = logits.get(m as i64) + allowed() + Tensor::from_slice(&mask);

@@ -9,8 +9,11 @@
 use std::{error::Error, path::Path, time::Instant};
 
 use reft_core::{Message, Part, Role, Seed};
-use reft_train::{Distribution, Entropy, TokenPass};
-use reft_vlm::{Vlm, VlmOptions, model::Keep};
+use reft_train::{Entropy, TokenPass};
+use reft_vlm::{
+    Vlm, VlmOptions,
+    model::{Distribution, Keep},
+};
 use tch::Kind;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -20,11 +20,10 @@ mod adamw;
 mod microbatch;
 mod schedule;
 mod sft;
-mod support;
 mod token_pass;
 
 pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
 pub use microbatch::split_by_tokens;
 pub use schedule::learning_rate;
 pub use sft::SftTrainer;
-pub use token_pass::{Distribution, Entropy, TokenPass, TokenStats, token_logprobs};
+pub use token_pass::{Entropy, TokenPass, TokenStats, token_logprobs};

@@ -4,10 +4,14 @@ use std::path::Path;
 
 use reft_config::SftPhase;
 use reft_core::{Checkpointed, Demonstration, Metrics, Seed, StageError, SupervisedTrainer};
-use reft_vlm::{Vlm, model::Keep, processor::EncodedPrompt};
+use reft_vlm::{
+    Vlm,
+    model::{Distribution, Keep},
+    processor::EncodedPrompt,
+};
 use tch::Kind;
 
-use crate::{AdamW, Distribution, Entropy, TokenPass, learning_rate, split_by_tokens};
+use crate::{AdamW, Entropy, TokenPass, learning_rate, split_by_tokens};
 
 const STATE: &str = "optimizer.safetensors";
 

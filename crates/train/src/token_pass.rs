@@ -8,11 +8,8 @@
 
 use std::ops::Range;
 
-use reft_core::Support;
-use reft_vlm::model::{ForwardPass, Keep, Network, PackedBatch};
+use reft_vlm::model::{Distribution, ForwardPass, Keep, Network, PackedBatch};
 use tch::{Kind, Tensor, no_grad};
-
-use crate::support;
 
 /// Rows of logits at a time: 1,024 rows of Qwen's 152 k vocabulary are 0.6 GB in fp32.
 const CHUNK: i64 = 1024;
@@ -36,18 +33,6 @@ pub enum Entropy {
     WithGradient,
 }
 
-/// The distribution that logits are read as, as in sampling: `softmax((logits + allowed) / temperature)` over the tokens
-/// that could be drawn.
-#[derive(Clone, Copy)]
-pub struct Distribution<'a> {
-    /// `[v]` 0, or -inf for tokens that the policy never writes.
-    pub allowed_v: &'a Tensor,
-    /// Softmax temperature, above 0.
-    pub temperature: f64,
-    /// `[c]` what each token was drawn from; none where all that the policy may write was within reach.
-    pub support: Option<&'a Support>,
-}
-
 /// The network's head and how it is read.
 #[derive(Clone, Copy)]
 struct Head<'a> {
@@ -55,26 +40,10 @@ struct Head<'a> {
     distribution: Distribution<'a>,
 }
 
-impl<'a> Distribution<'a> {
-    /// All that the policy may write, at temperature 1.
-    pub fn whole(allowed_v: &'a Tensor) -> Self {
-        Self { allowed_v, temperature: 1.0, support: None }
-    }
-}
-
 impl Head<'_> {
     /// `[c, v]` of the completion tokens `range`.
     fn log_softmax(self, hidden_cd: &Tensor, range: &Range<i64>) -> Tensor {
-        let Distribution { allowed_v, temperature, support } = self.distribution;
-        let logits_cv = (self.network.decoder.logits(&part(hidden_cd, range)) + allowed_v) / temperature;
-        let logits_cv = match support {
-            Some(support) => {
-                let dropped_cv = support::dropped(support, range, logits_cv.size()[1], logits_cv.device());
-                logits_cv.masked_fill(&dropped_cv, f64::NEG_INFINITY)
-            }
-            None => logits_cv,
-        };
-        logits_cv.log_softmax(-1, Kind::Float)
+        self.distribution.log_softmax(&self.network.decoder.logits(&part(hidden_cd, range)), range)
     }
 
     fn stats(

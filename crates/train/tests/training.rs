@@ -6,8 +6,11 @@ use std::path::PathBuf;
 
 use reft_config::{OptimizerConfig, TrainableConfig};
 use reft_core::{Limit, Message, Part, Role, Seed, Support};
-use reft_train::{AdamW, Distribution, Entropy, TokenPass, token_logprobs};
-use reft_vlm::{Vlm, VlmOptions, model::Keep};
+use reft_train::{AdamW, Entropy, TokenPass, token_logprobs};
+use reft_vlm::{
+    Vlm, VlmOptions,
+    model::{Distribution, Keep},
+};
 use tch::{Kind, Tensor};
 
 fn golden(name: &str) -> Vlm {

@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod distribution;
 mod finite;
 mod layers;
 mod low_rank;
@@ -16,6 +17,7 @@ use tch::Tensor;
 
 pub use config::{AttentionBias, ConfigError, Family, TextConfig, TowerConfig, VisionConfig, VlmConfig};
 pub use decoder::{AttentionPlan, Decoder, DecoderInput};
+pub use distribution::Distribution;
 pub use layers::Activation;
 pub use low_rank::LowRank;
 pub use packed::{PackedBatch, PackedImages};

@@ -1,12 +1,46 @@
-//! The record of a rollout as a mask.
+//! How logits are read: the distribution that a rollout drew from, which a trainer must not leave.
+//!
+//! Axes in tensor names: c predicted token, v vocabulary.
 
 use std::ops::Range;
 
 use reft_core::{Limit, Support};
 use tch::{Device, Kind, Tensor};
 
+/// The distribution that logits are read as, as in sampling: `softmax((logits + allowed) / temperature)` over the tokens
+/// that could be drawn.
+#[derive(Clone, Copy)]
+pub struct Distribution<'a> {
+    /// `[v]` 0, or -inf for tokens that the policy never writes.
+    pub allowed_v: &'a Tensor,
+    /// Softmax temperature, above 0.
+    pub temperature: f64,
+    /// `[c]` what each token was drawn from; none where all that the policy may write was within reach.
+    pub support: Option<&'a Support>,
+}
+
+impl<'a> Distribution<'a> {
+    /// All that the policy may write, at temperature 1.
+    pub fn whole(allowed_v: &'a Tensor) -> Self {
+        Self { allowed_v, temperature: 1.0, support: None }
+    }
+
+    /// `[c, v]` log-probabilities of the tokens `range`, from their logits `[c, v]`.
+    pub fn log_softmax(&self, logits_cv: &Tensor, range: &Range<i64>) -> Tensor {
+        let logits_cv = (logits_cv + self.allowed_v) / self.temperature;
+        let logits_cv = match self.support {
+            Some(support) => {
+                let dropped_cv = dropped(support, range, logits_cv.size()[1], logits_cv.device());
+                logits_cv.masked_fill(&dropped_cv, f64::NEG_INFINITY)
+            }
+            None => logits_cv,
+        };
+        logits_cv.log_softmax(-1, Kind::Float)
+    }
+}
+
 /// `[c, v]` whether a token of the vocabulary was out of reach, for the completion tokens `range`.
-pub(crate) fn dropped(support: &Support, range: &Range<i64>, v: i64, device: Device) -> Tensor {
+fn dropped(support: &Support, range: &Range<i64>, v: i64, device: Device) -> Tensor {
     let n = range.end - range.start;
     // Rows of which few tokens were within reach, those tokens, and the few that were not in other rows.
     let (mut rows, mut kept, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
