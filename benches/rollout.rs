@@ -149,14 +149,7 @@ fn samples(workload: &Workload, model: &Vlm) -> Vec<Arc<Sample>> {
 }
 
 fn generate(model: &Vlm, samples: &[Arc<Sample>]) -> Vec<Group> {
-    let params = SamplingParams {
-        group_size: 8,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        max_new_tokens: 64,
-        seed: Seed::new(1),
-    };
+    let params = SamplingParams { group_size: 8, seed: Seed::new(1), ..SamplingParams::plain(64) };
     GenerationEngine::default().generate(model, samples, &params, &mut |_, _| true).unwrap()
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use reft_config::ModelConfig;
 use reft_core::{Completion, Progress, RolloutEngine as _, SamplingParams, StageError};
 use reft_rollout::GenerationEngine;
+use reft_train::token_logprobs;
+use reft_vlm::model::Distribution;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -93,7 +95,7 @@ pub fn logprobs(
             Vec::new()
         } else {
             let batch = policy.pack(&[(&prompt, vec![&ids])]);
-            let logprobs_c = reft_train::token_logprobs(policy.network(), &batch, &nothing_masked, 1.0);
+            let logprobs_c = token_logprobs(policy.network(), &batch, Distribution::whole(&nothing_masked));
             (0..ids.len()).map(|c| logprobs_c.double_value(&[c as i64]) as f32).collect()
         };
         row.insert("prompt_tokens".into(), prompt.token_ids.len().into());

@@ -24,19 +24,49 @@ impl JsonSchema for WithForm {
 pub struct SamplingConfig {
     /// Completions per prompt (G). Curr-ReFT: 4. With 2, normalised advantages are always 0 or +-0.707.
     pub group_size: usize,
-    /// Softmax temperature; 0 is greedy.
+    /// Softmax temperature; 0 is greedy and truncates nothing.
     pub temperature: f32,
     /// Nucleus mass; 1 keeps all tokens.
     pub top_p: f32,
     /// Most likely tokens to keep; 0 keeps all.
     pub top_k: usize,
+    /// Keep the tokens whose probability is at least this share of the most likely one's (min-p, arXiv 2407.01082); 0
+    /// keeps all.
+    pub min_p: f32,
+    /// Divides positive logits of tokens that prompt or completion hold, multiplies negative ones (arXiv 1909.05858, as
+    /// transformers and vLLM); 1 changes nothing. Not in `grpo` phases.
+    pub repetition_penalty: f32,
+    /// Taken from the logits of tokens that the completion holds (as OpenAI and vLLM); 0 changes nothing. Not in `grpo`
+    /// phases.
+    pub presence_penalty: f32,
     /// Longest completion in tokens. Curr-ReFT: 256.
     pub max_new_tokens: usize,
+    /// Shortest completion in tokens: before, end tokens are not drawn and stop strings do not count.
+    pub min_new_tokens: usize,
+    /// A completion ends when its text holds one of these strings, which stays in the text.
+    pub stop: Vec<String>,
+    /// Strings that are one token each, which is never drawn.
+    pub banned: Vec<String>,
+    /// Ids of tokens that are never drawn.
+    pub banned_ids: Vec<u32>,
 }
 
 impl Default for SamplingConfig {
     fn default() -> Self {
-        Self { group_size: 4, temperature: 1.0, top_p: 1.0, top_k: 0, max_new_tokens: 256 }
+        Self {
+            group_size: 4,
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            max_new_tokens: 256,
+            min_new_tokens: 0,
+            stop: Vec::new(),
+            banned: Vec::new(),
+            banned_ids: Vec::new(),
+        }
     }
 }
 
@@ -48,7 +78,14 @@ impl SamplingConfig {
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
             max_new_tokens: self.max_new_tokens,
+            min_new_tokens: self.min_new_tokens,
+            stop: self.stop.clone(),
+            banned: self.banned.clone(),
+            banned_ids: self.banned_ids.clone(),
             seed,
         }
     }

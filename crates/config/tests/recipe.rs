@@ -218,6 +218,23 @@ fn every_fault_is_named_with_its_key() {
         ("data.self={type=\"file\", path=\"x\"}", "`phase.self.name`: `self` names a data set too"),
         ("grpo.sampling.group_size=1", "`phase.binary.sampling.group_size`: must be at least 2"),
         ("grpo.sampling.top_p=0", "`phase.binary.sampling.top_p`: `0` must be above 0 and at most 1"),
+        ("grpo.sampling.min_p=1.5", "`phase.binary.sampling.min_p`: `1.5` must be from 0 to 1"),
+        ("grpo.sampling.repetition_penalty=1.2", "`phase.binary.sampling.repetition_penalty`: shifts logits"),
+        ("grpo.sampling.presence_penalty=0.5", "`phase.binary.sampling.presence_penalty`: shifts logits"),
+        (
+            "eval.sampling.repetition_penalty=0",
+            "`phase.after.sampling.repetition_penalty`: `0` must be above 0",
+        ),
+        (
+            "eval.sampling.presence_penalty=3",
+            "`phase.after.sampling.presence_penalty`: `3` must be from -2 to 2",
+        ),
+        (
+            "grpo.sampling={min_new_tokens=9, max_new_tokens=8}",
+            "`phase.binary.sampling.min_new_tokens`: `9` is above `max_new_tokens` = 8",
+        ),
+        ("grpo.sampling.stop=[\"\"]", "`phase.binary.sampling.stop`: holds an empty string"),
+        ("grpo.sampling.banned=[\"\"]", "`phase.binary.sampling.banned`: holds an empty string"),
         ("grpo.sampling.temperature=0", "`phase.binary.sampling.temperature`: is 0, so all completions"),
         ("grpo.sampling.max_new_tokens=0", "`phase.binary.sampling.max_new_tokens`: must be at least 1"),
         ("grpo.lr=nan", "`phase.binary.lr`: `NaN` must be 0 or above"),

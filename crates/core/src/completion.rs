@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Judgement, RewardParts, Sample};
+use crate::{Judgement, RewardParts, Sample, Support};
 
 /// Why a completion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// The model sampled its end token.
+    /// The model sampled its end token, or wrote a stop string.
     Stop,
     /// `max_new_tokens` was reached.
     Length,
@@ -19,20 +19,29 @@ pub enum FinishReason {
 /// One answer of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
-    /// The decoded text, without the end token.
+    /// The decoded text, without the end token. A stop string that ended it is its last words.
     pub text: String,
-    /// `[L]` sampled token ids, the end token included when `finish` is `Stop`.
+    /// `[L]` sampled token ids, as they were drawn: the end token included when it ended the completion.
     pub token_ids: Vec<i64>,
     /// `[L]` natural log-probabilities under the distribution that was sampled from.
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
+    /// `[L]` what the tokens were drawn from; none where that was all that the policy may write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<Support>,
 }
 
 impl Completion {
     /// A completion known only by its text, as stored predictions are. It ended by itself and has no tokens.
     pub fn from_text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), token_ids: Vec::new(), logprobs: Vec::new(), finish: FinishReason::Stop }
+        Self {
+            text: text.into(),
+            token_ids: Vec::new(),
+            logprobs: Vec::new(),
+            finish: FinishReason::Stop,
+            support: None,
+        }
     }
 }
 

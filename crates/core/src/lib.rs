@@ -43,6 +43,7 @@ mod sample;
 mod sampling;
 mod seed;
 mod stage;
+mod support;
 
 pub use bbox::{BoundingBox, BoxFrame, FrameError};
 pub use completion::{Completion, FinishReason, GradedGroup, Group, JudgedGroup, ScoredGroup, Verdict};
@@ -61,3 +62,4 @@ pub use stage::{
     PolicyOptimizer, Progress, Refill, Reward, RewardOutcome, RewardParts, RolloutEngine, Selector, Stateful,
     SupervisedTrainer,
 };
+pub use support::{Limit, Support};

@@ -23,8 +23,7 @@ pub(crate) fn backward(
     let objective = Objective::new(phase);
     let keep = if phase.recompute { Keep::LayerInputs } else { Keep::Graph };
     let entropy = if phase.entropy_coef > 0.0 { Entropy::WithGradient } else { Entropy::Value };
-    let temperature = f64::from(phase.sampling.temperature);
-    let pass = TokenPass::new(network, &batch.packed, policy.allowed_tokens(), temperature, keep);
+    let pass = TokenPass::new(network, &batch.packed, batch.distribution(policy, phase), keep);
     // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
     let summed_c = match &batch.old_c {
         Some(old_c) if objective.policy.is_of_completions() => batch.summed(&(pass.logprobs() - old_c)),

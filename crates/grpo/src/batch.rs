@@ -5,9 +5,13 @@
 use std::ops::Range;
 
 use reft_config::{GrpoPhase, KlPlace};
-use reft_core::{Completion, ScoredGroup, StageError};
+use reft_core::{Completion, ScoredGroup, StageError, Support};
 use reft_train::split_by_tokens;
-use reft_vlm::{Vlm, model::PackedBatch, processor::EncodedPrompt};
+use reft_vlm::{
+    Vlm,
+    model::{Distribution, PackedBatch},
+    processor::EncodedPrompt,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::{diagnose::TokenNumbers, difficulty_weight, kl, token_weights};
@@ -15,6 +19,8 @@ use crate::{diagnose::TokenNumbers, difficulty_weight, kl, token_weights};
 /// One forward and backward pass: a few groups and what the loss needs of them, `[c]` each.
 pub(crate) struct MicroBatch {
     pub(crate) packed: PackedBatch,
+    /// What the rollout drew each token from; none where nothing was out of reach.
+    support: Option<Support>,
     /// Weight of the token in the mean over the batch.
     pub(crate) weight_c: Tensor,
     /// 1 over the completion tokens of the batch: the weight in a plain mean over tokens.
@@ -37,6 +43,15 @@ pub(crate) struct MicroBatch {
 }
 
 impl MicroBatch {
+    /// What logits are read as: the distribution that the rollout drew from.
+    pub(crate) fn distribution<'a>(&'a self, policy: &'a Vlm, phase: &GrpoPhase) -> Distribution<'a> {
+        Distribution {
+            allowed_v: policy.allowed_tokens(),
+            temperature: f64::from(phase.sampling.temperature),
+            support: self.support.as_ref(),
+        }
+    }
+
     /// Sums over completions, at each of their tokens.
     pub(crate) fn summed(&self, values_c: &Tensor) -> Tensor {
         let options = (Kind::Double, values_c.device());
@@ -128,6 +143,21 @@ fn encode(policy: &Vlm, group: &ScoredGroup) -> Result<EncodedPrompt, StageError
     policy.encode(&sample.messages).map_err(|e| StageError::sample(&sample.id, e))
 }
 
+/// The records of the completions, one after another; none where none has one.
+fn support(groups: &[&ScoredGroup]) -> Option<Support> {
+    let completions = || groups.iter().flat_map(|group| &group.group.completions);
+    completions().any(|completion| completion.support.is_some()).then(|| {
+        let mut all = Support::default();
+        for completion in completions() {
+            match &completion.support {
+                Some(support) => all.extend(support),
+                None => all.extend(&Support::whole(n_tokens(completion))),
+            }
+        }
+        all
+    })
+}
+
 fn n_tokens(completion: &Completion) -> usize {
     completion.token_ids.len()
 }
@@ -166,6 +196,7 @@ fn micro_batch(
     let lengths_f: Vec<f32> = lengths.iter().map(|&l| l as f32).collect();
     MicroBatch {
         packed: policy.pack(&packing),
+        support: support(groups),
         weight_c: Tensor::new(),
         share: 0.0,
         advantage_c: per_token(&advantages),

@@ -54,10 +54,6 @@ impl GrpoOptimizer {
         Ok(())
     }
 
-    fn temperature(&self) -> f64 {
-        f64::from(self.config.sampling.temperature)
-    }
-
     /// The packed groups with reference log-probs; a KL penalty in the reward is already in the advantages.
     fn prepare(
         &self,
@@ -68,7 +64,8 @@ impl GrpoOptimizer {
         let mut batches = pack(&self.config, policy, groups)?;
         let Some(reference) = &self.reference else { return Ok(batches) };
         for batch in &mut batches {
-            batch.reference_c = Some(reference.logprobs(policy, &batch.packed, self.temperature()));
+            let distribution = batch.distribution(policy, &self.config);
+            batch.reference_c = Some(reference.logprobs(&batch.packed, distribution));
         }
         match self.config.kl.place {
             KlPlace::Loss => {}
@@ -177,7 +174,8 @@ impl GrpoOptimizer {
         let of_group = |group: &&ScoredGroup| {
             let batches = pack(&self.config, policy, std::slice::from_ref(group))?;
             let logprobs = batches.iter().flat_map(|batch| {
-                batch.by_completion(&reference.logprobs(policy, &batch.packed, self.temperature()))
+                let distribution = batch.distribution(policy, &self.config);
+                batch.by_completion(&reference.logprobs(&batch.packed, distribution))
             });
             Ok(Some(logprobs.collect()))
         };

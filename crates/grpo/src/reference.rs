@@ -8,7 +8,7 @@ use reft_train::token_logprobs;
 use reft_vlm::{
     FrozenNetwork, Vlm,
     checkpoint::{read_tensors, write_tensors},
-    model::PackedBatch,
+    model::{Distribution, PackedBatch},
 };
 use tch::{Tensor, no_grad};
 
@@ -35,9 +35,9 @@ impl Reference {
         Ok(Some(Self { network, follows }))
     }
 
-    /// `[c]` log-probs of a batch, in the packing of the policy's pass.
-    pub(crate) fn logprobs(&self, policy: &Vlm, batch: &PackedBatch, temperature: f64) -> Tensor {
-        token_logprobs(self.network.network(), batch, policy.allowed_tokens(), temperature)
+    /// `[c]` log-probs of a batch, in the packing of the policy's pass and of the same distribution.
+    pub(crate) fn logprobs(&self, batch: &PackedBatch, distribution: Distribution<'_>) -> Tensor {
+        token_logprobs(self.network.network(), batch, distribution)
     }
 
     /// After step `step` (from 1) of the phase: `reference = (1 - mixup) reference + mixup policy` when it is time.

@@ -57,14 +57,7 @@ fn buffers(model: &Vlm) -> Vec<(PartOfModel, Tensor)> {
 }
 
 fn params() -> SamplingParams {
-    SamplingParams {
-        group_size: 4,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        max_new_tokens: 16,
-        seed: Seed::new(3),
-    }
+    SamplingParams { group_size: 4, seed: Seed::new(3), ..SamplingParams::plain(16) }
 }
 
 fn phase(lr: f64) -> serde_json::Result<GrpoPhase> {

@@ -10,7 +10,7 @@ use reft_grpo::GrpoOptimizer;
 use reft_train::{Entropy, TokenPass};
 use reft_vlm::{
     Vlm,
-    model::{Keep, PartOfModel},
+    model::{Distribution, Keep, PartOfModel},
     processor::{EncodedPrompt, ImageSpan},
 };
 use serde_json::{Value, json};
@@ -104,7 +104,8 @@ fn packed_groups_have_the_gradient_of_the_padded_computation() {
         let images = batch.images.as_ref().unwrap();
         assert_eq!(images.grids.len(), 1, "an image that two groups show is encoded once");
         for keep in [Keep::Graph, Keep::LayerInputs] {
-            let pass = TokenPass::new(model.network(), &batch, model.allowed_tokens(), 1.0, keep);
+            let pass =
+                TokenPass::new(model.network(), &batch, Distribution::whole(model.allowed_tokens()), keep);
             let diff = (pass.logprobs() - logprob_c.detach()).abs().max().double_value(&[]);
             assert!(diff < 1e-5, "{name}: {diff}");
             pass.backward(Entropy::Value, |stats, range| {
@@ -130,7 +131,12 @@ fn recomputed_layers_have_the_gradient_of_the_whole_graph() {
             let prompt = model.encode(&messages).unwrap();
             let batch = model.pack(&[(&prompt, answers.iter().map(Vec::as_slice).collect())]);
             let gradients = [Keep::Graph, Keep::LayerInputs].map(|keep| {
-                let pass = TokenPass::new(model.network(), &batch, model.allowed_tokens(), 1.0, keep);
+                let pass = TokenPass::new(
+                    model.network(),
+                    &batch,
+                    Distribution::whole(model.allowed_tokens()),
+                    keep,
+                );
                 pass.backward(Entropy::WithGradient, |stats, _| {
                     (stats.logprob_c.square() + &stats.entropy_c).sum(Kind::Float)
                 });

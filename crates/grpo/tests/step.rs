@@ -8,7 +8,8 @@ use reft_core::{
     AdvantageEstimator, Checkpointed as _, Metrics, PolicyOptimizer as _, ScoredGroup, Seed, StageError,
 };
 use reft_grpo::{GroupDiagnosis, GrpoOptimizer, diagnose};
-use reft_vlm::Vlm;
+use reft_train::token_logprobs;
+use reft_vlm::{Vlm, model::Distribution};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -92,7 +93,7 @@ fn a_penalty_in_the_reward_is_taken_off_per_completion_or_per_token() {
         let prompt = model.encode(&questions()[1].0).unwrap();
         let answers = questions().remove(1).1;
         let batch = model.pack(&[(&prompt, answers.iter().map(Vec::as_slice).collect())]);
-        let logprobs = reft_train::token_logprobs(model.network(), &batch, model.allowed_tokens(), 1.0);
+        let logprobs = token_logprobs(model.network(), &batch, Distribution::whole(model.allowed_tokens()));
         let logprobs: Vec<f64> = logprobs.to_kind(Kind::Double).try_into().unwrap();
         let mut rest = logprobs.iter();
         let mut expected = 0.0;

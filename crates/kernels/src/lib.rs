@@ -22,4 +22,4 @@ pub use cache::{append, fill};
 pub use elementwise::{rotate, silu_gate};
 pub use norm::rms_norm;
 pub use product::product;
-pub use sample::{Draw, Truncation, draw};
+pub use sample::{Draw, Place, Shaping, draw, draw_rows};

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use reft_core::{Completion, FinishReason, Group, Sample, SamplingParams};
+use reft_core::{Completion, FinishReason, Group, Sample, Seed, Support};
 use reft_vlm::processor::Processor;
 use tch::{Device, Tensor};
 
-use crate::{cache::KvCache, sampler::Drawn};
+use crate::{
+    cache::KvCache,
+    finish::Finish,
+    sampler::{self, Drawn},
+};
 
 /// Share of a batch that must have ended before it is worth moving the rest together.
 const COMPACT_ABOVE: f64 = 0.125;
@@ -14,7 +18,7 @@ const COMPACT_ABOVE: f64 = 0.125;
 /// A group that is being answered.
 pub(crate) struct OpenGroup {
     pub(crate) sample: Arc<Sample>,
-    pub(crate) prompt_tokens: usize,
+    pub(crate) prompt_ids: Vec<i64>,
     /// The position of the first completion token.
     pub(crate) next_position: i64,
     /// Tokens after which its completions are cut.
@@ -27,6 +31,7 @@ struct Row {
     completion: usize,
     token_ids: Vec<i64>,
     logprobs: Vec<f32>,
+    support: Option<Support>,
     finish: Option<FinishReason>,
 }
 
@@ -49,6 +54,7 @@ impl Batch {
             completion,
             token_ids: Vec::new(),
             logprobs: Vec::new(),
+            support: None,
             finish: None,
         };
         let rows = (0..groups.len()).flat_map(|g| (0..group_size).map(move |c| row(g, c))).collect();
@@ -60,26 +66,31 @@ impl Batch {
         self.rows.iter().map(|row| row.group as i64).collect()
     }
 
-    /// `[m]` the random number of each completion's next token.
-    pub(crate) fn uniforms(&self, params: &SamplingParams) -> Vec<f64> {
-        let uniform = |row: &Row| {
-            params.seed.at(&self.groups[row.group].sample.id).at(row.completion).at(self.n_tokens).uniform()
+    /// `[m]` what the draw of each completion's next token depends on.
+    pub(crate) fn rows(&self, seed: Seed) -> Vec<sampler::Row<'_>> {
+        let row = |row| {
+            let Row { group, completion, token_ids, .. }: &Row = row;
+            let group = &self.groups[*group];
+            sampler::Row {
+                uniform: seed.at(&group.sample.id).at(*completion).at(self.n_tokens).uniform(),
+                prompt: &group.prompt_ids,
+                drawn: token_ids,
+            }
         };
-        self.rows.iter().map(uniform).collect()
+        self.rows.iter().map(row).collect()
     }
 
     /// Appends one token to each completion that is not finished; returns how many finished with it.
-    pub(crate) fn push(&mut self, drawn: &Drawn, end_ids: &[i64]) -> usize {
+    pub(crate) fn push(&mut self, drawn: Vec<Drawn>, finish: &Finish<'_>) -> usize {
         self.n_tokens += 1;
         let mut n_finished = 0;
-        for (i, row) in self.rows.iter_mut().enumerate().filter(|(_, row)| row.finish.is_none()) {
-            row.token_ids.push(drawn.token_ids[i]);
-            row.logprobs.push(drawn.logprobs[i]);
-            if end_ids.contains(&drawn.token_ids[i]) {
-                row.finish = Some(FinishReason::Stop);
-            } else if self.n_tokens == self.groups[row.group].limit {
-                row.finish = Some(FinishReason::Length);
+        for (row, drawn) in self.rows.iter_mut().zip(drawn).filter(|(row, _)| row.finish.is_none()) {
+            row.token_ids.push(drawn.token);
+            row.logprobs.push(drawn.logprob);
+            if let Some(limit) = drawn.limit {
+                row.support.get_or_insert_default().push(limit.as_slice());
             }
+            row.finish = finish.of(&row.token_ids, self.groups[row.group].limit);
             n_finished += usize::from(row.finish.is_some());
         }
         n_finished
@@ -141,11 +152,12 @@ impl Batch {
                         token_ids: row.token_ids,
                         logprobs: row.logprobs,
                         finish: row.finish.unwrap_or(FinishReason::Length),
+                        support: row.support,
                     });
                 }
                 Group {
                     sample: group.sample,
-                    prompt_tokens: group.prompt_tokens,
+                    prompt_tokens: group.prompt_ids.len(),
                     completions,
                     // Set by the loop that knows how many updates the policy has seen.
                     policy_version: 0,

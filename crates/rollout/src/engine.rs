@@ -9,6 +9,7 @@ use tch::Tensor;
 use crate::{
     batch::{Batch, OpenGroup},
     cache::{KvCache, Prefill},
+    finish::Finish,
     sampler::Sampler,
 };
 
@@ -34,6 +35,25 @@ pub enum RolloutError {
         /// Tokens that fit.
         limit: usize,
     },
+    /// A text that is to be banned but is not one token.
+    #[error("`sampling.banned`: `{text}` {message}")]
+    Banned {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A token that is to be banned but does not exist.
+    #[error("`sampling.banned_ids`: there is no token {id}, the vocabulary has {size}")]
+    NoToken {
+        /// Its id.
+        id: i64,
+        /// Tokens that there are.
+        size: usize,
+    },
+    /// Nothing is left to write.
+    #[error("`sampling.banned_ids` and `sampling.banned` ban every token")]
+    AllBanned,
     /// The model's output is not a number.
     #[error("the model's logits are not numbers at completion token {token}; its weights have diverged")]
     NonFinite {
@@ -135,7 +155,7 @@ fn ready(policy: &Vlm, sample: &Arc<Sample>, params: &SamplingParams) -> Result<
     }
     let group = OpenGroup {
         sample: Arc::clone(sample),
-        prompt_tokens,
+        prompt_ids: prompt.token_ids.clone(),
         next_position: 0, // known once the prompts are packed
         limit: params.max_new_tokens.min(room),
     };
@@ -149,14 +169,16 @@ fn generate_chunk(
     report: &mut dyn FnMut(usize) -> Result<(), StageError>,
 ) -> Result<Vec<Group>, StageError> {
     let decoder = &policy.network().decoder;
-    let sampler = Sampler::new(policy.allowed_tokens(), params);
+    let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)
+        .map_err(|error| StageError::other("rollout", error))?;
+    let finish = Finish::new(policy.processor(), params);
     let (mut batch, mut cache, logits_nv) = prefill(policy, chunk, params.group_size);
     let owners_m = Tensor::from_slice(&batch.owners()).to_device(policy.device());
     let mut logits_mv = logits_nv.index_select(0, &owners_m);
 
     for token in 0.. {
-        let drawn = sampler.draw(&logits_mv, &batch.uniforms(params));
-        let n_finished = batch.push(&drawn, policy.processor().end_token_ids());
+        let drawn = sampler.draw(&logits_mv, &batch.rows(params.seed));
+        let n_finished = batch.push(drawn, &finish);
         if let Some(sample) = batch.non_finite() {
             return Err(StageError::sample(&sample.id, RolloutError::NonFinite { token }));
         }
@@ -187,7 +209,7 @@ fn prefill(policy: &Vlm, chunk: Vec<Ready>, group_size: usize) -> (Batch, KvCach
     let last_n: Vec<i64> = chunk
         .iter()
         .map(|ready| {
-            end += ready.group.prompt_tokens as i64;
+            end += ready.group.prompt_ids.len() as i64;
             end - 1
         })
         .collect();

@@ -24,7 +24,8 @@
 mod batch;
 mod cache;
 mod engine;
+mod finish;
 mod sampler;
 
 pub use engine::{GenerationEngine, RolloutError};
-pub use sampler::{Drawn, Sampler};
+pub use sampler::{Drawn, Row, Sampler};

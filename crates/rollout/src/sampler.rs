@@ -1,89 +1,173 @@
 //! From logits to tokens and their log-probabilities.
 //!
-//! Order: control tokens out, temperature, the k most likely, the smallest set that reaches p, softmax in fp32. The
-//! log-probability returned is that of this last distribution. Greedy decoding reports the log-probability under the
-//! full distribution at temperature 1, since that of a certain choice would always be 0.
+//! Rows of logits are drawn from on the CPU by `reft_kernels::draw`, which says in which order what is done. On a GPU the
+//! plain case, temperature alone, stays there as tensors; everything else brings the rows to the CPU. The log-probability
+//! is that of the distribution drawn from; of tokens that some rule kept out of it a record is made. Greedy decoding
+//! reports log-probabilities at temperature 1, since that of a certain choice would always be 0.
 //!
 //! Axes in tensor names: m completion, v vocabulary.
 
-use reft_core::SamplingParams;
-use tch::{Kind, Tensor};
+use reft_core::{Limit, SamplingParams};
+use reft_kernels::{Draw, Place, Shaping, draw_rows};
+use reft_vlm::processor::Processor;
+use tch::{Device, Kind, Tensor};
 
-/// One drawn token per completion.
+use crate::RolloutError;
+
+/// What the draw of a completion's next token depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// In `[0, 1)`, from the completion's place.
+    pub uniform: f64,
+    /// Tokens of the prompt.
+    pub prompt: &'a [i64],
+    /// Tokens of the completion so far.
+    pub drawn: &'a [i64],
+}
+
+/// A completion's next token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// `[m]` token ids.
-    pub token_ids: Vec<i64>,
-    /// `[m]` natural log-probabilities.
-    pub logprobs: Vec<f32>,
+    /// Its id.
+    pub token: i64,
+    /// Its natural log-probability.
+    pub logprob: f32,
+    /// What it was drawn from; none where nothing can be out of reach.
+    pub limit: Option<Limit<Vec<u32>>>,
 }
 
 /// Draws tokens by inverting the cumulative distribution at given uniform numbers.
 #[derive(Debug)]
 pub struct Sampler {
-    /// `[v]` 0, or -inf for tokens that are never drawn.
-    allowed_v: Tensor,
-    temperature: f64,
-    top_k: usize,
-    top_p: f64,
+    shaping: Shaping,
+    min_new_tokens: usize,
+    end_ids: Vec<i64>,
+    /// `[v]` 0, or -inf for tokens that the policy never writes.
+    of_policy: Vec<f32>,
+    /// `[v]` the same with banned tokens.
+    allowed: Vec<f32>,
+    limits_support: bool,
 }
 
 impl Sampler {
-    /// A sampler that never draws the tokens for which `allowed_v` is -inf.
-    pub fn new(allowed_v: &Tensor, params: &SamplingParams) -> Self {
-        Self {
-            allowed_v: allowed_v.shallow_clone(),
-            temperature: f64::from(params.temperature),
-            top_k: params.top_k,
-            top_p: f64::from(params.top_p),
+    /// A sampler that never draws the tokens for which `allowed_v` is -inf, nor banned ones.
+    pub fn new(
+        allowed_v: &Tensor,
+        processor: &Processor,
+        params: &SamplingParams,
+    ) -> Result<Self, RolloutError> {
+        let of_policy = to_vec(allowed_v);
+        let mut allowed = of_policy.clone();
+        for id in banned_ids(processor, params)? {
+            let size = allowed.len();
+            let entry = allowed.get_mut(id as usize).ok_or(RolloutError::NoToken { id, size })?;
+            *entry = f32::NEG_INFINITY;
         }
+        if allowed.iter().all(|&entry| entry == f32::NEG_INFINITY) {
+            return Err(RolloutError::AllBanned);
+        }
+        Ok(Self {
+            shaping: Shaping {
+                repetition_penalty: params.repetition_penalty,
+                presence_penalty: params.presence_penalty,
+                temperature: params.temperature,
+                top_k: params.top_k,
+                top_p: params.top_p,
+                min_p: params.min_p,
+            },
+            min_new_tokens: params.min_new_tokens,
+            end_ids: processor.end_token_ids().to_vec(),
+            of_policy,
+            allowed,
+            limits_support: params.limits_support(),
+        })
     }
 
-    /// One token per row of `logits_mv` (fp32), at the uniform numbers `[m]` in `[0, 1)`. Greedy decoding ignores them.
-    pub fn draw(&self, logits_mv: &Tensor, uniforms_m: &[f64]) -> Drawn {
-        let logprobs_mv = self.logprobs(logits_mv);
-        let tokens_m = if self.temperature > 0.0 {
-            invert(&logprobs_mv, uniforms_m)
+    /// The next token of each completion, from its row of `logits_mv` (fp32).
+    pub fn draw(&self, logits_mv: &Tensor, rows: &[Row<'_>]) -> Vec<Drawn> {
+        if logits_mv.device() != Device::Cpu && self.is_plain() {
+            return self.draw_plain(logits_mv, rows);
+        }
+        let places: Vec<Place<'_>> = rows
+            .iter()
+            .map(|row| Place {
+                uniform: row.uniform,
+                prompt: row.prompt,
+                drawn: row.drawn,
+                forbidden: if row.drawn.len() < self.min_new_tokens { &self.end_ids } else { &[] },
+            })
+            .collect();
+        let threads = tch::get_num_threads() as usize;
+        let logits = to_vec(logits_mv);
+        draw_rows(
+            &logits,
+            &self.allowed,
+            &self.shaping,
+            &places,
+            threads,
+            |Draw { token, logprob }, weights| Drawn {
+                token: token as i64,
+                logprob,
+                limit: self.limits_support.then(|| self.limit(weights)),
+            },
+        )
+    }
+
+    /// The shorter list: of what was within reach, or of what the policy may write and was not.
+    fn limit(&self, weights: &[f32]) -> Limit<Vec<u32>> {
+        let allowed = || weights.iter().zip(&self.of_policy).enumerate().filter(|(_, (_, a))| **a == 0.0);
+        let ids = |is_kept: bool| {
+            allowed().filter(move |(_, (w, _))| (**w > 0.0) == is_kept).map(|(id, _)| id as u32).collect()
+        };
+        let (all, kept) = (allowed().count(), allowed().filter(|(_, (w, _))| **w > 0.0).count());
+        if 2 * kept <= all { Limit::Kept(ids(true)) } else { Limit::Dropped(ids(false)) }
+    }
+
+    /// Whether nothing is to be done but to mask and to divide by the temperature.
+    fn is_plain(&self) -> bool {
+        let Shaping { temperature, .. } = self.shaping;
+        !self.limits_support && self.shaping == Shaping { temperature, ..Shaping::default() }
+    }
+
+    /// The same as tensors, for a GPU.
+    fn draw_plain(&self, logits_mv: &Tensor, rows: &[Row<'_>]) -> Vec<Drawn> {
+        let temperature = f64::from(self.shaping.temperature);
+        let mut logits_mv = logits_mv + Tensor::from_slice(&self.allowed).to_device(logits_mv.device());
+        if temperature > 0.0 {
+            logits_mv /= temperature;
+        }
+        let logprobs_mv = logits_mv.log_softmax(-1, Kind::Float);
+        let tokens_m = if temperature > 0.0 {
+            invert(&logprobs_mv, &rows.iter().map(|row| row.uniform).collect::<Vec<_>>())
         } else {
             logprobs_mv.argmax(-1, false)
         };
         let logprobs_m = logprobs_mv.gather(1, &tokens_m.unsqueeze(1), false).squeeze_dim(1);
-        Drawn { token_ids: to_vec(&tokens_m, Kind::Int64), logprobs: to_vec(&logprobs_m, Kind::Float) }
+        let (tokens, logprobs) = (to_vec::<i64>(&tokens_m), to_vec::<f32>(&logprobs_m));
+        tokens
+            .into_iter()
+            .zip(logprobs)
+            .map(|(token, logprob)| Drawn { token, logprob, limit: None })
+            .collect()
     }
+}
 
-    /// `[m, v]` log-probabilities of the distribution that tokens are drawn from.
-    pub fn logprobs(&self, logits_mv: &Tensor) -> Tensor {
-        let mut logits_mv = logits_mv + &self.allowed_v;
-        if self.temperature > 0.0 {
-            logits_mv /= self.temperature;
-            let n_tokens = logits_mv.size()[1];
-            if self.top_k > 0 && (self.top_k as i64) < n_tokens {
-                logits_mv = keep_top_k(&logits_mv, self.top_k as i64);
-            }
-            if self.top_p < 1.0 {
-                logits_mv = keep_top_p(&logits_mv, self.top_p);
-            }
+/// The tokens that are never drawn: given ids, and texts that are one token each.
+fn banned_ids(processor: &Processor, params: &SamplingParams) -> Result<Vec<i64>, RolloutError> {
+    let of_text = |text: &String| {
+        let ids = processor
+            .encode_completion(text, false)
+            .map_err(|error| RolloutError::Banned { text: text.clone(), message: error.to_string() })?;
+        match ids.as_slice() {
+            &[id] => Ok(id),
+            ids => Err(RolloutError::Banned {
+                text: text.clone(),
+                message: format!("is {} tokens, {ids:?}, not one; ban ids with `banned_ids`", ids.len()),
+            }),
         }
-        logits_mv.log_softmax(-1, Kind::Float)
-    }
-}
-
-/// The k largest logits of a row, and those that equal the k-th.
-fn keep_top_k(logits_mv: &Tensor, k: i64) -> Tensor {
-    let (largest_mk, _) = logits_mv.topk(k, -1, true, true);
-    let dropped = logits_mv.lt_tensor(&largest_mk.narrow(1, k - 1, 1));
-    logits_mv.masked_fill(&dropped, f64::NEG_INFINITY)
-}
-
-/// The most likely tokens of a row until their probabilities reach p; always at least one.
-fn keep_top_p(logits_mv: &Tensor, p: f64) -> Tensor {
-    let (sorted_mv, order_mv) = logits_mv.sort_stable(true, -1, true);
-    let probs_mv = sorted_mv.softmax(-1, Kind::Float);
-    let before_mv = probs_mv.cumsum(-1, Kind::Float) - &probs_mv;
-    // The first has nothing before it and stays, even at p = 0.
-    let dropped_sorted = before_mv.ge(p.max(f64::from(f32::MIN_POSITIVE)));
-    let dropped = dropped_sorted.zeros_like().scatter(1, &order_mv, &dropped_sorted);
-    logits_mv.masked_fill(&dropped, f64::NEG_INFINITY)
+    };
+    let given = params.banned_ids.iter().map(|&id| Ok(i64::from(id)));
+    given.chain(params.banned.iter().map(of_text)).collect()
 }
 
 /// `[m]` the first token of each row at which the cumulative probability exceeds the row's uniform number.
@@ -97,8 +181,8 @@ fn invert(logprobs_mv: &Tensor, uniforms_m: &[f64]) -> Tensor {
     cumulative_mv.le_tensor(&threshold_m1).sum_dim_intlist(&[-1_i64][..], false, Kind::Int64)
 }
 
-fn to_vec<T: tch::kind::Element + Default + Clone>(values: &Tensor, kind: Kind) -> Vec<T> {
-    let values = values.to_device(tch::Device::Cpu).to_kind(kind).contiguous();
+fn to_vec<T: tch::kind::Element + Default + Clone>(values: &Tensor) -> Vec<T> {
+    let values = values.to_device(Device::Cpu).to_kind(T::KIND).contiguous();
     let mut out = vec![T::default(); values.numel()];
     values.copy_data(&mut out, values.numel());
     out
@@ -106,86 +190,138 @@ fn to_vec<T: tch::kind::Element + Default + Clone>(values: &Tensor, kind: Kind) 
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use reft_core::Seed;
 
     use super::*;
 
-    fn sampler(temperature: f32, top_k: usize, top_p: f32, allowed: &[f32]) -> Sampler {
-        let params = SamplingParams {
-            group_size: 1,
-            temperature,
-            top_p,
-            top_k,
-            max_new_tokens: 1,
-            seed: Seed::new(0),
-        };
-        Sampler::new(&Tensor::from_slice(allowed), &params)
+    const VOCABULARY: usize = 320;
+
+    fn processor() -> Processor {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/tiny-vlm");
+        Processor::open(&dir, None, None, 512).unwrap()
     }
 
-    /// Probabilities 0.5, 0.25, 0.125, 0.125 on tokens 2, 0, 1, 4; token 3 is a control token.
-    const LOGITS: [f32; 5] =
-        [0.0, -std::f32::consts::LN_2, std::f32::consts::LN_2, 9.0, -std::f32::consts::LN_2];
-    const ALLOWED: [f32; 5] = [0.0, 0.0, 0.0, f32::NEG_INFINITY, 0.0];
+    /// Twenty tokens are not the policy's to write.
+    fn allowed() -> Tensor {
+        let allowed: Vec<f32> =
+            (0..VOCABULARY).map(|i| if (280..300).contains(&i) { f32::NEG_INFINITY } else { 0.0 }).collect();
+        Tensor::from_slice(&allowed)
+    }
 
-    fn probabilities(sampler: &Sampler) -> Vec<f32> {
-        let logits = Tensor::from_slice(&LOGITS).unsqueeze(0);
-        to_vec(&sampler.logprobs(&logits).exp(), Kind::Float)
+    fn sampler(params: &SamplingParams) -> Sampler {
+        Sampler::new(&allowed(), &processor(), params).unwrap()
+    }
+
+    fn logits(rows: i64) -> Tensor {
+        tch::manual_seed(3);
+        Tensor::randn([rows, VOCABULARY as i64], (Kind::Float, Device::Cpu)) * 2.0
+    }
+
+    fn rows(n: u64) -> Vec<Row<'static>> {
+        let uniform = |n: u64| Seed::new(3).at(n).uniform();
+        (0..n).map(|n| Row { uniform: uniform(n), prompt: &[], drawn: &[] }).collect()
     }
 
     #[test]
-    fn distributions_by_hand() {
-        let cases: [(f32, usize, f32, [f32; 5]); 9] = [
-            (1.0, 0, 1.0, [0.25, 0.125, 0.5, 0.0, 0.125]),
-            (1.0, 100, 1.0, [0.25, 0.125, 0.5, 0.0, 0.125]),
-            (1.0, 2, 1.0, [1.0 / 3.0, 0.0, 2.0 / 3.0, 0.0, 0.0]),
-            // Tokens 1 and 4 tie for the third place: both stay.
-            (1.0, 3, 1.0, [0.25, 0.125, 0.5, 0.0, 0.125]),
-            (1.0, 0, 0.4, [0.0, 0.0, 1.0, 0.0, 0.0]),
-            (1.0, 0, 0.7, [1.0 / 3.0, 0.0, 2.0 / 3.0, 0.0, 0.0]),
-            (1.0, 0, 0.0, [0.0, 0.0, 1.0, 0.0, 0.0]),
-            // p counts what k has left: 2/3 reaches 0.6.
-            (1.0, 2, 0.6, [0.0, 0.0, 1.0, 0.0, 0.0]),
-            // Squares of the probabilities, over 0.34375.
-            (0.5, 0, 1.0, [0.181_818, 0.045_454_5, 0.727_272_7, 0.0, 0.045_454_5]),
-        ];
-        for (temperature, top_k, top_p, expected) in cases {
-            let found = probabilities(&sampler(temperature, top_k, top_p, &ALLOWED));
-            for (a, b) in found.iter().zip(expected) {
-                assert!(
-                    (a - b).abs() < 1e-5,
-                    "T {temperature} k {top_k} p {top_p}: {found:?}, not {expected:?}"
-                );
+    fn tensors_and_loops_draw_the_same() {
+        for temperature in [0.0, 0.6, 1.0, 1.7] {
+            let sampler = sampler(&SamplingParams { temperature, ..SamplingParams::plain(1) });
+            assert!(sampler.is_plain());
+            let (logits, rows) = (logits(2000), rows(2000));
+            let (by_loop, by_tensor) = (sampler.draw(&logits, &rows), sampler.draw_plain(&logits, &rows));
+            // A number at the border between two tokens may fall to either side.
+            let differ = by_loop.iter().zip(&by_tensor).filter(|(a, b)| a.token != b.token).count();
+            assert!(differ <= 1, "{differ} of 2000 tokens differ");
+            for (a, b) in by_loop.iter().zip(&by_tensor).filter(|(a, b)| a.token == b.token) {
+                assert!((a.logprob - b.logprob).abs() < 1e-5, "{a:?} {b:?}");
             }
         }
     }
 
     #[test]
-    fn the_distribution_is_inverted_in_order_of_the_vocabulary() {
-        let sampler = sampler(1.0, 0, 1.0, &ALLOWED);
-        let uniforms = [0.0, 0.249, 0.251, 0.374, 0.376, 0.874, 0.876, 1.0 - f64::EPSILON / 2.0];
-        let logits = Tensor::from_slice(&LOGITS).unsqueeze(0).repeat([8, 1]);
-        let drawn = sampler.draw(&logits, &uniforms);
-        assert_eq!(drawn.token_ids, [0, 0, 1, 1, 2, 2, 4, 4]);
-        assert!((drawn.logprobs[0] - 0.25_f32.ln()).abs() < 1e-6);
-    }
-
-    #[test]
     fn frequencies_follow_the_distribution() {
-        let sampler = sampler(1.0, 0, 1.0, &ALLOWED);
-        let uniforms: Vec<f64> = (0..4000_u64).map(|n| Seed::new(3).at(n).uniform()).collect();
-        let logits = Tensor::from_slice(&LOGITS).unsqueeze(0).repeat([4000, 1]);
-        let drawn = sampler.draw(&logits, &uniforms);
-        for (token, expected) in [1000.0, 500.0, 2000.0, 0.0, 500.0].into_iter().enumerate() {
-            let n = drawn.token_ids.iter().filter(|&&id| id == token as i64).count() as f64;
-            // Five standard deviations of a binomial count are below 160.
-            assert!((n - expected).abs() <= if expected == 0.0 { 0.0 } else { 160.0 }, "{token}: {n}");
+        let row = logits(1);
+        let p = (&row + allowed()).softmax(-1, Kind::Float);
+        let drawn = sampler(&SamplingParams::plain(1)).draw(&row.repeat([4000, 1]), &rows(4000));
+        for token in 0..VOCABULARY as i64 {
+            let n = drawn.iter().filter(|drawn| drawn.token == token).count() as f64;
+            let p = p.double_value(&[0, token]);
+            let deviation = (4000.0 * p * (1.0 - p)).sqrt();
+            assert!((n - 4000.0 * p).abs() <= 5.0 * deviation + 1.0, "{token}: {n}, not {}", 4000.0 * p);
         }
     }
 
+    /// The record, applied to the whole distribution, is the distribution drawn from.
     #[test]
-    fn greedy_takes_the_most_likely_allowed_token() {
-        let drawn = sampler(0.0, 0, 1.0, &ALLOWED).draw(&Tensor::from_slice(&LOGITS).unsqueeze(0), &[0.99]);
-        assert_eq!(drawn.token_ids, [2]);
-        assert!((drawn.logprobs[0] - 0.5_f32.ln()).abs() < 1e-6);
+    fn the_record_is_what_was_drawn_from() {
+        let plain = SamplingParams::plain(1);
+        let all = [
+            SamplingParams { top_k: 7, ..plain.clone() },
+            SamplingParams { top_p: 0.9, temperature: 0.8, ..plain.clone() },
+            SamplingParams { min_p: 0.001, ..plain.clone() },
+            SamplingParams { banned_ids: vec![3, 290, 40], ..plain.clone() },
+            SamplingParams { min_new_tokens: 1, ..plain.clone() },
+            SamplingParams { min_new_tokens: 1, temperature: 0.0, banned_ids: vec![9], ..plain.clone() },
+        ];
+        let logits = logits(50);
+        for params in all {
+            let temperature = if params.temperature > 0.0 { f64::from(params.temperature) } else { 1.0 };
+            for (m, drawn) in sampler(&params).draw(&logits, &rows(50)).iter().enumerate() {
+                let mut mask = vec![0.0_f32; VOCABULARY];
+                match drawn.limit.as_ref().unwrap() {
+                    Limit::Kept(ids) => {
+                        assert!(ids.len() <= 150);
+                        mask.fill(f32::NEG_INFINITY);
+                        for &id in ids {
+                            mask[id as usize] = 0.0;
+                        }
+                    }
+                    Limit::Dropped(ids) => {
+                        assert!(
+                            ids.len() < 150 && !ids.iter().any(|id| (280..300).contains(id)),
+                            "{params:?} {ids:?}"
+                        );
+                        for &id in ids {
+                            mask[id as usize] = f32::NEG_INFINITY;
+                        }
+                    }
+                }
+                let row = logits.get(m as i64) + allowed() + Tensor::from_slice(&mask);
+                let logprobs = (row / temperature).log_softmax(-1, Kind::Float);
+                let expected = logprobs.double_value(&[drawn.token]) as f32;
+                assert!((drawn.logprob - expected).abs() < 1e-5, "{params:?}: {drawn:?}, not {expected}");
+            }
+        }
+        assert!(sampler(&plain).draw(&logits, &rows(50)).iter().all(|drawn| drawn.limit.is_none()));
+    }
+
+    #[test]
+    fn an_end_token_waits_for_the_shortest_length() {
+        let params = SamplingParams { temperature: 0.0, min_new_tokens: 2, ..SamplingParams::plain(9) };
+        let end = processor().end_token_ids()[0];
+        let mut row = vec![0.0_f32; VOCABULARY];
+        (row[end as usize], row[12]) = (5.0, 1.0);
+        let row = Tensor::from_slice(&row).unsqueeze(0);
+        let token =
+            |drawn: &[i64]| sampler(&params).draw(&row, &[Row { uniform: 0.0, prompt: &[], drawn }])[0].token;
+        assert_eq!((token(&[]), token(&[12]), token(&[12, 12])), (12, 12, end));
+    }
+
+    #[test]
+    fn what_is_banned_is_one_token() {
+        let error =
+            |params: SamplingParams| Sampler::new(&allowed(), &processor(), &params).unwrap_err().to_string();
+        let plain = SamplingParams::plain(1);
+        let text = error(SamplingParams { banned: vec!["a cat and a dog".into()], ..plain.clone() });
+        assert!(text.contains("`a cat and a dog` is ") && text.contains("tokens"), "{text}");
+        let id = error(SamplingParams { banned_ids: vec![320], ..plain.clone() });
+        assert!(id.contains("320"), "{id}");
+        let all = error(SamplingParams { banned_ids: (0..320).collect(), ..plain.clone() });
+        assert!(all.contains("every token"), "{all}");
+        let sampler = sampler(&SamplingParams { banned: vec!["a".into()], ..plain });
+        let banned = processor().encode_completion("a", false).unwrap()[0];
+        assert_eq!(sampler.allowed[banned as usize], f32::NEG_INFINITY);
     }
 }

@@ -10,7 +10,10 @@ use std::{error::Error, path::Path, time::Instant};
 
 use reft_core::{Message, Part, Role, Seed};
 use reft_train::{Entropy, TokenPass};
-use reft_vlm::{Vlm, VlmOptions, model::Keep};
+use reft_vlm::{
+    Vlm, VlmOptions,
+    model::{Distribution, Keep},
+};
 use tch::Kind;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let before = peak_kib()?;
     let start = Instant::now();
     let batch = model.pack(&[(&prompt, answers.iter().map(Vec::as_slice).collect())]);
-    let pass = TokenPass::new(model.network(), &batch, &no_mask, 1.0, keep);
+    let pass = TokenPass::new(model.network(), &batch, Distribution::whole(&no_mask), keep);
     pass.backward(Entropy::Value, |stats, _| stats.logprob_c.sum(Kind::Float));
     let seconds = start.elapsed().as_secs_f64();
     println!(

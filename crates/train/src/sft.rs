@@ -4,7 +4,11 @@ use std::path::Path;
 
 use reft_config::SftPhase;
 use reft_core::{Checkpointed, Demonstration, Metrics, Seed, StageError, SupervisedTrainer};
-use reft_vlm::{Vlm, model::Keep, processor::EncodedPrompt};
+use reft_vlm::{
+    Vlm,
+    model::{Distribution, Keep},
+    processor::EncodedPrompt,
+};
 use tch::Kind;
 
 use crate::{AdamW, Entropy, TokenPass, learning_rate, split_by_tokens};
@@ -43,7 +47,7 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
             let packed = policy.pack(&groups);
             let dropped = policy.with_dropout(&self.config.name, self.step, pass);
             let network = dropped.as_ref().unwrap_or(policy.network());
-            let pass = TokenPass::new(network, &packed, policy.allowed_tokens(), 1.0, keep);
+            let pass = TokenPass::new(network, &packed, Distribution::whole(policy.allowed_tokens()), keep);
             loss += pass.backward(Entropy::Value, |stats, _| {
                 right += stats.is_top_c.sum(Kind::Double).double_value(&[]);
                 -stats.logprob_c.sum(Kind::Float) / n_tokens as f64

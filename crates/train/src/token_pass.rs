@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use reft_vlm::model::{ForwardPass, Keep, Network, PackedBatch};
+use reft_vlm::model::{Distribution, ForwardPass, Keep, Network, PackedBatch};
 use tch::{Kind, Tensor, no_grad};
 
 /// Rows of logits at a time: 1,024 rows of Qwen's 152 k vocabulary are 0.6 GB in fp32.
@@ -33,23 +33,28 @@ pub enum Entropy {
     WithGradient,
 }
 
-/// The network's head and the distribution that it is read as: `softmax((logits + allowed) / temperature)`, as in
-/// sampling.
+/// The network's head and how it is read.
 #[derive(Clone, Copy)]
 struct Head<'a> {
     network: &'a Network,
-    allowed_v: &'a Tensor,
-    temperature: f64,
+    distribution: Distribution<'a>,
 }
 
 impl Head<'_> {
-    fn log_softmax(self, hidden_cd: &Tensor) -> Tensor {
-        let logits_cv = (self.network.decoder.logits(hidden_cd) + self.allowed_v) / self.temperature;
-        logits_cv.log_softmax(-1, Kind::Float)
+    /// `[c, v]` of the completion tokens `range`.
+    fn log_softmax(self, hidden_cd: &Tensor, range: &Range<i64>) -> Tensor {
+        self.distribution.log_softmax(&self.network.decoder.logits(&part(hidden_cd, range)), range)
     }
 
-    fn stats(self, hidden_cd: &Tensor, targets_c: &Tensor, entropy: Entropy) -> TokenStats {
-        let log_softmax_cv = self.log_softmax(hidden_cd);
+    fn stats(
+        self,
+        hidden_cd: &Tensor,
+        targets_c: &Tensor,
+        range: &Range<i64>,
+        entropy: Entropy,
+    ) -> TokenStats {
+        let log_softmax_cv = self.log_softmax(hidden_cd, range);
+        let targets_c = &part(targets_c, range);
         let entropy_of = || {
             // Tokens that are not allowed have probability 0 and log-probability -inf: their product counts as 0.
             let finite_cv = log_softmax_cv.clamp_min(-1e4);
@@ -69,7 +74,7 @@ impl Head<'_> {
     fn logprobs(self, hidden_cd: &Tensor, targets_c: &Tensor) -> Tensor {
         no_grad(|| {
             let chunks: Vec<Tensor> = chunks(hidden_cd.size()[0])
-                .map(|range| chosen(&self.log_softmax(&part(hidden_cd, &range)), &part(targets_c, &range)))
+                .map(|range| chosen(&self.log_softmax(hidden_cd, &range), &part(targets_c, &range)))
                 .collect();
             Tensor::cat(&chunks, 0)
         })
@@ -77,13 +82,8 @@ impl Head<'_> {
 }
 
 /// `[c]` log-probabilities of a batch's completion tokens, without gradient.
-pub fn token_logprobs(
-    network: &Network,
-    batch: &PackedBatch,
-    allowed_v: &Tensor,
-    temperature: f64,
-) -> Tensor {
-    let head = Head { network, allowed_v, temperature };
+pub fn token_logprobs(network: &Network, batch: &PackedBatch, distribution: Distribution<'_>) -> Tensor {
+    let head = Head { network, distribution };
     no_grad(|| head.logprobs(&network.forward(batch).index_select(0, &batch.predictors_c), &batch.targets_c))
 }
 
@@ -101,13 +101,12 @@ impl<'a> TokenPass<'a> {
     pub fn new(
         network: &'a Network,
         batch: &'a PackedBatch,
-        allowed_v: &'a Tensor,
-        temperature: f64,
+        distribution: Distribution<'a>,
         keep: Keep,
     ) -> Self {
         let pass = network.pass(batch, keep);
         let hidden_cd = pass.hidden().index_select(0, &batch.predictors_c).set_requires_grad(true);
-        Self { head: Head { network, allowed_v, temperature }, batch, pass, hidden_cd }
+        Self { head: Head { network, distribution }, batch, pass, hidden_cd }
     }
 
     /// `[c]` log-probabilities, without gradient: for losses that need those of a whole completion before any token's
@@ -124,8 +123,7 @@ impl<'a> TokenPass<'a> {
     pub fn backward(self, entropy: Entropy, mut loss: impl FnMut(&TokenStats, &Range<i64>) -> Tensor) -> f64 {
         let mut sum = 0.0;
         for range in chunks(self.hidden_cd.size()[0]) {
-            let (hidden, targets) = (part(&self.hidden_cd, &range), part(&self.batch.targets_c, &range));
-            let stats = self.head.stats(&hidden, &targets, entropy);
+            let stats = self.head.stats(&self.hidden_cd, &self.batch.targets_c, &range, entropy);
             let part = loss(&stats, &range);
             part.backward();
             sum += part.double_value(&[]);

@@ -5,9 +5,12 @@
 use std::path::PathBuf;
 
 use reft_config::{OptimizerConfig, TrainableConfig};
-use reft_core::{Message, Part, Role, Seed};
+use reft_core::{Limit, Message, Part, Role, Seed, Support};
 use reft_train::{AdamW, Entropy, TokenPass, token_logprobs};
-use reft_vlm::{Vlm, VlmOptions, model::Keep};
+use reft_vlm::{
+    Vlm, VlmOptions,
+    model::{Distribution, Keep},
+};
 use tch::{Kind, Tensor};
 
 fn golden(name: &str) -> Vlm {
@@ -109,6 +112,29 @@ fn chunked_gradients_are_the_plain_ones() {
     }
 }
 
+/// A record that keeps a few tokens, or drops a few, or none, and what it means: `[c, v]` 0 or -inf.
+fn a_support(targets_c: &Tensor, v: i64) -> (Support, Tensor) {
+    let mut support = Support::default();
+    let mask = Tensor::zeros([targets_c.size()[0], v], (Kind::Float, tch::Device::Cpu));
+    for (c, target) in Vec::<i64>::try_from(targets_c).unwrap().into_iter().enumerate() {
+        let row = mask.get(c as i64);
+        if c % 3 == 0 {
+            support.push(Limit::Kept(&[7, 100, target as u32, 310]));
+            let _ = row.shallow_clone().fill_(f64::NEG_INFINITY);
+            for id in [7, 100, target, 310] {
+                let _ = row.get(id).fill_(0.0);
+            }
+        } else {
+            let dropped: &[u32] = if c % 3 == 1 { &[0, 11, 200] } else { &[] };
+            support.push(Limit::Dropped(dropped));
+            for &id in dropped {
+                let _ = row.get(i64::from(id)).fill_(f64::NEG_INFINITY);
+            }
+        }
+    }
+    (support, mask)
+}
+
 fn chunked_equals_plain(model: &mut Vlm) {
     model.set_trainable(|_| true);
     let prompt = model
@@ -121,8 +147,10 @@ fn chunked_equals_plain(model: &mut Vlm) {
     assert!(n > 1024, "{n}");
     let no_mask = model.allowed_tokens().zeros_like();
     let weights_c = Tensor::arange(n, (Kind::Float, tch::Device::Cpu)).cos();
+    let (support, mask_cv) = a_support(&batch.targets_c, no_mask.size()[0]);
+    let distribution = Distribution { allowed_v: &no_mask, temperature: 0.7, support: Some(&support) };
 
-    let pass = TokenPass::new(model.network(), &batch, &no_mask, 0.7, Keep::Graph);
+    let pass = TokenPass::new(model.network(), &batch, distribution, Keep::Graph);
     let early = pass.logprobs();
     let sum = pass.backward(Entropy::Value, |stats, range| {
         (&stats.logprob_c * weights_c.narrow(0, range.start, range.end - range.start)).sum(Kind::Float)
@@ -134,13 +162,13 @@ fn chunked_equals_plain(model: &mut Vlm) {
     model.learned_mut().zero_grad();
 
     let hidden = model.network().forward(&batch).index_select(0, &batch.predictors_c);
-    let all = (model.network().decoder.logits(&hidden) / 0.7).log_softmax(-1, Kind::Float);
+    let all = (model.network().decoder.logits(&hidden) / 0.7 + mask_cv).log_softmax(-1, Kind::Float);
     let logprob_c = all.gather(1, &batch.targets_c.unsqueeze(1), false).squeeze_dim(1);
     let plain = (&logprob_c * &weights_c).sum(Kind::Float);
     plain.backward();
 
     assert!((sum - plain.double_value(&[])).abs() < 1e-2);
-    let without = token_logprobs(model.network(), &batch, &no_mask, 0.7);
+    let without = token_logprobs(model.network(), &batch, distribution);
     for logprobs in [without, early] {
         assert!((logprobs - logprob_c.detach()).abs().max().double_value(&[]) < 1e-5);
     }

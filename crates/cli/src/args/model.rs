@@ -97,9 +97,27 @@ pub(crate) struct SamplingArgs {
     /// Keep the K most likely tokens; 0 keeps all.
     #[arg(long, default_value_t = 0, value_name = "K")]
     pub(crate) top_k: usize,
+    /// Keep tokens of at least this share of the most likely one's probability; 0 keeps all.
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    pub(crate) min_p: f32,
+    /// Makes tokens of prompt and completion less likely when above 1.
+    #[arg(long, default_value_t = 1.0, value_name = "R")]
+    pub(crate) repetition_penalty: f32,
+    /// Taken from the logits of tokens that the completion holds.
+    #[arg(long, default_value_t = 0.0, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f32,
     /// Longest completion in tokens.
     #[arg(long, default_value_t = 256, value_name = "N")]
     pub(crate) max_new_tokens: usize,
+    /// Shortest completion in tokens.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) min_new_tokens: usize,
+    /// Ends a completion when its text holds this; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// A text that is one token, which is never drawn; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) ban: Vec<String>,
     /// Seed of the sampling; the same seed, model and row give the same completions.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -151,7 +151,13 @@ fn params(args: &SamplingArgs) -> SamplingParams {
         temperature: args.temperature,
         top_p: args.top_p,
         top_k: args.top_k,
-        max_new_tokens: args.max_new_tokens,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        presence_penalty: args.presence_penalty,
+        min_new_tokens: args.min_new_tokens,
+        stop: args.stop.clone(),
+        banned: args.ban.clone(),
         seed: Seed::new(args.seed),
+        ..SamplingParams::plain(args.max_new_tokens)
     }
 }

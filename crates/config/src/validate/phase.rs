@@ -37,6 +37,16 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     sampling.require(phase.sampling.group_size >= 2, "group_size", || {
         "must be at least 2: a completion is compared with the others of its group".to_owned()
     });
+    for (key, is_set) in [
+        ("repetition_penalty", phase.sampling.repetition_penalty != 1.0),
+        ("presence_penalty", phase.sampling.presence_penalty != 0.0),
+    ] {
+        sampling.require(!is_set, key, || {
+            "shifts logits by what was written before, so answers would not be drawn from the policy that learns; leave \
+             it out, or pay for variety with `reward.repetition`"
+                .to_owned()
+        });
+    }
     reward::check(&phase.reward, &mut at.at("reward"));
     if let AdvantageConfig::PassAtK { k, right_from } = phase.advantage {
         let mut at = at.at("advantage");
@@ -147,6 +157,20 @@ fn check_sampling(sampling: &SamplingConfig, at: &mut At<'_>) {
     });
     let top_p = f64::from(sampling.top_p);
     at.in_range(top_p, f64::MIN_POSITIVE..=1.0, "top_p", "above 0 and at most 1");
+    at.in_range(f64::from(sampling.min_p), 0.0..=1.0, "min_p", "from 0 to 1");
+    let (repetition, presence) = (sampling.repetition_penalty, sampling.presence_penalty);
+    at.in_range(
+        f64::from(repetition),
+        f64::MIN_POSITIVE..,
+        "repetition_penalty",
+        "above 0; 1 changes nothing",
+    );
+    at.in_range(f64::from(presence), -2.0..=2.0, "presence_penalty", "from -2 to 2");
+    let (min, max) = (sampling.min_new_tokens, sampling.max_new_tokens);
+    at.require(min <= max, "min_new_tokens", || format!("`{min}` is above `max_new_tokens` = {max}"));
+    for (key, strings) in [("stop", &sampling.stop), ("banned", &sampling.banned)] {
+        at.require(!strings.iter().any(String::is_empty), key, || "holds an empty string".to_owned());
+    }
 }
 
 fn check_optimizer(recipe: &Recipe, optimizer: &OptimizerConfig, at: &mut At<'_>) {

@@ -50,6 +50,7 @@ pub(crate) fn groups() -> Vec<ScoredGroup> {
             logprobs: token_ids.iter().enumerate().map(|(t, _)| -1.0 - 0.1 * t as f32).collect(),
             token_ids,
             finish: FinishReason::Length,
+            support: None,
         });
         let sample = Sample {
             id: format!("q{i}").into(),

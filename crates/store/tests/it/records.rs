@@ -19,6 +19,7 @@ fn group() -> Group {
         token_ids: vec![1; logprobs.len()],
         logprobs,
         finish,
+        support: None,
     };
     Group {
         sample: with_image(&sums(3)[2], size, [9, 9, 9]),

@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod distribution;
 mod finite;
 pub mod inference;
 mod layers;
@@ -17,6 +18,7 @@ use tch::Tensor;
 
 pub use config::{AttentionBias, ConfigError, Family, TextConfig, TowerConfig, VisionConfig, VlmConfig};
 pub use decoder::{AttentionPlan, Decoder, DecoderInput};
+pub use distribution::Distribution;
 pub use layers::Activation;
 pub use low_rank::LowRank;
 pub use packed::{PackedBatch, PackedImages};
