@@ -2,8 +2,8 @@
 
 use crate::attention::{BLOCK, Heads, Rows};
 
-/// Puts the newest token of some completions behind their own tokens: keys and values `[m, k * d]` to the places
-/// `lengths[slot]` of `[slots, blocks, k, d, BLOCK]` and `[slots, blocks, k, BLOCK, d]`.
+/// Puts the newest token of some completions behind their own tokens: keys and values `[m, k * d]` to the last of the
+/// `lengths[slot]` places in use of `[slots, blocks, k, d, BLOCK]` and `[slots, blocks, k, BLOCK, d]`.
 pub fn append(
     [keys, values]: [&mut [f32]; 2],
     blocks: usize,
@@ -14,7 +14,8 @@ pub fn append(
 ) {
     let (kv, d) = (heads.kv, heads.d);
     for (row, &slot) in slots.iter().enumerate() {
-        let (block, place) = (lengths[slot] / BLOCK, lengths[slot] % BLOCK);
+        let newest = lengths[slot] - 1;
+        let (block, place) = (newest / BLOCK, newest % BLOCK);
         assert!(block < blocks, "a completion is no longer than was planned");
         let start = (slot * blocks + block) * kv * d * BLOCK;
         let (key, value) = (new_keys.row(row, kv * d), new_values.row(row, kv * d));

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use reft_kernels::{
-    BLOCK, Heads, Own, Prompts, Rows, SharedPrefix, append, attend, fill, product, rms_norm, rotate, silu_gate,
+    BLOCK, Heads, Own, Prompts, Rows, SharedPrefix, append, attend, fill, product, rms_norm, rotate,
+    silu_gate,
 };
 
 /// Numbers in -1..1 that differ by place.
@@ -55,7 +56,7 @@ proptest! {
                 growing.iter().flat_map(|&m| of_own[m][part][place * width..][..width].to_vec()).collect()
             });
             let rows = rows.each_ref().map(|numbers| Rows { numbers, stride: width });
-            let lengths = vec![place; slots_in_all];
+            let lengths = vec![place + 1; slots_in_all];
             append(own_buffers.each_mut().map(|b| b.as_mut_slice()), blocks, heads, &growing, &lengths, rows);
         }
 

@@ -1,17 +1,21 @@
-//! The engine: prompts in chunks, one prefill per chunk, then one forward per token.
+//! The engine: waiting groups enter and are prefilled together, then one forward pass per token of all completions.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use reft_core::{Group, Progress, RolloutEngine, Sample, SamplingParams, StageError};
-use reft_vlm::{Vlm, processor::EncodedPrompt};
+use reft_kernels::Heads;
+use reft_vlm::{Vlm, model::inference::Inference, processor::EncodedPrompt};
 use tch::Tensor;
 
 use crate::{
-    batch::{Batch, OpenGroup},
-    cache::{KvCache, Prefill},
+    batch::{Batch, NonFinite, OpenGroup, Row},
+    cache::{KvCache, KvPlan, Prefill},
     finish::Finish,
     sampler::Sampler,
 };
+
+/// Prompt tokens that run through the network at a time.
+const PREFILL_TOKENS: usize = 4_096;
 
 /// Tokens whose keys and values are held at a time, unless said otherwise: 2.4 GB for a 3B model in bf16.
 const TOKEN_BUDGET: usize = 65_536;
@@ -62,7 +66,8 @@ pub enum RolloutError {
     },
 }
 
-/// Generates with the policy in this process.
+/// Generates with the policy in this process, by continuous batching: finished completions leave the batch, and waiting
+/// groups enter as soon as there is room.
 #[derive(Clone, Debug)]
 pub struct GenerationEngine {
     token_budget: usize,
@@ -94,132 +99,161 @@ impl RolloutEngine<Vlm> for GenerationEngine {
         if group_size == 0 || max_new_tokens == 0 {
             return Err(StageError::other("rollout", RolloutError::Empty { group_size, max_new_tokens }));
         }
-        let _no_grad = tch::no_grad_guard();
+        let _inference = Inference::start();
         let total = samples.len() * group_size;
         let mut n_finished = 0;
         let mut report = |n: usize| {
             n_finished += n;
             if progress(n_finished, total) { Ok(()) } else { Err(StageError::Interrupted) }
         };
-
-        let mut groups = Vec::with_capacity(samples.len());
-        let mut rest = samples;
-        while !rest.is_empty() {
-            let chunk = self.take_chunk(policy, rest, params)?;
-            rest = &rest[chunk.len()..];
-            groups.extend(generate_chunk(policy, chunk, params, &mut report)?);
+        let mut run = Run::new(policy, samples, params, self.token_budget)?;
+        loop {
+            while let Some(admitted) = run.admit()? {
+                report(run.prefill(admitted)?)?;
+            }
+            let slots = run.batch.live_slots();
+            if slots.is_empty() {
+                return Ok(run.batch.into_groups());
+            }
+            report(run.step(slots)?)?;
         }
-        Ok(groups)
     }
 }
 
-/// A prompt that is ready to run.
-struct Ready {
+/// One call of the engine.
+struct Run<'a> {
+    policy: &'a Vlm,
+    params: &'a SamplingParams,
+    sampler: Sampler,
+    finish: Finish<'a>,
+    /// Samples that wait, with their places among all and their prompts' tokens.
+    queue: VecDeque<(usize, &'a Arc<Sample>, usize)>,
+    batch: Batch,
+    cache: KvCache,
+}
+
+/// A group that has a place in the cache.
+struct Admitted {
+    place: usize,
     group: OpenGroup,
     prompt: EncodedPrompt,
 }
 
-impl GenerationEngine {
-    /// The next samples whose prompts and completions fit the budget, encoded; at least one.
-    fn take_chunk(
-        &self,
-        policy: &Vlm,
-        samples: &[Arc<Sample>],
-        params: &SamplingParams,
-    ) -> Result<Vec<Ready>, StageError> {
-        let mut chunk: Vec<Ready> = Vec::new();
-        let mut longest_prompt = 0;
-        for sample in samples {
-            // A count costs no pixels, and the prompt that ends a chunk is encoded with the next one.
-            let tokens = policy
-                .processor()
-                .count_prompt_tokens(&sample.messages)
-                .map_err(|e| StageError::sample(&sample.id, e))?;
-            longest_prompt = longest_prompt.max(tokens);
-            let per_group = longest_prompt + params.group_size * params.max_new_tokens;
-            if !chunk.is_empty() && (chunk.len() + 1) * per_group > self.token_budget {
+impl<'a> Run<'a> {
+    fn new(
+        policy: &'a Vlm,
+        samples: &'a [Arc<Sample>],
+        params: &'a SamplingParams,
+        token_budget: usize,
+    ) -> Result<Self, StageError> {
+        let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)
+            .map_err(|error| StageError::other("rollout", error))?;
+        // A count costs no pixels.
+        let mut queue = VecDeque::with_capacity(samples.len());
+        for (index, sample) in samples.iter().enumerate() {
+            let tokens = policy.processor().count_prompt_tokens(&sample.messages);
+            queue.push_back((index, sample, tokens.map_err(|e| StageError::sample(&sample.id, e))?));
+        }
+        let longest = queue.iter().map(|&(_, _, tokens)| tokens).max().unwrap_or(0);
+        let context = policy.processor().context_limit();
+        let limit = params.max_new_tokens.min(context.max(1));
+        let plan = KvPlan::within(token_budget, samples.len(), params.group_size, longest, limit);
+        let text = &policy.config().text;
+        let heads = Heads {
+            n: text.num_attention_heads as usize,
+            kv: text.num_key_value_heads as usize,
+            d: text.head_dim as usize,
+        };
+        Ok(Self {
+            policy,
+            params,
+            sampler,
+            finish: Finish::new(policy.processor(), params),
+            queue,
+            batch: Batch::new(plan.groups, params.group_size, samples.len()),
+            cache: KvCache::new(
+                &plan,
+                text.num_hidden_layers as usize,
+                heads,
+                policy.kind(),
+                policy.device(),
+            ),
+        })
+    }
+
+    /// The next waiting groups that have room, for one prefill; none when no group waits or no place is free.
+    fn admit(&mut self) -> Result<Option<Vec<Admitted>>, StageError> {
+        let (mut admitted, mut n_tokens) = (Vec::new(), 0);
+        for place in self.batch.free_places() {
+            let Some(&(index, sample, tokens)) = self.queue.front() else { break };
+            n_tokens += tokens;
+            if !admitted.is_empty() && n_tokens > PREFILL_TOKENS {
                 break;
             }
-            chunk.push(ready(policy, sample, params)?);
+            self.queue.pop_front();
+            admitted.push(self.open(place, index, sample)?);
         }
-        Ok(chunk)
+        Ok((!admitted.is_empty()).then_some(admitted))
     }
-}
 
-fn ready(policy: &Vlm, sample: &Arc<Sample>, params: &SamplingParams) -> Result<Ready, StageError> {
-    let prompt = policy.encode(&sample.messages).map_err(|e| StageError::sample(&sample.id, e))?;
-    let (prompt_tokens, limit) = (prompt.token_ids.len(), policy.processor().context_limit());
-    let room = limit.saturating_sub(prompt_tokens);
-    if room == 0 {
-        return Err(StageError::sample(&sample.id, RolloutError::NoRoom { prompt_tokens, limit }));
-    }
-    let group = OpenGroup {
-        sample: Arc::clone(sample),
-        prompt_ids: prompt.token_ids.clone(),
-        next_position: 0, // known once the prompts are packed
-        limit: params.max_new_tokens.min(room),
-    };
-    Ok(Ready { group, prompt })
-}
-
-fn generate_chunk(
-    policy: &Vlm,
-    chunk: Vec<Ready>,
-    params: &SamplingParams,
-    report: &mut dyn FnMut(usize) -> Result<(), StageError>,
-) -> Result<Vec<Group>, StageError> {
-    let decoder = &policy.network().decoder;
-    let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)
-        .map_err(|error| StageError::other("rollout", error))?;
-    let finish = Finish::new(policy.processor(), params);
-    let (mut batch, mut cache, logits_nv) = prefill(policy, chunk, params.group_size);
-    let owners_m = Tensor::from_slice(&batch.owners()).to_device(policy.device());
-    let mut logits_mv = logits_nv.index_select(0, &owners_m);
-
-    for token in 0.. {
-        let drawn = sampler.draw(&logits_mv, &batch.rows(params.seed));
-        let n_finished = batch.push(drawn, &finish);
-        if let Some(sample) = batch.non_finite() {
-            return Err(StageError::sample(&sample.id, RolloutError::NonFinite { token }));
+    fn open(&self, place: usize, index: usize, sample: &Arc<Sample>) -> Result<Admitted, StageError> {
+        let error = |error: RolloutError| StageError::sample(&sample.id, error);
+        let prompt = self.policy.encode(&sample.messages).map_err(|e| StageError::sample(&sample.id, e))?;
+        let (prompt_tokens, limit) = (prompt.token_ids.len(), self.policy.processor().context_limit());
+        let room = limit.saturating_sub(prompt_tokens);
+        if room == 0 {
+            return Err(error(RolloutError::NoRoom { prompt_tokens, limit }));
         }
-        report(n_finished)?;
-        if batch.is_finished() {
-            break;
-        }
-
-        batch.compact(&mut cache);
-        cache.reserve();
-        let (tokens_m, positions_3m) = batch.next_input(policy.device());
-        let hidden_md = decoder.forward(&decoder.embed(&tokens_m), &positions_3m, &mut cache);
-        cache.advance();
-        logits_mv = decoder.logits(&hidden_md);
+        let group = OpenGroup {
+            index,
+            sample: Arc::clone(sample),
+            prompt_ids: prompt.token_ids.clone(),
+            next_position: 0, // known once the prompts are packed
+            limit: self.params.max_new_tokens.min(room),
+            rows: (0..self.params.group_size).map(|_| Row::default()).collect(),
+        };
+        Ok(Admitted { place, group, prompt })
     }
-    Ok(batch.into_groups(policy.processor()))
-}
 
-/// Runs the prompts of a chunk once: the batch, its cache, and `[n, vocab]` logits after each prompt.
-fn prefill(policy: &Vlm, chunk: Vec<Ready>, group_size: usize) -> (Batch, KvCache, Tensor) {
-    let network = policy.network();
-    let packed = policy.pack(&chunk.iter().map(|ready| (&ready.prompt, Vec::new())).collect::<Vec<_>>());
-    let mut plan = Prefill::new(&packed);
-    let hidden_td = network.decoder.forward(&network.embed(&packed), &packed.positions_3t, &mut plan);
-    let cache = plan.into_cache(&vec![group_size as i64; chunk.len()]);
+    /// Runs prompts once and draws the first token of each of their completions. Returns how many ended with it.
+    fn prefill(&mut self, admitted: Vec<Admitted>) -> Result<usize, StageError> {
+        let Self { policy, cache, batch, params, .. } = self;
+        let network = policy.network();
+        let packed = policy.pack(&admitted.iter().map(|new| (&new.prompt, Vec::new())).collect::<Vec<_>>());
+        let tokens = |new: &Admitted| new.prompt.token_ids.len() as i64;
+        let prompts = admitted.iter().map(|new| (new.place, tokens(new))).collect();
+        let mut plan = Prefill::new(&packed, cache, prompts);
+        let hidden_td = network.decoder.forward(&network.embed(&packed), &packed.positions_3t, &mut plan);
 
-    let mut end = 0;
-    let last_n: Vec<i64> = chunk
-        .iter()
-        .map(|ready| {
-            end += ready.group.prompt_ids.len() as i64;
-            end - 1
+        // The last token of each prompt, once for each of its completions.
+        let (mut end, mut last_r, mut places) = (0, Vec::new(), Vec::new());
+        for (new, positions) in admitted.into_iter().zip(&packed.prompt_positions) {
+            end += tokens(&new);
+            last_r.extend(std::iter::repeat_n(places.len() as i64, params.group_size));
+            places.push((new.place, end - 1));
+            batch.enter(new.place, OpenGroup { next_position: positions.next, ..new.group });
+        }
+        let (places, last_n): (Vec<usize>, Vec<i64>) = places.into_iter().unzip();
+        let on_device = |x: &[i64]| Tensor::from_slice(x).to_device(policy.device());
+        let logits_nv = network.decoder.logits(&hidden_td.index_select(0, &on_device(&last_n)));
+        let slots = batch.slots_of(&places);
+        self.draw(&logits_nv.index_select(0, &on_device(&last_r)), &slots)
+    }
+
+    /// One more token of each completion that is not finished. Returns how many ended with it.
+    fn step(&mut self, slots: Vec<usize>) -> Result<usize, StageError> {
+        let decoder = &self.policy.network().decoder;
+        let (tokens_r, positions_3r) = self.batch.next_input(&slots, self.policy.device());
+        self.cache.begin_step(slots.clone());
+        let hidden_rd = decoder.forward(&decoder.embed(&tokens_r), &positions_3r, &mut self.cache);
+        self.draw(&decoder.logits(&hidden_rd), &slots)
+    }
+
+    fn draw(&mut self, logits_rv: &Tensor, slots: &[usize]) -> Result<usize, StageError> {
+        let drawn = self.sampler.draw(logits_rv, &self.batch.draws(slots, self.params.seed));
+        let pushed = self.batch.push(slots, drawn, &self.finish, self.policy.processor());
+        pushed.map_err(|NonFinite { sample, token }| {
+            StageError::sample(&sample.id, RolloutError::NonFinite { token })
         })
-        .collect();
-    let last_n = Tensor::from_slice(&last_n).to_device(policy.device());
-    let logits_nv = network.decoder.logits(&hidden_td.index_select(0, &last_n));
-
-    let positions = packed.prompt_positions.iter().map(|positions| positions.next);
-    let groups = chunk
-        .into_iter()
-        .zip(positions)
-        .map(|(ready, next_position)| OpenGroup { next_position, ..ready.group });
-    (Batch::new(groups.collect(), group_size), cache, logits_nv)
+    }
 }
