@@ -57,9 +57,9 @@ pub fn diagnose() -> Diagnosis {
     if matches!(status, CudaStatus::NotFound(_)) {
         advice.push("to use a GPU, run `cargo xtask libtorch --cuda`".into());
     }
-    if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+    if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"].iter().all(|name| std::env::var_os(name).is_none()) {
         advice.push(
-            "on a shared CPU set OMP_WAIT_POLICY=passive: waiting threads otherwise burn the cores".into(),
+            "on a shared CPU set GOMP_SPINCOUNT=5000: waiting threads otherwise burn the cores".into(),
         );
     }
     Diagnosis {

@@ -14,7 +14,7 @@ fn run(name: &str, args: &[&str]) -> String {
     let runs = tempfile::tempdir().unwrap();
     let mut program = Command::new(example(name));
     program.args(args).arg(runs.path()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    let output = program.env("OMP_WAIT_POLICY", "passive").output().unwrap();
+    let output = program.env("GOMP_SPINCOUNT", "5000").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -23,14 +23,14 @@ fn train(runs: &Path, name: &str) -> Command {
     let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
     reft.args(["train", "configs/smoke.toml", "--name", name, "--runs"]).arg(runs).current_dir(root());
     reft.args(["--set", "grpo.steps=3", "--set", "run.threads=1"]);
-    reft.env("OMP_WAIT_POLICY", "passive").stderr(Stdio::piped());
+    reft.env("GOMP_SPINCOUNT", "5000").stderr(Stdio::piped());
     reft
 }
 
 fn resume(run: &Path) -> Command {
     let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
     reft.args(["train", "--resume"]).arg(run).current_dir(root());
-    reft.env("OMP_WAIT_POLICY", "passive").stderr(Stdio::piped());
+    reft.env("GOMP_SPINCOUNT", "5000").stderr(Stdio::piped());
     reft
 }
 
@@ -202,7 +202,7 @@ fn an_adapter_is_trained_resumed_and_merged() {
     let train = |name: &str| {
         let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
         reft.arg("train").arg(&recipe).args(["--name", name, "--runs"]).arg(dir.path()).current_dir(root());
-        reft.env("OMP_WAIT_POLICY", "passive").stderr(Stdio::piped());
+        reft.env("GOMP_SPINCOUNT", "5000").stderr(Stdio::piped());
         reft
     };
     finish(train("whole"));
