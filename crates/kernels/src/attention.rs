@@ -175,8 +175,7 @@ fn one_head(
         }
     }
 
-    out.chunks_exact_mut(heads * d)
-        .for_each(|row| row[kv * repeat * d..(kv + 1) * repeat * d].fill(0.0));
+    out.chunks_exact_mut(heads * d).for_each(|row| row[kv * repeat * d..(kv + 1) * repeat * d].fill(0.0));
     let mut outputs = [[0.0_f32; TILE]; QUERIES];
     for first in (0..n).step_by(QUERIES) {
         let block = &scratch.scores[first * room..(first + QUERIES) * room];

@@ -22,9 +22,20 @@ fn gate_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
 
 /// Turns the first `heads` heads of each token, to `out` `[t, heads * d]`. `cos` and `sin` hold `d` numbers per token,
 /// the left half of `sin` negative (Su et al. 2021, half-split layout).
-pub fn rotate(x: Rows<'_>, heads: usize, cos: &[f32], sin: &[f32], d: usize, out: &mut [f32], threads: usize) {
+pub fn rotate(
+    x: Rows<'_>,
+    heads: usize,
+    cos: &[f32],
+    sin: &[f32],
+    d: usize,
+    out: &mut [f32],
+    threads: usize,
+) {
     let width = heads * d;
-    assert!(width <= x.stride && cos.len() == sin.len() && d.is_multiple_of(2), "heads of a token lie together");
+    assert!(
+        width <= x.stride && cos.len() == sin.len() && d.is_multiple_of(2),
+        "heads of a token lie together"
+    );
     assert_eq!(out.len() / width, cos.len() / d, "one angle a token");
     let work = 2 * out.len();
     for_rows(out, width, work, threads, |i, out| {

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use reft_kernels::{
-    BLOCK, Heads, Own, Prompts, Rows, SharedPrefix, append, attend, fill, product, rms_norm, rotate, silu_gate,
+    BLOCK, Heads, Own, Prompts, Rows, SharedPrefix, append, attend, fill, product, rms_norm, rotate,
+    silu_gate,
 };
 
 /// Numbers in -1..1 that differ by place.

@@ -86,7 +86,10 @@ fn rows(x: &Tensor) -> Rows<'_> {
     let width: i64 = size[1..].iter().product();
     let (n, stride) = if size.len() > 1 { (size[0], x.stride()[0].max(width)) } else { (1, size[0]) };
     let width = if size.len() > 1 { width } else { size[0] };
-    assert!(x.kind() == Kind::Float && x.device() == Device::Cpu && n > 0 && width > 0, "numbers for kernels");
+    assert!(
+        x.kind() == Kind::Float && x.device() == Device::Cpu && n > 0 && width > 0,
+        "numbers for kernels"
+    );
     let length = (n - 1) * stride + width;
     // SAFETY: the tensor holds `n` rows of `width` numbers, `stride` apart, as was seen by `rows_are_whole`; it lives as
     // long as the slice, and kernels write to nothing but tensors that no one else has and buffers of their own.
