@@ -18,7 +18,7 @@ use common::{groups, open, phase};
 const G: usize = 6;
 
 fn keys(sampling: &Value) -> Value {
-    let mut keys = json!({"lr": 1e-3, "kl_coef": 0.1, "exact": true, "sampling": {"group_size": G, "max_new_tokens": 40}});
+    let mut keys = json!({"lr": 1e-3, "kl_coef": 0.1, "exact": true, "sampling": {"group_size": G, "max_new_tokens": 24}});
     for (key, value) in sampling.as_object().unwrap() {
         keys["sampling"][key] = value.clone();
     }
@@ -58,7 +58,7 @@ fn the_first_update_sees_the_numbers_of_the_rollout() {
                 let scored: Vec<ScoredGroup> = groups.into_iter().map(score).collect();
                 let metrics = optimizer.update(&mut model, &scored).unwrap();
                 let get = |key: &str| metrics.get(&format!("grpo/{key}")).unwrap();
-                assert!(get("tokens") > 300.0 && get("grad_norm") > 0.0, "{metrics:?}");
+                assert!(get("tokens") > 200.0 && get("grad_norm") > 0.0, "{metrics:?}");
                 assert_eq!(
                     (
                         get("logprob_diff_max"),
