@@ -14,7 +14,7 @@ use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{EvalStages, Guard, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
 use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
 use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
-use reft_rollout::GenerationEngine;
+use reft_rollout::{ExactEngine, GenerationEngine};
 use reft_train::SftTrainer;
 use reft_vlm::{Vlm, processor::Processor};
 
@@ -77,7 +77,7 @@ impl<'a> RecipePhases<'a> {
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(seed),
             curriculum,
-            rollout: Box::new(GenerationEngine::default()),
+            rollout: if phase.exact { Box::new(ExactEngine) } else { Box::new(GenerationEngine::default()) },
             reward: Box::new(reward),
             advantage: advantage::build(&phase.advantage, &phase.reward),
             filters: reft_curriculum::filter::build(&phase.filter),

@@ -117,6 +117,10 @@ pub struct GrpoPhase {
     /// Keep only the inputs of layers and run each layer again in the backward pass: less memory, a third more work.
     #[serde(default)]
     pub recompute: bool,
+    /// Compute log-probs in training by the rollout's own steps, so that the first update of a batch sees its numbers to
+    /// the last bit. CPU and fp32 only; slow, and takes memory: for proofs and for finding faults.
+    #[serde(default)]
+    pub exact: bool,
     /// Skipped updates in a row (loss or gradient not finite) after which the run stops; 1 stops at the first.
     #[serde(default = "GrpoPhase::default_skips")]
     pub max_skipped: u64,

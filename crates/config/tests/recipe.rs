@@ -274,6 +274,7 @@ fn every_fault_is_named_with_its_key() {
             "`phase.binary.reference.mixup`: `0` must be above 0 and at most 1",
         ),
         ("grpo.reference={type=\"ema\", every=0}", "`phase.binary.reference.every`: must be at least 1"),
+        ("grpo.exact=true", "`phase.binary.exact`: is for the CPU; set `model.device = \"cpu\"`"),
         ("grpo.max_skipped=0", "`phase.binary.max_skipped`: must be at least 1"),
         (
             "grpo.optimizer.lr_scale.merger=-1",

@@ -1,14 +1,14 @@
 //! Loss and gradient of one micro-batch.
 
 use reft_config::GrpoPhase;
-use reft_train::{Entropy, TokenPass};
+use reft_train::Entropy;
 use reft_vlm::{
     Vlm,
     model::{Keep, Network},
 };
 use tch::Tensor;
 
-use crate::{Objective, Terms, Tokens, batch::MicroBatch, sums::Sums};
+use crate::{Objective, Terms, Tokens, batch::MicroBatch, pass::Pass, sums::Sums};
 
 /// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums. `network` is the policy's, or
 /// one that leaves some inputs out.
@@ -23,7 +23,8 @@ pub(crate) fn backward(
     let objective = Objective::new(phase);
     let keep = if phase.recompute { Keep::LayerInputs } else { Keep::Graph };
     let entropy = if phase.entropy_coef > 0.0 { Entropy::WithGradient } else { Entropy::Value };
-    let pass = TokenPass::new(network, &batch.packed, batch.distribution(policy, phase), keep);
+    let distribution = batch.distribution(policy, phase);
+    let pass = Pass::new(network, &batch.packed, batch.steps.as_ref(), distribution, keep, entropy);
     // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
     let summed_c = match &batch.old_c {
         Some(old_c) if objective.policy.is_of_completions() => batch.summed(&(pass.logprobs() - old_c)),

@@ -9,16 +9,23 @@ use reft_core::{Completion, ScoredGroup, StageError, Support};
 use reft_train::split_by_tokens;
 use reft_vlm::{
     Vlm,
-    model::{Distribution, PackedBatch},
+    model::{Distribution, Network, PackedBatch},
     processor::EncodedPrompt,
 };
 use tch::{Device, Kind, Tensor};
 
-use crate::{diagnose::TokenNumbers, difficulty_weight, kl, token_weights};
+use crate::{
+    diagnose::TokenNumbers,
+    difficulty_weight, kl,
+    pass::{Steps, logprobs},
+    token_weights,
+};
 
 /// One forward and backward pass: a few groups and what the loss needs of them, `[c]` each.
 pub(crate) struct MicroBatch {
     pub(crate) packed: PackedBatch,
+    /// The steps of its one group, with `exact = true`.
+    pub(crate) steps: Option<Steps>,
     /// What the rollout drew each token from; none where nothing was out of reach.
     support: Option<Support>,
     /// Weight of the token in the mean over the batch.
@@ -50,6 +57,11 @@ impl MicroBatch {
             temperature: f64::from(phase.sampling.temperature),
             support: self.support.as_ref(),
         }
+    }
+
+    /// `[c]` log-probabilities under another network of the same distribution, computed as the policy's are.
+    pub(crate) fn logprobs_of(&self, network: &Network, policy: &Vlm, phase: &GrpoPhase) -> Tensor {
+        logprobs(network, &self.packed, self.steps.as_ref(), self.distribution(policy, phase))
     }
 
     /// Sums over completions, at each of their tokens.
@@ -126,7 +138,9 @@ pub(crate) fn pack(
     let weights = token_weights(&lengths.concat(), phase.scale(), phase.sampling.max_new_tokens);
     let total = weights.len().max(1);
     let mut weights = weights.into_iter();
-    let batches = split_by_tokens(&sizes, phase.micro_batch_tokens).into_iter().map(|range| {
+    // A replay is of one group.
+    let budget = if phase.exact { 1 } else { phase.micro_batch_tokens };
+    let batches = split_by_tokens(&sizes, budget).into_iter().map(|range| {
         let lengths = lengths[range.clone()].concat();
         let weights: Vec<f32> = weights.by_ref().take(lengths.iter().sum()).collect();
         let mut batch = micro_batch(phase, policy, &prompts[range.clone()], &groups[range.clone()], &lengths);
@@ -176,6 +190,10 @@ fn micro_batch(
             (prompt, group.group.completions.iter().map(|c| c.token_ids.as_slice()).collect())
         })
         .collect();
+    let steps = match packing.as_slice() {
+        [(prompt, completions)] if phase.exact => Some(Steps::new(policy, prompt, completions)),
+        _ => None,
+    };
     let by_difficulty = phase.kl.by_difficulty && phase.kl.place == KlPlace::Loss;
     let (mut advantages, mut kl_scales, mut rollout) = (Vec::new(), Vec::new(), Vec::new());
     for group in groups {
@@ -196,6 +214,7 @@ fn micro_batch(
     let lengths_f: Vec<f32> = lengths.iter().map(|&l| l as f32).collect();
     MicroBatch {
         packed: policy.pack(&packing),
+        steps,
         support: support(groups),
         weight_c: Tensor::new(),
         share: 0.0,

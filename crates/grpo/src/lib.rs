@@ -18,6 +18,7 @@ mod batch;
 mod diagnose;
 mod loss;
 mod optimizer;
+mod pass;
 mod reference;
 mod sums;
 

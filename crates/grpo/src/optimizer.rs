@@ -9,6 +9,7 @@ use reft_core::{
 use reft_train::{AdamW, learning_rate};
 use reft_vlm::Vlm;
 use serde_json::Value;
+use tch::{Device, Kind};
 
 use crate::{
     backward::backward,
@@ -48,6 +49,10 @@ impl GrpoOptimizer {
     }
 
     fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
+        if self.config.exact && !can_be_exact(policy) {
+            let message = "`exact` needs fp32 weights on the CPU and an adapter without dropout";
+            return Err(StageError::other(format!("phase `{}`", self.config.name), message));
+        }
         self.optimizer.begin(policy);
         self.reference = Reference::new(&self.config, policy)?;
         self.step = 0;
@@ -64,8 +69,7 @@ impl GrpoOptimizer {
         let mut batches = pack(&self.config, policy, groups)?;
         let Some(reference) = &self.reference else { return Ok(batches) };
         for batch in &mut batches {
-            let distribution = batch.distribution(policy, &self.config);
-            batch.reference_c = Some(reference.logprobs(&batch.packed, distribution));
+            batch.reference_c = Some(batch.logprobs_of(reference.network(), policy, &self.config));
         }
         match self.config.kl.place {
             KlPlace::Loss => {}
@@ -109,6 +113,11 @@ impl GrpoOptimizer {
         self.step += 1;
         StageError::NonFinite { what, step: self.step }
     }
+}
+
+/// Whether rollout and trainer can compute the same bits.
+fn can_be_exact(policy: &Vlm) -> bool {
+    policy.device() == Device::Cpu && policy.kind() == Kind::Float && policy.with_dropout("", 0, 0).is_none()
 }
 
 impl PolicyOptimizer<Vlm> for GrpoOptimizer {
@@ -174,8 +183,7 @@ impl GrpoOptimizer {
         let of_group = |group: &&ScoredGroup| {
             let batches = pack(&self.config, policy, std::slice::from_ref(group))?;
             let logprobs = batches.iter().flat_map(|batch| {
-                let distribution = batch.distribution(policy, &self.config);
-                batch.by_completion(&reference.logprobs(&batch.packed, distribution))
+                batch.by_completion(&batch.logprobs_of(reference.network(), policy, &self.config))
             });
             Ok(Some(logprobs.collect()))
         };

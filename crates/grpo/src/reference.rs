@@ -4,11 +4,10 @@ use std::path::Path;
 
 use reft_config::{EmaConfig, GrpoPhase, ReferenceConfig};
 use reft_core::StageError;
-use reft_train::token_logprobs;
 use reft_vlm::{
     FrozenNetwork, Vlm,
     checkpoint::{read_tensors, write_tensors},
-    model::{Distribution, PackedBatch},
+    model::Network,
 };
 use tch::{Tensor, no_grad};
 
@@ -35,9 +34,9 @@ impl Reference {
         Ok(Some(Self { network, follows }))
     }
 
-    /// `[c]` log-probs of a batch, in the packing of the policy's pass and of the same distribution.
-    pub(crate) fn logprobs(&self, batch: &PackedBatch, distribution: Distribution<'_>) -> Tensor {
-        token_logprobs(self.network.network(), batch, distribution)
+    /// What it computes with.
+    pub(crate) fn network(&self) -> &Network {
+        self.network.network()
     }
 
     /// After step `step` (from 1) of the phase: `reference = (1 - mixup) reference + mixup policy` when it is time.

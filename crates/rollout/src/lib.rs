@@ -5,6 +5,8 @@
 //! batch. Random numbers belong to places (sample, completion, token), so neither the order of a batch nor what else is
 //! in it changes what is drawn.
 //!
+//! [`ExactEngine`] gives up speed so that a trainer can repeat its steps to the last bit.
+//!
 //! ```no_run
 //! use std::{path::Path, sync::Arc};
 //! use reft_core::{RolloutEngine, Sample, SamplingParams};
@@ -24,8 +26,12 @@
 mod batch;
 mod cache;
 mod engine;
+mod exact;
 mod finish;
+mod replay;
 mod sampler;
 
 pub use engine::{GenerationEngine, RolloutError};
+pub use exact::ExactEngine;
+pub use replay::{Replay, replay};
 pub use sampler::{Drawn, Row, Sampler};

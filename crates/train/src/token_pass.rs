@@ -24,6 +24,25 @@ pub struct TokenStats {
     pub is_top_c: Tensor,
 }
 
+impl TokenStats {
+    /// From log-probabilities `[c, v]` and the chosen tokens `[c]`.
+    pub fn of(log_softmax_cv: &Tensor, targets_c: &Tensor, entropy: Entropy) -> Self {
+        let entropy_of = || {
+            // Tokens that are not allowed have probability 0 and log-probability -inf: their product counts as 0.
+            let finite_cv = log_softmax_cv.clamp_min(-1e4);
+            -(finite_cv.exp() * finite_cv).sum_dim_intlist(-1, false, Kind::Float)
+        };
+        Self {
+            logprob_c: chosen(log_softmax_cv, targets_c),
+            entropy_c: match entropy {
+                Entropy::Value => no_grad(entropy_of),
+                Entropy::WithGradient => entropy_of(),
+            },
+            is_top_c: no_grad(|| log_softmax_cv.argmax(-1, false).eq_tensor(targets_c)),
+        }
+    }
+}
+
 /// Whether a loss goes back through the entropy; if not, its chunks need less memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entropy {
@@ -53,21 +72,7 @@ impl Head<'_> {
         range: &Range<i64>,
         entropy: Entropy,
     ) -> TokenStats {
-        let log_softmax_cv = self.log_softmax(hidden_cd, range);
-        let targets_c = &part(targets_c, range);
-        let entropy_of = || {
-            // Tokens that are not allowed have probability 0 and log-probability -inf: their product counts as 0.
-            let finite_cv = log_softmax_cv.clamp_min(-1e4);
-            -(finite_cv.exp() * finite_cv).sum_dim_intlist(-1, false, Kind::Float)
-        };
-        TokenStats {
-            logprob_c: chosen(&log_softmax_cv, targets_c),
-            entropy_c: match entropy {
-                Entropy::Value => no_grad(entropy_of),
-                Entropy::WithGradient => entropy_of(),
-            },
-            is_top_c: no_grad(|| log_softmax_cv.argmax(-1, false).eq_tensor(targets_c)),
-        }
+        TokenStats::of(&self.log_softmax(hidden_cd, range), &part(targets_c, range), entropy)
     }
 
     /// `[c]` log-probabilities, without gradient.

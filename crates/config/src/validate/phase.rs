@@ -7,7 +7,7 @@ use super::{
     reward::{self, is_address, not_an_address},
 };
 use crate::{
-    AdvantageConfig, Dtype, EvalPhase, GrpoPhase, JudgeConfig, KlPlace, LrScale, OptimizerConfig,
+    AdvantageConfig, Device, Dtype, EvalPhase, GrpoPhase, JudgeConfig, KlPlace, LrScale, OptimizerConfig,
     PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights, TrainableConfig, WithForm,
     nearest::suggestion,
 };
@@ -59,6 +59,9 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
          `kl.place = \"loss\"`"
             .to_owned()
     });
+    if phase.exact {
+        check_exact(recipe, phase, at);
+    }
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
@@ -67,6 +70,21 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     let mut guard = at.at("guard");
     guard.in_range(phase.guard.min_teaching, 0.0..=1.0, "min_teaching", "from 0 to 1");
     guard.in_range(phase.guard.max_truncated, 0.0..=1.0, "max_truncated", "from 0 to 1");
+}
+
+/// What keeps rollout and trainer from computing the same bits.
+fn check_exact(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
+    let model = &recipe.model;
+    let dropout = model.lora.as_ref().and_then(|lora| lora.dropout).unwrap_or(0.0);
+    let hindrances = [
+        (model.device != Device::Cpu, "is for the CPU; set `model.device = \"cpu\"`"),
+        (model.dtype != Dtype::Fp32, "is for fp32; set `model.dtype = \"fp32\"`"),
+        (dropout > 0.0, "cannot be with dropout in training alone; set `model.lora.dropout = 0`"),
+        (phase.recompute, "keeps the whole graph; leave `recompute` out"),
+    ];
+    for (hinders, message) in hindrances {
+        at.require(!hinders, "exact", || message.to_owned());
+    }
 }
 
 fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
