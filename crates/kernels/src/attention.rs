@@ -1,23 +1,23 @@
 //! One decode step of attention over a prompt that a group shares and each completion's own tokens.
 //!
-//! `softmax(q [K_prompt, K_own]^T / sqrt(d)) [V_prompt; V_own]` per completion and head. Keys lie transposed, so that
-//! scores of neighbouring tokens are computed side by side; the queries of a group are taken four at a time, so that the
-//! prompt is read once for them (shared-prefix attention; Juravsky et al. 2024, Hydragen).
+//! `softmax(q [K_prompt, K_own]^T / sqrt(d)) [V_prompt; V_own]` per completion and head, as the mean of two softmaxes
+//! weighted by their sums of exponentials (shared-prefix attention; Juravsky et al. 2024, Hydragen, equation 3).
+//!
+//! Over the prompt, the queries of a group lie side by side: each number of a key or value is read once and meets all of
+//! them. Over a completion's own tokens there are only the few queries of one completion: there neighbouring places
+//! (keys) or numbers of a head (values) lie side by side.
 //!
 //! Sizes: m completions, n prompts, h heads, k key/value heads, d width of a head, l places.
 
-use multiversion::multiversion;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::{
     lanes::{exp, max_of, sum_of},
     parallel::n_pieces,
+    product::{W_ROWS, WIDEST, tile},
 };
 
-/// Places of a tile.
-const TILE: usize = 16;
-/// Queries that share a pass over keys and values.
-const QUERIES: usize = 4;
 
 /// Places of a block of a completion's own tokens. A block is the unit in which memory is touched.
 pub const BLOCK: usize = 32;
@@ -25,9 +25,9 @@ pub const BLOCK: usize = 32;
 /// Keys and values of prompts.
 #[derive(Clone, Copy, Debug)]
 pub struct Prompts<'a> {
-    /// `[n, k, d, places]`, transposed.
-    pub keys: &'a [f32],
     /// `[n, k, places, d]`.
+    pub keys: &'a [f32],
+    /// `[n, k, d, places]`, transposed.
     pub values: &'a [f32],
     /// Places that each prompt has room for.
     pub places: usize,
@@ -97,7 +97,7 @@ pub fn attend(step: &SharedPrefix<'_>, queries: Rows<'_>, out: &mut [f32], threa
     assert!(out.len() == m * width && heads.is_multiple_of(kv), "one output row a completion");
     let longest =
         step.prompts.lengths.iter().max().unwrap_or(&0) + step.own.lengths.iter().max().unwrap_or(&0);
-    let pieces = n_pieces(threads, m * width * longest / TILE).min(m.max(1));
+    let pieces = n_pieces(threads, m * width * longest / WIDEST).min(m.max(1));
     let per_piece = m.div_ceil(pieces).max(1);
     let piece = |i: usize, out: &mut [f32]| {
         let first = i * per_piece;
@@ -108,8 +108,9 @@ pub fn attend(step: &SharedPrefix<'_>, queries: Rows<'_>, out: &mut [f32], threa
             let run_out = &mut out[row * width..(row + run.len()) * width];
             let queries = Rows { numbers: &queries.numbers[(first + row) * queries.stride..], ..queries };
             row += run.len();
-            for kv in 0..step.heads.kv {
-                one_head(step, kv, run, queries, run_out, &mut scratch);
+            for kv in 0..kv {
+                let (out, scratch) = (&mut *run_out, &mut scratch);
+                Arch::new().dispatch(OneHead { step, kv, slots: run, queries, out, scratch });
             }
         }
     };
@@ -120,190 +121,186 @@ pub fn attend(step: &SharedPrefix<'_>, queries: Rows<'_>, out: &mut [f32], threa
     }
 }
 
+/// Memory that heads use one after another.
 #[derive(Default)]
 struct Scratch {
-    queries: Vec<f32>,
+    /// `[d, lanes]` the queries, scaled.
+    turned: Vec<f32>,
+    /// `[places, lanes]` their scores over the prompt.
     scores: Vec<f32>,
+    /// `[d, lanes]` their results over the prompt.
+    turned_out: Vec<f32>,
+    /// Scores of one query over its completion's own tokens.
+    own_scores: Vec<f32>,
+    /// `[d]` the result of one query over its completion's own tokens.
+    own_out: Vec<f32>,
 }
 
 /// The completions `slots` of one prompt, the query heads of one key/value head.
-#[multiversion(targets("x86_64+avx2"))]
-fn one_head(
+struct OneHead<'a> {
+    step: &'a SharedPrefix<'a>,
+    kv: usize,
+    slots: &'a [usize],
+    queries: Rows<'a>,
+    out: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl WithSimd for OneHead<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { step, kv, slots, queries, out, scratch } = self;
+        let Heads { n: heads, d, .. } = step.heads;
+        let repeat = heads / step.heads.kv;
+        let n = slots.len() * repeat;
+        let lanes = n.next_multiple_of(WIDEST);
+        let scale = 1.0 / (d as f32).sqrt();
+        let query = |i: usize| &queries.row(i / repeat, heads * d)[(kv * repeat + i % repeat) * d..][..d];
+
+        scratch.turned.clear();
+        scratch.turned.resize(d * lanes, 0.0);
+        for i in 0..n {
+            for (to, from) in scratch.turned[i..].iter_mut().step_by(lanes).zip(query(i)) {
+                *to = from * scale;
+            }
+        }
+        let (max, sum) = over_prompt(simd, step, kv, slots[0] / step.group_size, lanes, scratch);
+
+        scratch.own_out.resize(d, 0.0);
+        for i in 0..n {
+            let (slot, head) = (slots[i / repeat], kv * repeat + i % repeat);
+            let (own_max, own_sum) = over_own(simd, step, kv, slot, query(i), scale, scratch);
+            // Both parts relative to the larger of their maxima.
+            let largest = max[i].max(own_max);
+            let (weight, own_weight) = (exp(max[i] - largest), exp(own_max - largest));
+            let total = sum[i] * weight + own_sum * own_weight;
+            let (weight, own_weight) = (weight / total, own_weight / total);
+            let out = &mut out[(i / repeat * heads + head) * d..][..d];
+            let of_prompt = scratch.turned_out[i..].iter().step_by(lanes);
+            for ((to, of_prompt), of_own) in out.iter_mut().zip(of_prompt).zip(&scratch.own_out) {
+                *to = of_prompt * weight + of_own * own_weight;
+            }
+        }
+    }
+}
+
+/// The queries over their prompt: leaves sums of values weighted by `e^(score - max)` in `turned_out`, and returns the
+/// largest score and the sum of weights of each.
+#[inline(always)]
+fn over_prompt<S: Simd>(
+    simd: S,
     step: &SharedPrefix<'_>,
     kv: usize,
-    slots: &[usize],
-    queries: Rows<'_>,
-    out: &mut [f32],
+    prompt: usize,
+    lanes: usize,
     scratch: &mut Scratch,
+) -> (Vec<f32>, Vec<f32>) {
+    let Prompts { keys, values, places, lengths } = step.prompts;
+    let (d, length) = (step.heads.d, lengths[prompt]);
+    let start = (prompt * step.heads.kv + kv) * d * places;
+    let Scratch { turned, scores, turned_out, .. } = scratch;
+    scores.resize(length * lanes, 0.0);
+    products(simd, turned, lanes, &keys[start..][..length * d], d, d, scores);
+
+    let mut max = vec![f32::NEG_INFINITY; lanes];
+    for scores in scores.chunks_exact(lanes) {
+        for (max, &score) in max.iter_mut().zip(scores) {
+            *max = if score > *max { score } else { *max };
+        }
+    }
+    let mut sum = vec![0.0; lanes];
+    for scores in scores.chunks_exact_mut(lanes) {
+        for ((score, max), sum) in scores.iter_mut().zip(&max).zip(&mut sum) {
+            *score = exp(*score - max);
+            *sum += *score;
+        }
+    }
+    turned_out.resize(d * lanes, 0.0);
+    products(simd, scores, lanes, &values[start..][..d * places], places, length, turned_out);
+    (max, sum)
+}
+
+/// `out^T = rows x^T` for `x^T` `[input, lanes]` and rows of `input` numbers, `stride` apart: `[rows, lanes]`.
+#[inline(always)]
+fn products<S: Simd>(
+    simd: S,
+    turned: &[f32],
+    lanes: usize,
+    rows: &[f32],
+    stride: usize,
+    input: usize,
+    out: &mut [f32],
 ) {
-    let (heads, d, repeat) = (step.heads.n, step.heads.d, step.heads.n / step.heads.kv);
-    let Prompts { places, lengths, .. } = step.prompts;
-    let prompt = slots[0] / step.group_size;
-    let length = lengths[prompt];
-    let keys = &step.prompts.keys[(prompt * step.heads.kv + kv) * d * places..];
-    let values = &step.prompts.values[(prompt * step.heads.kv + kv) * d * places..];
-    let own_lengths = step.own.lengths;
-    // Scores of a tile may run over the end.
-    let room = length + slots.iter().map(|&slot| own_lengths[slot]).max().unwrap_or(0) + 2 * TILE;
-
-    // The queries of all completions, scaled, in whole blocks.
-    let n = slots.len() * repeat;
-    let padded = n.next_multiple_of(QUERIES);
-    let scale = 1.0 / (d as f32).sqrt();
-    scratch.queries.clear();
-    for row in 0..slots.len() {
-        let of_head = &queries.row(row, heads * d)[kv * repeat * d..(kv + 1) * repeat * d];
-        scratch.queries.extend(of_head.iter().map(|v| v * scale));
-    }
-    scratch.queries.resize(padded * d, 0.0);
-    scratch.scores.resize(padded * room, 0.0);
-
-    for (block, scores) in
-        scratch.queries.chunks_exact(QUERIES * d).zip(scratch.scores.chunks_exact_mut(QUERIES * room))
-    {
-        scores_block::<QUERIES>(block, keys, places, length, d, scores, room);
-    }
-    for (row, &slot) in slots.iter().enumerate() {
-        for r in row * repeat..(row + 1) * repeat {
-            let scores = &mut scratch.scores[r * room..(r + 1) * room];
-            let query = &scratch.queries[r * d..(r + 1) * d];
-            for (at, block, n) in own_blocks(step, slot, kv) {
-                let keys = &step.own.keys[block..];
-                scores_block::<1>(query, keys, BLOCK, n, d, &mut scores[length + at..], 0);
-            }
-            softmax(&mut scores[..length + own_lengths[slot]]);
-        }
-    }
-
-    out.chunks_exact_mut(heads * d).for_each(|row| row[kv * repeat * d..(kv + 1) * repeat * d].fill(0.0));
-    let mut outputs = [[0.0_f32; TILE]; QUERIES];
-    for first in (0..n).step_by(QUERIES) {
-        let block = &scratch.scores[first * room..(first + QUERIES) * room];
-        for tile in (0..d).step_by(TILE) {
-            let width = TILE.min(d - tile);
-            values_block::<QUERIES>(block, room, values, length, d, tile, &mut outputs);
-            for (i, output) in outputs.iter().enumerate().take(n - first) {
-                let (row, head) = ((first + i) / repeat, kv * repeat + (first + i) % repeat);
-                let at = (row * heads + head) * d + tile;
-                out[at..at + width].copy_from_slice(&output[..width]);
-            }
-        }
-    }
-    let mut output = [[0.0_f32; TILE]; 1];
-    for (row, &slot) in slots.iter().enumerate() {
-        for r in 0..repeat {
-            let scores = &scratch.scores[(row * repeat + r) * room + length..];
-            for (at, block, n) in own_blocks(step, slot, kv) {
-                let values = &step.own.values[block..];
-                for tile in (0..d).step_by(TILE) {
-                    let width = TILE.min(d - tile);
-                    values_block::<1>(&scores[at..], 0, values, n, d, tile, &mut output);
-                    let to = (row * heads + kv * repeat + r) * d + tile;
-                    for (o, v) in out[to..to + width].iter_mut().zip(&output[0]) {
-                        *o += v;
-                    }
+    let n = rows.len() / stride;
+    let width = S::F32_LANES;
+    for first in (0..n).step_by(W_ROWS) {
+        let (rows, out) = (&rows[first * stride..], &mut out[first * lanes..]);
+        for lane in (0..lanes).step_by(width) {
+            if first + W_ROWS <= n {
+                let tile = tile::<S, W_ROWS>(simd, &turned[lane..], lanes, rows, stride, input);
+                for (o, sum) in tile.into_iter().enumerate() {
+                    simd.partial_store_f32s(&mut out[o * lanes + lane..][..width], sum);
+                }
+            } else {
+                for o in 0..n - first {
+                    let rows = &rows[o * stride..];
+                    let [sum] = tile::<S, 1>(simd, &turned[lane..], lanes, rows, stride, input);
+                    simd.partial_store_f32s(&mut out[o * lanes + lane..][..width], sum);
                 }
             }
         }
     }
 }
 
-/// The blocks of a completion: the first place of each, where it starts in memory, and its places in use.
+/// One query over its completion's own tokens: the same, with the sums in `own_out`.
 #[inline(always)]
-fn own_blocks(
+fn over_own<S: Simd>(
+    simd: S,
     step: &SharedPrefix<'_>,
-    slot: usize,
     kv: usize,
-) -> impl Iterator<Item = (usize, usize, usize)> {
-    let Heads { kv: kv_heads, d, .. } = step.heads;
+    slot: usize,
+    query: &[f32],
+    scale: f32,
+    scratch: &mut Scratch,
+) -> (f32, f32) {
+    let (kv_heads, d, width) = (step.heads.kv, step.heads.d, S::F32_LANES);
     let (blocks, length) = (step.own.blocks, step.own.lengths[slot]);
-    (0..length.div_ceil(BLOCK)).map(move |block| {
-        let start = ((slot * blocks + block) * kv_heads + kv) * d * BLOCK;
-        (block * BLOCK, start, BLOCK.min(length - block * BLOCK))
-    })
-}
-
-/// Scores of `Q` queries `[Q, d]` with the first `length` of `places` keys `[d, places]`, to rows of `scores` that lie
-/// `stride` apart.
-#[inline(always)]
-fn scores_block<const Q: usize>(
-    queries: &[f32],
-    keys: &[f32],
-    places: usize,
-    length: usize,
-    d: usize,
-    scores: &mut [f32],
-    stride: usize,
-) {
-    let whole = length / TILE * TILE;
-    for tile in (0..whole).step_by(TILE) {
-        let mut sums = [[0.0_f32; TILE]; Q];
-        for i in 0..d {
-            let row: &[f32; TILE] = keys[i * places + tile..].first_chunk().unwrap_or(&[0.0; TILE]);
-            for (query, sums) in sums.iter_mut().enumerate() {
-                let scale = queries[query * d + i];
-                for (sum, &key) in sums.iter_mut().zip(row) {
-                    *sum += scale * key;
-                }
+    let start = |block: usize| ((slot * blocks + block) * kv_heads + kv) * d * BLOCK;
+    let Scratch { own_scores, own_out, .. } = scratch;
+    own_scores.resize(length.next_multiple_of(BLOCK), 0.0);
+    for (block, scores) in own_scores.chunks_exact_mut(BLOCK).enumerate() {
+        let keys = &step.own.keys[start(block)..][..d * BLOCK];
+        for at in (0..BLOCK.min(length - block * BLOCK)).step_by(width) {
+            let mut sum = simd.splat_f32s(0.0);
+            for (i, q) in query.iter().enumerate() {
+                let key = simd.partial_load_f32s(&keys[i * BLOCK + at..][..width]);
+                sum = simd.mul_add_e_f32s(key, simd.splat_f32s(*q), sum);
             }
-        }
-        for (query, sums) in sums.iter().enumerate() {
-            scores[query * stride + tile..][..TILE].copy_from_slice(sums);
+            let sum = simd.mul_f32s(sum, simd.splat_f32s(scale));
+            simd.partial_store_f32s(&mut scores[at..at + width], sum);
         }
     }
-    for place in whole..length {
-        for query in 0..Q {
-            let mut sum = 0.0;
-            for i in 0..d {
-                sum += queries[query * d + i] * keys[i * places + place];
-            }
-            scores[query * stride + place] = sum;
-        }
-    }
-}
-
-/// `sum_l scores[l] values[l]` for `Q` rows of scores and the numbers `tile..` of a head.
-#[inline(always)]
-fn values_block<const Q: usize>(
-    scores: &[f32],
-    stride: usize,
-    values: &[f32],
-    length: usize,
-    d: usize,
-    tile: usize,
-    out: &mut [[f32; TILE]; Q],
-) {
-    let width = TILE.min(d - tile);
-    let mut sums = [[0.0_f32; TILE]; Q];
-    for place in 0..length {
-        let row = &values[place * d + tile..][..width];
-        if let Some(row) = row.first_chunk::<TILE>() {
-            for (query, sums) in sums.iter_mut().enumerate() {
-                let p = scores[query * stride + place];
-                for (sum, &value) in sums.iter_mut().zip(row) {
-                    *sum += p * value;
-                }
-            }
-        } else {
-            for (query, sums) in sums.iter_mut().enumerate() {
-                let p = scores[query * stride + place];
-                for (sum, &value) in sums.iter_mut().zip(row) {
-                    *sum += p * value;
-                }
-            }
-        }
-    }
-    *out = sums;
-}
-
-#[inline(always)]
-fn softmax(scores: &mut [f32]) {
+    let scores = &mut own_scores[..length];
     let max = max_of(scores);
     for score in scores.iter_mut() {
         *score = exp(*score - max);
     }
-    let scale = 1.0 / sum_of(scores, |p| p);
-    for score in scores {
-        *score *= scale;
+    let sum = sum_of(scores, |p| p);
+
+    own_out.fill(0.0);
+    for (block, weights) in scores.chunks(BLOCK).enumerate() {
+        let values = &step.own.values[start(block)..][..d * BLOCK];
+        for at in (0..d).step_by(width) {
+            let here = at..d.min(at + width);
+            let mut sum = simd.partial_load_f32s(&own_out[here.clone()]);
+            for (place, weight) in weights.iter().enumerate() {
+                let value = simd.partial_load_f32s(&values[place * d..][here.clone()]);
+                sum = simd.mul_add_e_f32s(value, simd.splat_f32s(*weight), sum);
+            }
+            simd.partial_store_f32s(&mut own_out[here], sum);
+        }
     }
+    (max, sum)
 }

@@ -30,7 +30,7 @@ pub fn append(
     }
 }
 
-/// Puts a prompt's keys and values `[l, k * d]` to `[k, d, places]` and `[k, places, d]`.
+/// Puts a prompt's keys and values `[l, k * d]` to `[k, places, d]` and `[k, d, places]`.
 pub fn fill(
     [keys, values]: [&mut [f32]; 2],
     places: usize,
@@ -43,11 +43,11 @@ pub fn fill(
     for place in 0..length {
         let (key, value) = (new_keys.row(place, kv * d), new_values.row(place, kv * d));
         for head in 0..kv {
-            let keys = &mut keys[head * d * places..][..d * places];
-            for (to, &from) in keys[place..].iter_mut().step_by(places).zip(&key[head * d..(head + 1) * d]) {
+            keys[(head * places + place) * d..][..d].copy_from_slice(&key[head * d..(head + 1) * d]);
+            let values = &mut values[head * d * places..][..d * places];
+            for (to, &from) in values[place..].iter_mut().step_by(places).zip(&value[head * d..(head + 1) * d]) {
                 *to = from;
             }
-            values[(head * places + place) * d..][..d].copy_from_slice(&value[head * d..(head + 1) * d]);
         }
     }
 }

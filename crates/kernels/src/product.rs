@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use crate::parallel::n_pieces;
 
 /// Rows of the weights that are worked on together: enough sums to keep the multipliers busy.
-const W_ROWS: usize = 8;
+pub(crate) const W_ROWS: usize = 8;
 /// Numbers of the widest vector.
-const WIDEST: usize = 16;
+pub(crate) const WIDEST: usize = 16;
 
 /// `x W^T + bias` of rows `x` `[m, input]` and weights `[output, input]`, to `out` `[m, output]`.
 pub fn product(
@@ -93,10 +93,14 @@ impl WithSimd for Columns<'_> {
             let weight = &weight[first * input..(first + n) * input];
             for row in (0..m).step_by(width) {
                 if n == W_ROWS {
-                    tile::<S, W_ROWS>(simd, &turned[row..], lanes, weight, input, &mut sums);
+                    let tile = tile::<S, W_ROWS>(simd, &turned[row..], lanes, weight, input, input);
+                    for (sum, to) in tile.into_iter().zip(&mut sums) {
+                        simd.partial_store_f32s(&mut to[..width], sum);
+                    }
                 } else {
-                    for (o, weight) in weight.chunks_exact(input).enumerate() {
-                        tile::<S, 1>(simd, &turned[row..], lanes, weight, input, &mut sums[o..]);
+                    for (weight, to) in weight.chunks_exact(input).zip(&mut sums) {
+                        let [sum] = tile::<S, 1>(simd, &turned[row..], lanes, weight, input, input);
+                        simd.partial_store_f32s(&mut to[..width], sum);
                     }
                 }
                 for lane in 0..width.min(m - row) {
@@ -110,19 +114,19 @@ impl WithSimd for Columns<'_> {
     }
 }
 
-/// As many rows of `x` as a vector has lanes, `lanes` numbers to the next step, with `O` rows of weights.
+/// As many rows of `x` as a vector has lanes, `lanes` numbers to the next step, with `O` rows of weights, `stride` apart.
 #[inline(always)]
-fn tile<S: Simd, const O: usize>(
+pub(crate) fn tile<S: Simd, const O: usize>(
     simd: S,
     turned: &[f32],
     lanes: usize,
     weight: &[f32],
+    stride: usize,
     input: usize,
-    out: &mut [[f32; WIDEST]],
-) {
+) -> [S::f32s; O] {
     let mut w_rows: [&[f32]; O] = [&[]; O];
     for (o, w_row) in w_rows.iter_mut().enumerate() {
-        *w_row = &weight[o * input..][..input];
+        *w_row = &weight[o * stride..][..input];
     }
     let mut sums = [simd.splat_f32s(0.0); O];
     for at in 0..input {
@@ -131,7 +135,5 @@ fn tile<S: Simd, const O: usize>(
             *sum = simd.mul_add_e_f32s(x, simd.splat_f32s(w_row[at]), *sum);
         }
     }
-    for (sum, out) in sums.iter().zip(out) {
-        simd.partial_store_f32s(&mut out[..S::F32_LANES], *sum);
-    }
+    sums
 }

@@ -8,7 +8,7 @@ use super::{KvPlan, Occupancy};
 
 /// One layer. Zeroed memory that is never touched is never there, so a plan costs what is used of it.
 pub(super) struct KernelLayer {
-    /// `[n, k, d, l]` and `[n, k, l, d]`.
+    /// `[n, k, l, d]` and `[n, k, d, l]`.
     prompts: [Vec<f32>; 2],
     /// `[m, blocks, k, d, BLOCK]` and `[m, blocks, k, BLOCK, d]`.
     own: [Vec<f32>; 2],
