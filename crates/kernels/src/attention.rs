@@ -18,7 +18,6 @@ use crate::{
     product::{W_ROWS, WIDEST, tile},
 };
 
-
 /// Places of a block of a completion's own tokens. A block is the unit in which memory is touched.
 pub const BLOCK: usize = 32;
 

@@ -45,7 +45,9 @@ pub fn fill(
         for head in 0..kv {
             keys[(head * places + place) * d..][..d].copy_from_slice(&key[head * d..(head + 1) * d]);
             let values = &mut values[head * d * places..][..d * places];
-            for (to, &from) in values[place..].iter_mut().step_by(places).zip(&value[head * d..(head + 1) * d]) {
+            for (to, &from) in
+                values[place..].iter_mut().step_by(places).zip(&value[head * d..(head + 1) * d])
+            {
                 *to = from;
             }
         }
