@@ -62,7 +62,7 @@ fn exact_tokens(run: &Path) -> f64 {
     get("grpo/tokens").iter().sum()
 }
 
-/// Every file by path, but those that tell the time: logs, and the seconds spent so far in a checkpoint's `stages.json`,
+/// Every file by path, but those that tell the time: logs, and the length of those in a checkpoint's `stages.json`,
 /// whose digest is in its `manifest.json`.
 fn files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -92,7 +92,7 @@ fn compare_runs(exact: bool, steps: u64) -> TempDir {
     let [first, second] = ["1", "2"].map(|name| run(&dir.path().join(name), steps, exact));
     let (first_files, second_files) = (files(&first), files(&second));
     assert_eq!(first_files.keys().collect::<Vec<_>>(), second_files.keys().collect::<Vec<_>>());
-    let last = format!("checkpoints/step_{steps:06}/optimizer/optimizer.safetensors");
+    let last = format!("checkpoints/step_{steps:06}/policy/model.safetensors");
     for name in ["metrics.jsonl", "final/model.safetensors", "completions/open/step_000001.parquet", &last] {
         assert!(first_files.contains_key(Path::new(name)), "{name}: {:?}", first_files.keys());
     }
