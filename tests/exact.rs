@@ -102,23 +102,16 @@ fn compare_runs(exact: bool, steps: u64) -> TempDir {
     dir
 }
 
+/// One step; the claim of `docs/BENCHMARKS.md`, more than 100,000 tokens, takes 16: `REFT_EXACT_STEPS=16`.
 #[test]
 fn rollout_and_trainer_see_the_same_numbers() {
-    let dir = compare_runs(true, 1);
+    let steps = std::env::var("REFT_EXACT_STEPS").map_or(1, |steps| steps.parse().unwrap());
+    let dir = compare_runs(true, steps);
     let tokens = exact_tokens(&dir.path().join("1/exact"));
-    assert!(tokens > 5_000.0, "{tokens}");
+    assert!(tokens > 7_000.0 * steps as f64, "{tokens}");
 }
 
 #[test]
 fn same_seed_same_files_without_it() {
     compare_runs(false, 1);
-}
-
-/// The claim of `docs/LOSSES.md`: more than 100,000 tokens, each behind a picture. A few minutes.
-#[test]
-#[ignore = "takes minutes; the same on fewer tokens runs always"]
-fn a_hundred_thousand_tokens_are_equal() {
-    let dir = tempfile::tempdir().unwrap();
-    let tokens = exact_tokens(&run(dir.path(), 16, true));
-    assert!(tokens > 1e5, "{tokens}");
 }
