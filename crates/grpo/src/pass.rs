@@ -49,6 +49,7 @@ impl Steps {
 }
 
 /// A forward pass whose completion tokens are then looked at.
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub(crate) enum Pass<'a> {
     /// Chunks of a packed pass.
     Packed(TokenPass<'a>),
