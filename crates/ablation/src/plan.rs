@@ -55,3 +55,95 @@ pub(crate) fn jobs(seeds: u64) -> Vec<Job> {
     });
     std::iter::once(Job::train(BASE, 0)).chain(trained).chain(points).collect()
 }
+/// A benchmark of the recipes and what it is called.
+pub(crate) const BENCHMARKS: [(&str, &str); 2] = [("id", "in-domain"), ("ood", "out-of-domain")];
+
+/// An arm of the paper: the state of a run at one of its evaluations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arm {
+    /// Its name.
+    pub(crate) label: &'static str,
+    /// The recipe.
+    pub(crate) recipe: &'static str,
+    /// The evaluation.
+    pub(crate) phase: &'static str,
+}
+
+const fn arm(label: &'static str, recipe: &'static str, phase: &'static str) -> Arm {
+    Arm { label, recipe, phase }
+}
+
+/// All arms in the order of the table.
+pub(crate) const ARMS: [Arm; 11] = [
+    arm("Base", BASE, TEST),
+    arm("SFT", "sft", TEST),
+    arm("SFT (worked)", "sft-worked", TEST),
+    arm("RL", "rl", TEST),
+    arm("Curr-RL", "curr", TEST),
+    arm("Reverse", "reverse", TEST),
+    arm("Mix", "mix", TEST),
+    arm("Binary only", "binary", TEST),
+    arm("Choice only", "choice", TEST),
+    arm("RL + self-improvement", "rl", IMPROVED),
+    arm("Curr-ReFT", "curr", IMPROVED),
+];
+
+/// The evaluation after all steps.
+pub(crate) const TEST: &str = "test";
+/// The evaluation after self-improvement.
+const IMPROVED: &str = "improved";
+
+/// A comparison of two arms, and what the paper says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    /// The arm that is said to be better.
+    pub(crate) arm: &'static str,
+    /// The arm it is compared with.
+    pub(crate) against: &'static str,
+    /// The paper.
+    pub(crate) paper: &'static str,
+}
+
+const fn claim(arm: &'static str, against: &'static str, paper: &'static str) -> Claim {
+    Claim { arm, against, paper }
+}
+
+/// All comparisons in the order of the table.
+pub(crate) const CLAIMS: [Claim; 10] = [
+    claim("Curr-RL", "RL", "+4 to +6 in-domain, +4 to +10 out-of-domain"),
+    claim("Curr-RL", "Reverse", "better"),
+    claim("Curr-RL", "Mix", "better"),
+    claim("Curr-RL", "Binary only", "better"),
+    claim("Curr-RL", "Choice only", "better"),
+    claim("Curr-ReFT", "Curr-RL", "better"),
+    claim("Curr-ReFT", "RL + self-improvement", ""),
+    claim("SFT", "Base", "better in-domain, worse out-of-domain"),
+    claim("RL", "Base", "better in both"),
+    claim("RL", "SFT", "better out-of-domain"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_arm_is_run_and_every_run_is_an_arm() {
+        let run: BTreeSet<&str> =
+            jobs(2).iter().filter(|job| job.checkpoint_of.is_none()).map(|job| job.recipe).collect();
+        assert_eq!(run, ARMS.iter().map(|arm| arm.recipe).collect());
+        for claim in CLAIMS {
+            for label in [claim.arm, claim.against] {
+                assert!(ARMS.iter().any(|arm| arm.label == label), "{label}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_runs_share_a_folder() {
+        let jobs = jobs(3);
+        let names: BTreeSet<String> = jobs.iter().map(Job::name).collect();
+        assert_eq!(names.len(), jobs.len());
+    }
+}
