@@ -83,7 +83,8 @@ pub(crate) fn run_built(root: &Path, program: &str, args: &[&str]) -> Result<()>
 pub(crate) fn replace_with(program: &mut Command) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
 
-    bail!("cannot start `{}`: {}", program.get_program().to_string_lossy(), program.exec())
+    let error = program.exec();
+    bail!("cannot start `{}`: {error}", program.get_program().to_string_lossy())
 }
 
 #[cfg(not(unix))]

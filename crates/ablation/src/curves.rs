@@ -48,16 +48,17 @@ pub(crate) fn reading(results: &Results, title: &str) -> Result<String, String> 
     draw(title, &lines)
 }
 
-/// In percent. Points that not every seed has are left out: a mean over other seeds is another curve.
+/// In percent. All points of a line are means over the same seeds, those with the most points.
 fn lines<'a>(results: &'a Results, of: impl Fn(&'a RecipeCurves) -> &'a [Vec<(f64, f64)>]) -> Vec<Line> {
     let mut lines = Vec::new();
     for (curves, &colour) in results.curves.iter().zip(COLOURS.iter().cycle()) {
-        let seeds = of(curves);
-        let Some(first) = seeds.first() else { continue };
+        let most = of(curves).iter().map(Vec::len).max().unwrap_or(0);
+        let seeds: Vec<_> = of(curves).iter().filter(|seed| seed.len() == most).collect();
+        let Some(&first) = seeds.first() else { continue };
         let mut line = Line { label: curves.arm.label, colour, mean: Vec::new(), spread: Vec::new() };
         for &(x, _) in first {
             let at =
-                |seed: &Vec<(f64, f64)>| seed.iter().find(|point| point.0 == x).map(|point| 100.0 * point.1);
+                |seed: &&Vec<(f64, f64)>| seed.iter().find(|point| point.0 == x).map(|point| 100.0 * point.1);
             let Some(values) = seeds.iter().map(at).collect::<Option<Vec<f64>>>() else { continue };
             line.mean.push((x, values.iter().sum::<f64>() / values.len() as f64));
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);

@@ -4,6 +4,8 @@
 //! `docs/RESULTS.md` with its curves. A command that was stopped continues when it is given again.
 
 mod curves;
+#[cfg(test)]
+mod fixture;
 mod plan;
 mod results;
 mod runner;

@@ -230,3 +230,87 @@ fn finished(dir: &Path) -> Result<Option<RunReader>> {
     }
     Ok(Some(RunReader::open(dir)?).filter(RunReader::is_finished))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::FakeRun;
+
+    const CAREFUL: &str = "<think>7 in a1</think><answer>7</answer>";
+    const HASTY: &str = "<think>at a glance</think><answer>7</answer>";
+
+    fn write_runs(runs: &Path) {
+        let test = |right| [(TEST, 0, right)];
+        FakeRun { name: "base-seed0", training: &[], evaluations: &test([1, 0, 0, 0, 0, 0]), finished: true }
+            .write(runs);
+        FakeRun {
+            name: "rl-seed0",
+            training: &[("open", &[&[HASTY, HASTY], &[CAREFUL, HASTY]]), ("kept", &[&[CAREFUL]])],
+            evaluations: &[(TEST, 1, [1, 1, 0, 0, 0, 0]), ("improved", 2, [1, 1, 1, 0, 0, 0])],
+            finished: true,
+        }
+        .write(runs);
+        let unfinished = [(TEST, 1, [1; 6])];
+        FakeRun { name: "mix-seed0", training: &[], evaluations: &unfinished, finished: false }.write(runs);
+    }
+
+    fn arm<'a>(results: &'a Results, label: &str) -> &'a ArmRuns {
+        results.arms.iter().find(|arm| arm.arm.label == label).unwrap()
+    }
+
+    #[test]
+    fn run_directories_become_arms() {
+        let runs = tempfile::tempdir().unwrap();
+        write_runs(runs.path());
+        let results = read(runs.path(), 3).unwrap();
+        let labels: Vec<&str> = results.arms.iter().map(|arm| arm.arm.label).collect();
+        assert_eq!(labels, ["Base", "RL", "RL + self-improvement"], "an unfinished run does not count");
+        assert_eq!(results.tasks["ood"], ["detection", "math"].repeat(3));
+
+        let rl = &arm(&results, "RL").seeds[&0];
+        assert_eq!(rl.marks["id"], [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        // Two steps with two answers of ten tokens; the metrics say that half of them were trained on.
+        assert_eq!(rl.cost, Cost { updates: 2, sampled: 40.0, trained: 20.0 });
+        let improved = &arm(&results, "RL + self-improvement").seeds[&0];
+        assert_eq!(improved.cost, Cost { updates: 3, sampled: 50.0, trained: 25.0 });
+
+        assert_eq!(results.curves.len(), 1);
+        let curves = &results.curves[0];
+        assert_eq!(curves.accuracy["id"], [vec![(0.0, 1.0 / 6.0), (2.0, 2.0 / 6.0)]]);
+        assert_eq!(curves.reading, [vec![(1.0, 0.0), (2.0, 0.5)]]);
+    }
+
+    #[test]
+    fn tested_checkpoints_are_points_of_the_curve() {
+        let runs = tempfile::tempdir().unwrap();
+        write_runs(runs.path());
+        let steps = vec![&[HASTY][..]; 14];
+        let training = [("open", &steps[..])];
+        let evaluations = [(TEST, 1, [1; 6])];
+        FakeRun { name: "choice-seed0", training: &training, evaluations: &evaluations, finished: true }
+            .write(runs.path());
+        let point = [(TEST, 0, [1, 1, 1, 0, 0, 0])];
+        FakeRun { name: "choice-seed0-step12", training: &[], evaluations: &point, finished: true }
+            .write(runs.path());
+        let results = read(runs.path(), 1).unwrap();
+        let choice = results.curves.iter().find(|curves| curves.arm.label == "Choice only").unwrap();
+        assert_eq!(choice.accuracy["ood"], [vec![(0.0, 1.0 / 6.0), (12.0, 0.5), (14.0, 1.0)]]);
+    }
+
+    #[test]
+    fn without_a_base_there_is_nothing_to_compare_with() {
+        let runs = tempfile::tempdir().unwrap();
+        let error = read(runs.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("base-seed0") && error.contains("not finished"), "{error}");
+    }
+
+    #[test]
+    fn other_questions_are_refused() {
+        let runs = tempfile::tempdir().unwrap();
+        write_runs(runs.path());
+        let path = runs.path().join("rl-seed0/eval/test/ood/predictions.parquet");
+        std::fs::copy(runs.path().join("rl-seed0/eval/test/id/predictions.parquet"), path).unwrap();
+        let error = read(runs.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("rl-seed0") && error.contains("other questions"), "{error}");
+    }
+}

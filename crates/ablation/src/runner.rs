@@ -210,3 +210,101 @@ fn words(seconds: f64) -> String {
         _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+    use crate::fixture::FakeRun;
+
+    /// A program in place of `reft`: notes its arguments, and copies a finished or an unfinished run directory.
+    fn runner(folder: &Path, leaves: &str) -> Runner {
+        for (name, finished) in [("unfinished", false), ("finished", true)] {
+            if !folder.join(name).exists() {
+                let evaluations = [("test", 0, [0; 6])];
+                FakeRun { name, training: &[], evaluations: &evaluations, finished }.write(folder);
+            }
+        }
+        let script = format!(
+            "#!/bin/sh\n\
+             case \"$*\" in *--dry-run*) cat {here}/recipe; exit;; esac\n\
+             echo \"$*\" >> {here}/calls\n\
+             name=x\n\
+             while [ $# -gt 0 ]; do\n\
+             case $1 in --name) name={here}/runs/$2;; --resume) name=$2;; esac\n\
+             shift\n\
+             done\n\
+             mkdir -p $name && cp {here}/{leaves}/run.json {here}/{leaves}/config.toml $name/\n\
+             [ {leaves} = finished ]\n",
+            here = folder.display()
+        );
+        let reft = folder.join("reft");
+        fs::write(&reft, script).unwrap();
+        fs::set_permissions(&reft, fs::Permissions::from_mode(0o755)).unwrap();
+        if !folder.join("recipe").exists() {
+            fs::write(folder.join("recipe"), "# a recipe").unwrap();
+        }
+        let set = vec!["run.threads=2".to_owned()];
+        Runner { reft, recipes: "recipes".into(), runs: folder.join("runs"), set }
+    }
+
+    fn calls(folder: &Path) -> Vec<String> {
+        let calls = fs::read_to_string(folder.join("calls")).unwrap_or_default();
+        let _ = fs::remove_file(folder.join("calls"));
+        calls.lines().map(|line| line.replace(&*folder.to_string_lossy(), "")).collect()
+    }
+
+    fn job(recipe: &'static str) -> Job {
+        Job { recipe, seed: 1, checkpoint_of: None }
+    }
+
+    #[test]
+    fn a_stopped_ablation_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        let jobs = [job("base"), job("rl")];
+        assert_eq!(runner(here, "finished").run(&jobs[..1]).unwrap(), Outcome::Done);
+        let start = "train recipes/common.toml recipes/base.toml --name base-seed1 --set run.threads=2 --set run.seed=1 \
+                     --runs /runs";
+        assert_eq!(calls(here), [start]);
+
+        // The second run ends early: the first is kept, the second resumed.
+        let error = runner(here, "unfinished").run(&jobs).unwrap_err().to_string();
+        assert!(error.contains("`rl-seed1` is not finished"), "{error}");
+        assert_eq!(calls(here).len(), 1);
+        assert_eq!(runner(here, "finished").run(&jobs).unwrap(), Outcome::Done);
+        assert_eq!(calls(here), ["train --resume /runs/rl-seed1"]);
+        assert_eq!(runner(here, "finished").run(&jobs).unwrap(), Outcome::Done);
+        assert_eq!(calls(here), [""; 0]);
+    }
+
+    #[test]
+    fn runs_of_another_recipe_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        runner(here, "finished").run(&[job("rl")]).unwrap();
+        fs::write(here.join("recipe"), "steps = 3").unwrap();
+        let error = runner(here, "finished").run(&[job("rl")]).unwrap_err().to_string();
+        assert!(error.contains("rl-seed1") && error.contains("steps = 3"), "{error}");
+    }
+
+    #[test]
+    fn checkpoints_are_tested_by_their_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        let job = Job { recipe: "base", seed: 2, checkpoint_of: Some(("curr", 12)) };
+        runner(here, "finished").run(&[job]).unwrap();
+        let call = &calls(here)[0];
+        assert!(call.contains("--name curr-seed2-step12"), "{call}");
+        assert!(call.contains("model.path=\"/runs/curr-seed2/checkpoints/step_000012/policy\""), "{call}");
+    }
+
+    #[test]
+    fn differences_and_times_in_words() {
+        assert_eq!(first_difference("a\nb\n", "a\nb"), None);
+        assert_eq!(first_difference("a\nb", "a\nc"), Some(("b", "c")));
+        assert_eq!(first_difference("a", "a\nb"), Some(("", "b")));
+        assert_eq!([words(8.2), words(100.0), words(7260.0)], ["8 s", "2 min", "2 h 01 min"]);
+    }
+}

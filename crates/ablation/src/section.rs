@@ -67,11 +67,14 @@ fn what(results: &Results) -> String {
 
 fn accuracy_table(results: &Results, benchmark: &str, title: &str) -> String {
     let all = &results.tasks[benchmark];
-    let mut tasks = all.clone();
-    tasks.sort_unstable();
-    tasks.dedup();
+    let mut tasks: Vec<&String> = Vec::new();
+    for task in all {
+        if !tasks.contains(&task) {
+            tasks.push(task);
+        }
+    }
     let mut rows = vec![vec![title.to_owned()]];
-    rows[0].extend(tasks.iter().cloned().chain(["mean".to_owned()]));
+    rows[0].extend(tasks.iter().map(|task| (*task).clone()).chain(["mean".to_owned()]));
     for arm in &results.arms {
         let marks: Vec<&Vec<f64>> = arm.seeds.values().map(|run| &run.marks[benchmark]).collect();
         let of = |chosen: &dyn Fn(&str) -> bool| {
@@ -82,7 +85,7 @@ fn accuracy_table(results: &Results, benchmark: &str, title: &str) -> String {
             estimate(&rows, &tasks)
         };
         let mut row = vec![arm.arm.label.to_owned()];
-        row.extend(tasks.iter().map(|task| share(of(&|other| other == task))));
+        row.extend(tasks.iter().map(|task| share(of(&|other| other == *task))));
         row.push(format!("**{}**", share(of(&|_| true))));
         rows.push(row);
     }
@@ -177,4 +180,76 @@ fn table(rows: &[Vec<String>]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{curves, fixture::FakeRun, results};
+
+    fn results(runs: &Path) -> Results {
+        let step: [&[&str]; 1] = [&["<think>7 in a1</think><answer>7</answer>"]];
+        for (name, right) in [
+            ("base-seed0", [1, 0, 0, 0, 0, 0]),
+            ("sft-seed0", [1, 1, 0, 0, 0, 0]),
+            ("sft-seed1", [1, 1, 1, 1, 0, 0]),
+        ] {
+            let training: &[(&str, &[&[&str]])] =
+                if name.starts_with("base") { &[] } else { &[("sft", &step)] };
+            let evaluations = [("test", training.len(), right)];
+            FakeRun { name, training, evaluations: &evaluations, finished: true }.write(runs);
+        }
+        results::read(runs, 2).unwrap()
+    }
+
+    #[test]
+    fn tables_say_what_the_runs_say() {
+        let runs = tempfile::tempdir().unwrap();
+        let text = write(&results(runs.path()), "img");
+        for line in [
+            "6 in-domain and 6 out-of-domain questions; seeds 0 to 1.",
+            "| in-domain | detection | math | mean |",
+            // Of three questions a task 1 and then 2 are right.
+            "| SFT | 50.0 (",
+            "| **16.7 (",
+            "| SFT | 2 | 1 | 0 | 0 |",
+            // The base's one run stands for both seeds: 1 and 3 more of 6.
+            "| SFT − Base | better in-domain, worse out-of-domain | +33.3 (",
+            "![In-domain accuracy, %](img/ablation_id.svg)",
+        ] {
+            assert!(text.contains(line), "no `{line}` in\n{text}");
+        }
+        assert!(!text.contains("Curr-RL"), "an arm without runs has no row");
+    }
+
+    #[test]
+    fn curves_are_drawn() {
+        let runs = tempfile::tempdir().unwrap();
+        let results = results(runs.path());
+        for svg in [curves::accuracy(&results, "id", "In-domain"), curves::reading(&results, "Reading")] {
+            let svg = svg.unwrap();
+            assert!(svg.starts_with("<svg") && svg.contains("SFT"), "{svg}");
+        }
+    }
+
+    #[test]
+    fn only_the_marked_section_changes() {
+        let document = format!("before\n\n{BEGIN}\nold\n{END}\n\nafter\n");
+        let new = replace(&document, "new\n").unwrap();
+        assert_eq!(new, format!("before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"));
+        assert_eq!(replace(&new, "new\n").unwrap(), new);
+        for document in ["no markers", END, &format!("{END}\n{BEGIN}")] {
+            replace(document, "new").unwrap_err();
+        }
+    }
+
+    #[test]
+    fn numbers_in_words() {
+        let of = |mean, low, high| Estimate { mean, low, high };
+        assert_eq!(share(of(0.02, -0.01, 0.05)), "2.0 (0.0 to 5.0)");
+        assert_eq!(difference(of(-0.0002, -0.031, 0.03)), "+0.0 (−3.1 to +3.0)");
+        assert_eq!(difference(of(-0.05, -0.08, -0.02)), "**−5.0 (−8.0 to −2.0)**");
+    }
 }
