@@ -49,7 +49,7 @@ enum Command {
         #[arg(long, default_value = "runs", value_name = "DIR")]
         runs: PathBuf,
     },
-    /// Provide libtorch, build in release mode, and run the paper's ablation on the shipped model: an hour and a half.
+    /// Provide libtorch, build in release mode, and run the paper's ablation on the shipped model: about an hour.
     ///
     /// `cargo xtask ablation --help` lists the options.
     #[command(disable_help_flag = true)]
