@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use reft_core::{
-    Completion, FinishReason, Form, GradedGroup, Group, Metrics, Recorder as _, RewardParts, RunStore as _,
-    Sample, ScoredGroup, Task, Verdict,
+    Completion, Form, GradedGroup, Group, Metrics, Recorder as _, RewardParts, RunStore as _, Sample,
+    ScoredGroup, Task, Verdict,
 };
 use reft_store::{RunDir, RunInfo};
 use reft_testkit::{TablePolicy, sums};
@@ -48,7 +48,7 @@ impl FakeRun<'_> {
             for (benchmark, _) in BENCHMARKS {
                 let share = right.iter().map(|&grade| f64::from(grade)).sum::<f64>() / 6.0;
                 let report = json!({"overall": {"accuracy": share}});
-                run.save_report(phase, benchmark, &graded(benchmark, right), &report).unwrap();
+                run.save_report(phase, benchmark, &graded(benchmark, *right), &report).unwrap();
             }
         }
         if self.finished {
@@ -69,17 +69,16 @@ fn questions(benchmark: &str) -> Vec<Arc<Sample>> {
 
 fn group(sample: Arc<Sample>, texts: &[&str]) -> Group {
     let completion = |text: &&str| Completion {
-        text: (*text).to_owned(),
         token_ids: vec![7; 10],
         logprobs: vec![-0.5; 10],
-        finish: FinishReason::Stop,
+        ..Completion::from_text(*text)
     };
     let completions = texts.iter().map(completion).collect();
     Group { sample, prompt_tokens: 3, completions, policy_version: 0 }
 }
 
-fn graded(benchmark: &str, right: &[u8; 6]) -> Vec<GradedGroup> {
-    let graded = questions(benchmark).into_iter().zip(right).map(|(sample, &grade)| GradedGroup {
+fn graded(benchmark: &str, right: [u8; 6]) -> Vec<GradedGroup> {
+    let graded = questions(benchmark).into_iter().zip(right).map(|(sample, grade)| GradedGroup {
         group: group(sample, &["<think>x</think><answer>1</answer>"]),
         grades: vec![f32::from(grade)],
     });
