@@ -1,7 +1,7 @@
 //! What is run, and which arms of the paper a run holds.
 
 /// A run of the plan: one recipe with one seed, or the test of one of its checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
     /// Recipe in the recipes' folder, without its ending.
     pub(crate) recipe: &'static str,

@@ -63,7 +63,9 @@ impl Runner {
             if state != State::Missing {
                 self.check_recipe(job)?;
             }
-            if state == State::Finished {
+            // Recipes of other lengths save at other steps: then that point of the curves is left out.
+            let has_no_policy = self.checkpoint(job).is_some_and(|policy| !policy.exists());
+            if state == State::Finished || has_no_policy {
                 continue;
             }
             let word = if state == State::Missing { "starts" } else { "is resumed" };
@@ -123,14 +125,19 @@ impl Runner {
         reft.args(["--name", &job.name()]);
         let mut set = self.set.clone();
         set.push(format!("run.seed={}", job.seed));
-        if let Some((recipe, step)) = job.checkpoint_of {
-            let run = self.runs.join(run_name(recipe, job.seed));
-            let policy = run.join(format!("checkpoints/step_{step:06}/policy"));
+        if let Some(policy) = self.checkpoint(job) {
             set.push(format!("model.path={}", serde_json::json!(policy)));
         }
         for setting in set {
             reft.args(["--set", &setting]);
         }
+    }
+
+    /// The checkpoint that the job tests.
+    fn checkpoint(&self, job: &Job) -> Option<PathBuf> {
+        let (recipe, step) = job.checkpoint_of?;
+        let run = self.runs.join(run_name(recipe, job.seed));
+        Some(run.join(format!("checkpoints/step_{step:06}/policy")))
     }
 
     /// A run that is there must be of today's recipe: a table of runs with different settings would say nothing.
@@ -295,6 +302,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
         let job = Job { recipe: "base", seed: 2, checkpoint_of: Some(("curr", 12)) };
+        runner(here, "finished").run(&[job]).unwrap();
+        assert_eq!(calls(here), [""; 0], "there is no such checkpoint");
+        fs::create_dir_all(here.join("runs/curr-seed2/checkpoints/step_000012/policy")).unwrap();
         runner(here, "finished").run(&[job]).unwrap();
         let call = &calls(here)[0];
         assert!(call.contains("--name curr-seed2-step12"), "{call}");
