@@ -98,7 +98,7 @@ fn draw(title: &str, lines: &[Line]) -> Result<String, String> {
             .axis_style(RGBColor(120, 120, 120))
             .label_style(("sans-serif", 12))
             .x_desc("updates")
-            .x_label_formatter(&|x| format!("{x:.0}"))
+            .x_label_formatter(&|x| if *x > last { String::new() } else { format!("{x:.0}") })
             .y_label_formatter(&|y| format!("{y:.0}"))
             .draw()
             .map_err(|e| fail(&e))?;
