@@ -78,6 +78,25 @@ pub(crate) fn run_built(root: &Path, program: &str, args: &[&str]) -> Result<()>
     Ok(())
 }
 
+/// Becomes the other program, so that Ctrl-C and the exit code are its own.
+#[cfg(unix)]
+pub(crate) fn replace_with(program: &mut Command) -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+
+    let error = program.exec();
+    bail!("cannot start `{}`: {error}", program.get_program().to_string_lossy())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn replace_with(program: &mut Command) -> Result<()> {
+    let name = program.get_program().to_string_lossy().into_owned();
+    let status = program.status().with_context(|| format!("cannot start `{name}`"))?;
+    if !status.success() {
+        bail!("`{name}` failed ({status})");
+    }
+    Ok(())
+}
+
 fn library_path(root: &Path) -> (&'static str, OsString) {
     let variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
     let mut paths = vec![root.join(".libtorch/lib")];

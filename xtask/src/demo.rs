@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::{
-    cargo::{command, run},
+    cargo::{command, replace_with, run},
     console::heading,
     libtorch::{self, Want},
 };
@@ -24,7 +24,7 @@ pub(crate) fn demo(root: &Path, recipe: &Path, runs: &Path, seed: u64) -> Result
         "--set",
         &format!("run.seed={seed}"),
     ]);
-    replace_with(reft)
+    replace_with(&mut reft)
 }
 
 /// `name`, or `name-2`, `name-3`, ... when that run exists.
@@ -34,23 +34,6 @@ fn free_name(runs: &Path, name: &str) -> String {
         .chain(candidates)
         .find(|name| !PathBuf::from(runs).join(name).exists())
         .unwrap_or_else(|| name.to_owned())
-}
-
-/// Becomes the other program, so that Ctrl-C and the exit code are its own.
-#[cfg(unix)]
-fn replace_with(mut program: std::process::Command) -> Result<()> {
-    use std::os::unix::process::CommandExt as _;
-
-    bail!("cannot start `reft`: {}", program.exec())
-}
-
-#[cfg(not(unix))]
-fn replace_with(mut program: std::process::Command) -> Result<()> {
-    let status = program.status()?;
-    if !status.success() {
-        bail!("`reft train` failed ({status})");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

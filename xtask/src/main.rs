@@ -1,5 +1,6 @@
-//! `cargo xtask`: sets up libtorch, runs the demo, the tests and the checks of a change.
+//! `cargo xtask`: sets up libtorch, runs the demo, the ablation, the tests and the checks of a change.
 
+mod ablation;
 mod cargo;
 mod ci;
 mod console;
@@ -48,6 +49,15 @@ enum Command {
         #[arg(long, default_value = "runs", value_name = "DIR")]
         runs: PathBuf,
     },
+    /// Provide libtorch, build in release mode, and run the paper's ablation on the shipped model: about an hour.
+    ///
+    /// `cargo xtask ablation --help` lists the options.
+    #[command(disable_help_flag = true)]
+    Ablation {
+        /// Options of the ablation.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        args: Vec<String>,
+    },
     /// Run all checks of a change, cheap ones first. `.ci/run` calls this.
     Ci,
 }
@@ -59,6 +69,7 @@ fn main() -> ExitCode {
         Command::Libtorch { cuda: false } => libtorch::provide(&root, Want::Only(Set::Cpu)),
         Command::Test => ci::test(&root),
         Command::Demo { seed, recipe, runs } => demo::demo(&root, &recipe, &runs, seed),
+        Command::Ablation { args } => ablation::ablation(&root, &args),
         Command::Ci => ci::ci(&root),
     };
     match result {

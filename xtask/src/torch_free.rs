@@ -2,7 +2,7 @@
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.
-pub(crate) const TORCH_FREE: [&str; 13] = [
+pub(crate) const TORCH_FREE: [&str; 14] = [
     "reft-core",
     "reft-remote",
     "reft-config",
@@ -15,5 +15,6 @@ pub(crate) const TORCH_FREE: [&str; 13] = [
     "reft-pipeline",
     "reft-testkit",
     "reft-kernels",
+    "reft-ablation",
     "xtask",
 ];

@@ -24,7 +24,7 @@ const LEVELS: [&[&str]; 7] = [
         "reft-vlm",
         "reft-testkit",
     ],
-    &["reft-rollout", "reft-train"],
+    &["reft-rollout", "reft-train", "reft-ablation"],
     &["reft-grpo"],
     &["curr-reft"],
     &["reft-cli"],
