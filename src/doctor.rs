@@ -58,9 +58,8 @@ pub fn diagnose() -> Diagnosis {
         advice.push("to use a GPU, run `cargo xtask libtorch --cuda`".into());
     }
     if ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"].iter().all(|name| std::env::var_os(name).is_none()) {
-        advice.push(
-            "on a shared CPU set GOMP_SPINCOUNT=5000: waiting threads otherwise burn the cores".into(),
-        );
+        advice
+            .push("on a shared CPU set GOMP_SPINCOUNT=5000: waiting threads otherwise burn the cores".into());
     }
     Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
