@@ -1,152 +1,18 @@
-//! Rollout throughput in tokens per second, and the time of the GRPO step on what was rolled out, 8 completions of 64 new
-//! tokens for each prompt: workload W1 (1.2 M parameters, 4 prompts of 127 tokens, 64 of them visual), W2 (42 M
-//! parameters, 1 prompt of 463 tokens, 400 of them visual), both with random weights, and W1's prompts on the pico model.
+//! Rollout throughput in tokens per second on the workloads of `workloads/mod.rs`, 8 completions of at most 64 new
+//! tokens for each prompt.
 //!
 //! `cargo bench --bench rollout`. Completions end where they end, so tokens are counted, not assumed.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the bench")]
 
-use std::{
-    fs,
-    io::Cursor,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod workloads;
+
+use std::{sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use image::{ImageFormat, Rgb, RgbImage};
-use rand::Rng as _;
-use reft_config::GrpoPhase;
-use reft_core::{
-    BoxFrame, Form, Group, ImageRef, ImageSize, ImageSource, Message, Part, PolicyOptimizer as _,
-    RewardParts, Role, RolloutEngine as _, Sample, SamplingParams, ScoredGroup, Seed, Task, Verdict,
-};
-use reft_grpo::GrpoOptimizer;
+use reft_core::{Group, RolloutEngine as _, Sample, SamplingParams, Seed};
 use reft_rollout::GenerationEngine;
-use reft_vlm::{Vlm, VlmOptions};
-
-/// What is asked of which model.
-struct Workload {
-    name: &'static str,
-    /// The random model; none for the pico model.
-    shape: Option<Shape>,
-    prompts: u64,
-    /// Side of the images in pixels.
-    side: u32,
-    prompt_tokens: usize,
-}
-
-/// A Qwen2.5-VL. MLPs are three times as wide as what they read.
-struct Shape {
-    width: u32,
-    layers: u32,
-    heads: u32,
-    tower_width: u32,
-    tower_depth: u32,
-    /// Rotary frequencies of time, height and width.
-    sections: [u32; 3],
-}
-
-const WORKLOADS: [Workload; 3] = [
-    Workload {
-        name: "W1, 1.2 M, 4 x 8 x 64",
-        shape: Some(Shape {
-            width: 128,
-            layers: 4,
-            heads: 4,
-            tower_width: 64,
-            tower_depth: 2,
-            sections: [4, 6, 6],
-        }),
-        prompts: 4,
-        side: 224,
-        prompt_tokens: 127,
-    },
-    Workload {
-        name: "W2, 42 M, 1 x 8 x 64",
-        shape: Some(Shape {
-            width: 512,
-            layers: 12,
-            heads: 8,
-            tower_width: 256,
-            tower_depth: 4,
-            sections: [8, 12, 12],
-        }),
-        prompts: 1,
-        side: 560,
-        prompt_tokens: 463,
-    },
-    Workload { name: "pico, 4 x 8 x 64", shape: None, prompts: 4, side: 224, prompt_tokens: 127 },
-];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
-}
-
-fn open(workload: &Workload) -> Vlm {
-    let Some(shape) = &workload.shape else {
-        return Vlm::open(&fixture("pico-vlm"), VlmOptions::default()).unwrap();
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let golden = fixture("golden/tiny-vlm");
-    for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"] {
-        fs::copy(golden.join(file), dir.path().join(file)).unwrap();
-    }
-    let golden_config: serde_json::Value =
-        serde_json::from_slice(&fs::read(golden.join("config.json")).unwrap()).unwrap();
-    let config = serde_json::json!({
-        "model_type": "qwen2_5_vl", "image_token_id": golden_config["image_token_id"], "tie_word_embeddings": false,
-        "vocab_size": 332, "hidden_size": shape.width, "intermediate_size": 3 * shape.width,
-        "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads, "num_key_value_heads": 2,
-        "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-        "rope_scaling": {"type": "mrope", "mrope_section": shape.sections},
-        "vision_config": {
-            "depth": shape.tower_depth, "hidden_size": shape.tower_width, "intermediate_size": 3 * shape.tower_width,
-            "num_heads": 4, "out_hidden_size": shape.width, "patch_size": 14, "spatial_merge_size": 2,
-            "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [shape.tower_depth - 1],
-        },
-    });
-    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-    let area = workload.side * workload.side;
-    let processor = format!(r#"{{"patch_size": 14, "min_pixels": {area}, "max_pixels": {area}}}"#);
-    fs::write(dir.path().join("preprocessor_config.json"), processor).unwrap();
-    Vlm::open(dir.path(), VlmOptions { init: Some(Seed::new(0)), ..VlmOptions::default() }).unwrap()
-}
-
-/// Noise images with a question that fills the prompt to its length where it can.
-fn samples(workload: &Workload, model: &Vlm) -> Vec<Arc<Sample>> {
-    let &Workload { prompts, side, prompt_tokens, .. } = workload;
-    let message = |image: &ImageRef, words: usize| {
-        let content = vec![Part::Image(image.clone()), Part::Text("? ".repeat(words))];
-        vec![Message { role: Role::User, content }]
-    };
-    (0..prompts)
-        .map(|n| {
-            let mut rng = Seed::new(n).rng();
-            let noise = RgbImage::from_fn(side, side, |_, _| Rgb(rng.random()));
-            let mut png = Cursor::new(Vec::new());
-            noise.write_to(&mut png, ImageFormat::Png).unwrap();
-            let image = ImageRef {
-                source: ImageSource::Bytes(png.into_inner().into()),
-                size: ImageSize { width: side, height: side },
-                label: "noise".into(),
-            };
-            let length = |words| model.processor().count_prompt_tokens(&message(&image, words)).unwrap();
-            let words =
-                (1..prompt_tokens).take_while(|&words| length(words) <= prompt_tokens).last().unwrap_or(1);
-            Arc::new(Sample {
-                id: n.to_string().into(),
-                task: Task::Math,
-                form: Form::Open,
-                problem: String::new(),
-                messages: message(&image, words),
-                solution: String::new(),
-                box_frame: BoxFrame::Original,
-                parent: None,
-            })
-        })
-        .collect()
-}
+use reft_vlm::Vlm;
+use workloads::{WORKLOADS, open, samples};
 
 fn generate(model: &Vlm, samples: &[Arc<Sample>]) -> Vec<Group> {
     let params = SamplingParams { group_size: 8, seed: Seed::new(1), ..SamplingParams::plain(64) };
@@ -167,31 +33,5 @@ fn rollout(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Loss, gradient, KL reference and AdamW on the groups of one rollout, half of them better than the others.
-fn grpo_step(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("grpo step");
-    group.sample_size(10).measurement_time(Duration::from_secs(10));
-    for workload in &WORKLOADS {
-        let mut model = open(workload);
-        let samples = samples(workload, &model);
-        let scored: Vec<ScoredGroup> = generate(&model, &samples).into_iter().map(score).collect();
-        let phase: GrpoPhase =
-            serde_json::from_value(serde_json::json!({"name": "bench", "data": "none", "steps": 1_000_000}))
-                .unwrap();
-        let mut optimizer = GrpoOptimizer::new(&phase, &model, Seed::new(1)).unwrap();
-        group.bench_function(workload.name, |bencher| {
-            bencher.iter(|| optimizer.update(&mut model, &scored).unwrap());
-        });
-    }
-    group.finish();
-}
-
-fn score(group: Group) -> ScoredGroup {
-    let n = group.completions.len();
-    let rewards = vec![RewardParts::default(); n];
-    let advantages = (0..n).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-    ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit }
-}
-
-criterion_group!(benches, rollout, grpo_step);
+criterion_group!(benches, rollout);
 criterion_main!(benches);

@@ -52,7 +52,7 @@ pub(crate) fn total(mut sums: [f32; LANES]) -> f32 {
 /// `e^x` within two units in the last place, without branches: `2^n p(r)` with `x = n ln 2 + r` (Cody & Waite 1980), p the
 /// polynomial of Cephes' `expf`. Below -87 it is 0, or nearly.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     /// Adding it rounds to an integer, whose bits are then the low ones.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;

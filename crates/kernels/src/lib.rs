@@ -20,6 +20,7 @@ mod sample;
 pub use attention::{BLOCK, Heads, Own, Prompts, Rows, SharedPrefix, attend};
 pub use cache::{append, fill};
 pub use elementwise::{rotate, silu_gate};
+pub use lanes::exp;
 pub use norm::rms_norm;
 pub use product::product;
 pub use sample::{Draw, Place, Shaping, draw, draw_rows};

@@ -220,21 +220,18 @@ impl Attention {
     }
 
     fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn AttentionPlan) -> Tensor {
-        let qkv_thd = self.qkv_proj.forward(x_td).view([x_td.size()[0], -1, self.head_dim]);
-        let mut qk_thd = qkv_thd.narrow(1, 0, self.heads + self.kv_heads);
-        if let Some([q_norm, k_norm]) = &self.qk_norm {
-            let (q_thd, k_thd) = self.split(&qk_thd);
-            qk_thd = Tensor::cat(&[q_norm.forward(&q_thd), k_norm.forward(&k_thd)], 1);
-        }
-        let (q_thd, k_thd) = self.split(&rotary.apply(&qk_thd));
-        let v_thd = qkv_thd.narrow(1, self.heads + self.kv_heads, self.kv_heads);
+        let qkv = self.qkv_proj.forward(x_td);
+        let [q_thd, k_thd, v_thd] = match &self.qk_norm {
+            None => rotary.turned_heads(&qkv, self.heads, self.kv_heads),
+            Some([q_norm, k_norm]) => {
+                let parts = [self.heads, self.kv_heads, self.kv_heads];
+                let parts = qkv.view([x_td.size()[0], -1, self.head_dim]).split_with_sizes(parts, 1);
+                let turned = |norm: &RmsNorm, part: &Tensor| rotary.apply(&norm.forward(part));
+                [turned(q_norm, &parts[0]), turned(k_norm, &parts[1]), parts[2].shallow_clone()]
+            }
+        };
         let out_thd = plan.attend(layer, &q_thd, &k_thd, &v_thd);
         self.o_proj.forward(&out_thd.flatten(1, 2))
-    }
-
-    /// Query heads, and the key heads behind them.
-    fn split(&self, qk_thd: &Tensor) -> (Tensor, Tensor) {
-        (qk_thd.narrow(1, 0, self.heads), qk_thd.narrow(1, self.heads, self.kv_heads))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Axes in tensor names: t token, h head, d width.
 
+use reft_autograd::{Heads, is_plain, rms_norm, silu_gate, turned_heads};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -119,6 +120,9 @@ impl RmsNorm {
                 reft_kernels::rms_norm(x.numbers, weight.numbers, eps, out, threads);
             });
         }
+        if is_plain(x) && is_plain(&self.weight) {
+            return rms_norm(x, &self.weight, self.eps);
+        }
         let kind = x.kind();
         let x = x.to_kind(Kind::Float);
         let scale = x.square().mean_dim(-1, true, None).g_add_scalar(self.eps).rsqrt();
@@ -226,6 +230,9 @@ impl GatedMlp {
             });
             return self.down_proj.forward(&inner);
         }
+        if is_plain(&gate_up) && self.act == Activation::Silu {
+            return self.down_proj.forward(&silu_gate(&gate_up));
+        }
         let (gate, up) = (gate_up.narrow(-1, 0, self.inner), gate_up.narrow(-1, self.inner, self.inner));
         self.down_proj.forward(&(self.act.apply(&gate) * up))
     }
@@ -278,6 +285,18 @@ impl Rotary {
         let halves =
             |left: &Tensor, right: &Tensor| Tensor::cat(&[left, right], -1).unsqueeze(1).to_kind(kind);
         Self { half: angles_td.size()[1], cos: halves(&cos, &cos), sin: halves(&(-&sin), &sin) }
+    }
+
+    /// Queries, keys and values `[t, heads, d]` of a fused projection `[t, (q + 2 kv) d]`, queries and keys turned.
+    pub(super) fn turned_heads(&self, qkv: &Tensor, q: i64, kv: i64) -> [Tensor; 3] {
+        let d = 2 * self.half;
+        if is_plain(qkv) && is_plain(&self.cos) && !is_for_kernels(qkv) {
+            let heads = Heads { q: q as usize, kv: kv as usize, d: d as usize };
+            return turned_heads(qkv, heads, &self.cos, &self.sin);
+        }
+        let x_thd = qkv.view([qkv.size()[0], -1, d]);
+        let turned_thd = self.apply(&x_thd.narrow(1, 0, q + kv));
+        [turned_thd.narrow(1, 0, q), turned_thd.narrow(1, q, kv), x_thd.narrow(1, q + kv, kv)]
     }
 
     /// Turns `x_thd` by the angles of its tokens (Su et al. 2021, in the half-split layout of the checkpoints).

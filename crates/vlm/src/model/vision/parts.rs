@@ -90,10 +90,8 @@ impl Attention {
     }
 
     pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &Segments) -> Tensor {
-        let qkv_p3hd = self.qkv.forward(x_pd).view([x_pd.size()[0], 3, self.heads, -1]);
-        let q_phd = rotary.apply(&qkv_p3hd.select(1, 0));
-        let k_phd = rotary.apply(&qkv_p3hd.select(1, 1));
-        let out_phd = segments.attend(&q_phd, &k_phd, &qkv_p3hd.select(1, 2), false);
+        let [q_phd, k_phd, v_phd] = rotary.turned_heads(&self.qkv.forward(x_pd), self.heads, self.heads);
+        let out_phd = segments.attend(&q_phd, &k_phd, &v_phd, false);
         self.proj.forward(&out_phd.flatten(1, 2))
     }
 }
