@@ -48,7 +48,8 @@ fn answered(sample: Arc<Sample>, model: &Vlm) -> ScoredGroup {
             text: String::new(),
             token_ids: (0..64).map(|_| tokens[rng.random_range(0..tokens.len())]).collect(),
             logprobs: vec![logprob; 64],
-            finish: FinishReason::Length, support: None,
+            finish: FinishReason::Length,
+            support: None,
         })
         .collect();
     let rewards = vec![RewardParts::default(); completions.len()];

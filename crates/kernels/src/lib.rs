@@ -3,10 +3,12 @@
 //! A decode step of a small model is bound by the number of operations, not by arithmetic: a norm is six tensor
 //! operations, attention over a shared prefix a dozen. Here each is one pass over plain slices. So are products of few
 //! rows; those of many stay libtorch's. Each function is compiled for several instruction sets and the best is taken at
-//! run time. Sums are taken in a fixed order per row, so a row's result depends neither on the other rows nor on the
-//! number of threads.
+//! run time: by `multiversion` where the compiler makes good vectors of a loop, by `pulp` where vectors are written out.
+//! Sums are taken in a fixed order per row, so a row's result depends neither on the other rows nor on the number of
+//! threads.
 //!
 //! No tensor and no unsafe code: crate `vlm` borrows the slices.
+#![expect(clippy::inline_always, reason = "what is not inlined is not compiled for the wider instruction set")]
 
 mod attention;
 mod cache;

@@ -12,7 +12,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32], threads: u
         "rows of x and out are as long as weight"
     );
     for_rows(out, width, x.len(), threads, |i, row| {
-        norm_row(&x[i * width..(i + 1) * width], weight, eps, row)
+        norm_row(&x[i * width..(i + 1) * width], weight, eps, row);
     });
 }
 

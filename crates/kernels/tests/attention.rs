@@ -57,7 +57,7 @@ proptest! {
             });
             let rows = rows.each_ref().map(|numbers| Rows { numbers, stride: width });
             let lengths = vec![place + 1; slots_in_all];
-            append(own_buffers.each_mut().map(|b| b.as_mut_slice()), blocks, heads, &growing, &lengths, rows);
+            append(own_buffers.each_mut().map(Vec::as_mut_slice), blocks, heads, &growing, &lengths, rows);
         }
 
         let stride = (heads.n + 2 * kv) * d;
