@@ -8,7 +8,10 @@
 //! threads.
 //!
 //! No tensor and no unsafe code: crate `vlm` borrows the slices.
-#![expect(clippy::inline_always, reason = "what is not inlined is not compiled for the wider instruction set")]
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the wider instruction set"
+)]
 
 mod attention;
 mod cache;
