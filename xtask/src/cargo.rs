@@ -64,16 +64,20 @@ pub(crate) fn run_with(root: &Path, args: &[&str], variables: &[(&str, &str)]) -
 pub(crate) fn run_built(root: &Path, program: &str, args: &[&str]) -> Result<()> {
     heading(&format!("{program} {}", args.join(" ")));
     let own = env::current_exe().context("cannot find this program's own file")?;
-    let path = own.with_file_name(program);
+    run_file(root, &own.with_file_name(program), args)
+}
+
+/// Runs a program with libtorch in reach; fails when it fails.
+pub(crate) fn run_file(root: &Path, program: &Path, args: &[&str]) -> Result<()> {
     let (variable, libraries) = library_path(root);
-    let status = Command::new(&path)
+    let status = Command::new(program)
         .args(args)
         .current_dir(root)
         .env(variable, libraries)
         .status()
-        .with_context(|| format!("cannot start `{}`", path.display()))?;
+        .with_context(|| format!("cannot start `{}`", program.display()))?;
     if !status.success() {
-        bail!("`{program}` failed ({status})");
+        bail!("`{}` failed ({status})", program.display());
     }
     Ok(())
 }

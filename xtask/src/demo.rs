@@ -28,7 +28,7 @@ pub(crate) fn demo(root: &Path, recipe: &Path, runs: &Path, seed: u64) -> Result
 }
 
 /// `name`, or `name-2`, `name-3`, ... when that run exists.
-fn free_name(runs: &Path, name: &str) -> String {
+pub(crate) fn free_name(runs: &Path, name: &str) -> String {
     let candidates = (2..).map(|n| format!("{name}-{n}"));
     std::iter::once(name.to_owned())
         .chain(candidates)

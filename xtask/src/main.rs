@@ -1,4 +1,4 @@
-//! `cargo xtask`: sets up libtorch, runs the demo, the ablation, the tests and the checks of a change.
+//! `cargo xtask`: sets up libtorch, runs the demo, the ablation, the soak, the tests and the checks of a change.
 
 mod ablation;
 mod cargo;
@@ -6,6 +6,7 @@ mod ci;
 mod console;
 mod demo;
 mod libtorch;
+mod soak;
 mod torch_free;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -58,6 +59,19 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<String>,
     },
+    /// Provide libtorch, build in release mode, train the shipped model for thousands of steps, and fail when the memory
+    /// that the process holds grows.
+    Soak {
+        /// Steps to train for.
+        #[arg(long, default_value_t = 2_000)]
+        steps: u64,
+        /// Folder of the run directory.
+        #[arg(long, default_value = "runs", value_name = "DIR")]
+        runs: PathBuf,
+        /// A `reft` that is built already.
+        #[arg(long, value_name = "FILE")]
+        reft: Option<PathBuf>,
+    },
     /// Run all checks of a change, cheap ones first. `.ci/run` calls this.
     Ci,
 }
@@ -70,6 +84,7 @@ fn main() -> ExitCode {
         Command::Test => ci::test(&root),
         Command::Demo { seed, recipe, runs } => demo::demo(&root, &recipe, &runs, seed),
         Command::Ablation { args } => ablation::ablation(&root, &args),
+        Command::Soak { steps, runs, reft } => soak::soak(&root, &runs, steps, reft.as_deref()),
         Command::Ci => ci::ci(&root),
     };
     match result {

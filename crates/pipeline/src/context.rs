@@ -152,9 +152,12 @@ impl Stopwatch {
         }
     }
 
-    /// All parts and the whole.
+    /// All parts and the whole, and the memory that the process holds now.
     pub(crate) fn stop(mut self) -> Metrics {
         self.timings.set("time/step_s", self.start.elapsed().as_secs_f64());
+        if let Some(memory) = memory_stats::memory_stats() {
+            self.timings.set("memory/resident_mib", memory.physical_mem as f64 / f64::from(1 << 20));
+        }
         self.timings
     }
 }
