@@ -7,6 +7,8 @@
 //! Forward passes are those of `reft-kernels`, which rollouts use, so that both see the same numbers.
 
 mod gate;
+mod linear;
+mod memory;
 mod node;
 mod norm;
 mod rotary;
@@ -14,6 +16,8 @@ mod rows;
 mod slices;
 
 pub use gate::silu_gate;
+pub use linear::linear;
+pub use memory::keep_memory;
 pub use node::{attach, wants_gradient};
 pub use norm::rms_norm;
 pub use rotary::{Heads, turned_heads};

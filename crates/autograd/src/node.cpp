@@ -1,9 +1,16 @@
 // A node of libtorch's graph whose backward pass is a function of the caller's. See `node.rs`.
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
+
+#include <climits>
+#include <cstdlib>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 using torch::autograd::variable_list;
 
@@ -68,4 +75,31 @@ extern "C" void reft_attach(at::Tensor* const* inputs, size_t n_inputs, at::Tens
   auto node = std::shared_ptr<Custom>(new Custom(state, backward, drop, n_inputs), torch::autograd::deleteNode);
   node->set_next_edges(torch::autograd::collect_next_edges(list));
   for (size_t i = 0; i < n_outputs; ++i) torch::autograd::set_history(*outputs[i], node);
+}
+
+// See `memory.rs`. What the user set by environment variable stays.
+extern "C" void reft_keep_memory() {
+#ifdef __GLIBC__
+  if (std::getenv("MALLOC_MMAP_MAX_") == nullptr && std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr)
+    mallopt(M_MMAP_MAX, 0);
+  if (std::getenv("MALLOC_TRIM_THRESHOLD_") == nullptr) mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  if (std::getenv("MALLOC_TOP_PAD_") == nullptr) mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+// `x w^T + bias` by oneDNN, without a graph; null where this libtorch has no oneDNN. See `linear.rs`.
+extern "C" at::Tensor* reft_linear(const at::Tensor* x, const at::Tensor* w, const at::Tensor* bias) {
+  using Scalars = c10::List<std::optional<at::Scalar>>;
+  using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::string_view,
+                               Scalars, std::optional<c10::string_view>);
+  static const auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+  if (!op) return nullptr;
+  at::NoGradGuard no_grad;
+  try {
+    std::optional<at::Tensor> b;
+    if (bias != nullptr) b = *bias;
+    return new at::Tensor(op->typed<Signature>().call(*x, *w, b, "none", Scalars(), ""));
+  } catch (const std::exception&) {
+    return nullptr;
+  }
 }

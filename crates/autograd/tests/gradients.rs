@@ -1,6 +1,6 @@
 //! Values and gradients against libtorch's own operations.
 
-use reft_autograd::{Heads, attach, rms_norm, silu_gate, turned_heads};
+use reft_autograd::{Heads, attach, linear, rms_norm, silu_gate, turned_heads};
 use tch::{Device, Kind, Tensor};
 
 fn random(shape: &[i64], place: f64) -> Tensor {
@@ -80,6 +80,32 @@ fn rotary() {
             vec![turn(x.narrow(1, 0, 4)), turn(x.narrow(1, 4, 2)), x.narrow(1, 6, 2)]
         },
     );
+}
+
+#[test]
+fn linear_layers() {
+    for (rows, input, output) in [(3, 5, 7), (130, 64, 96)] {
+        // Small weights: sums of a hundred products differ in their last bits.
+        let [x, w, b] =
+            [random(&[rows, input], 0.0), random(&[output, input], 3.0) * 0.1, random(&[output], 5.0)];
+        agree(
+            &[x.shallow_clone(), w.shallow_clone(), b],
+            |x| vec![linear(&x[0], &x[1], Some(&x[2]))],
+            |x| vec![x[0].linear(&x[1], Some(&x[2]))],
+        );
+        agree(
+            &[x.shallow_clone(), w.shallow_clone()],
+            |x| vec![linear(&x[0], &x[1], None)],
+            |x| vec![x[0].linear(&x[1], None::<&Tensor>)],
+        );
+        // A frozen weight, and a layer behind another.
+        let frozen = w.matmul(&w.tr());
+        agree(
+            &[x, w],
+            |x| vec![linear(&linear(&x[0], &x[1], None), &frozen, None)],
+            |x| vec![x[0].matmul(&x[1].tr()).matmul(&frozen.tr())],
+        );
+    }
 }
 
 #[test]

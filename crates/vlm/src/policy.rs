@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use reft_autograd::keep_memory;
 use reft_core::{Checkpointed, Message, Seed, StageError};
 use tch::{Device, Kind, Tensor};
 
@@ -131,6 +132,7 @@ impl Vlm {
     }
 
     fn open_base(dir: &Path, options: VlmOptions) -> Result<Self, VlmError> {
+        keep_memory();
         let mut config = VlmConfig::open(dir)?;
         if options.init.is_none() && config.tie_word_embeddings {
             config.tie_word_embeddings = !has_own_head(dir)?;

@@ -2,7 +2,7 @@
 //!
 //! Axes in tensor names: t token, h head, d width.
 
-use reft_autograd::{Heads, is_plain, rms_norm, silu_gate, turned_heads};
+use reft_autograd::{Heads, is_plain, linear, rms_norm, silu_gate, turned_heads};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
@@ -87,7 +87,7 @@ impl Linear {
 pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let size = x.size();
     if size.len() != 2 || size[0] > FEW_ROWS || size[0] == 0 || !is_for_kernels(x) {
-        return x.linear(weight, bias);
+        return linear(x, weight, bias);
     }
     let (input, shape) = (size[1] as usize, [size[0], weight.size()[0]]);
     let x = x.contiguous();
