@@ -4,18 +4,17 @@
 //! `cargo bench --bench update`.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the bench")]
 
+#[path = "workloads/answers.rs"]
+mod answers;
 mod workloads;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use answers::answered;
 use criterion::{Criterion, criterion_group, criterion_main};
-use rand::Rng as _;
 use reft_config::GrpoPhase;
-use reft_core::{
-    Completion, FinishReason, Group, PolicyOptimizer as _, RewardParts, Sample, ScoredGroup, Seed, Verdict,
-};
+use reft_core::{PolicyOptimizer as _, ScoredGroup, Seed};
 use reft_grpo::GrpoOptimizer;
-use reft_vlm::Vlm;
 use workloads::{WORKLOADS, open, samples};
 
 fn update(criterion: &mut Criterion) {
@@ -24,7 +23,7 @@ fn update(criterion: &mut Criterion) {
     for workload in &WORKLOADS {
         let mut model = open(workload);
         let groups: Vec<ScoredGroup> =
-            samples(workload, &model).into_iter().map(|sample| answered(sample, &model)).collect();
+            samples(workload, &model).into_iter().map(|sample| answered(sample, &model, 64)).collect();
         let phase: GrpoPhase =
             serde_json::from_value(serde_json::json!({"name": "bench", "data": "none", "steps": 1_000_000}))
                 .unwrap();
@@ -34,29 +33,6 @@ fn update(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// 8 answers of 64 random tokens, half of them better than the others.
-fn answered(sample: Arc<Sample>, model: &Vlm) -> ScoredGroup {
-    let control = model.processor().control_token_ids();
-    let mut rng = Seed::new(2).at(&sample.id.to_string()[..]).rng();
-    let tokens: Vec<i64> =
-        (0..model.processor().tokenizer().vocab_size() as i64).filter(|id| !control.contains(id)).collect();
-    let logprob = -(tokens.len() as f32).ln();
-    let completions: Vec<Completion> = (0..8)
-        .map(|_| Completion {
-            text: String::new(),
-            token_ids: (0..64).map(|_| tokens[rng.random_range(0..tokens.len())]).collect(),
-            logprobs: vec![logprob; 64],
-            finish: FinishReason::Length,
-            support: None,
-        })
-        .collect();
-    let rewards = vec![RewardParts::default(); completions.len()];
-    let advantages = (0..completions.len()).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-    let prompt_tokens = model.processor().count_prompt_tokens(&sample.messages).unwrap();
-    let group = Group { sample, prompt_tokens, completions, policy_version: 0 };
-    ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit }
 }
 
 criterion_group!(benches, update);

@@ -17,11 +17,11 @@ use reft_vlm::{Vlm, VlmOptions};
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     /// The random model; none for the pico model.
-    shape: Option<Shape>,
+    pub(crate) shape: Option<Shape>,
     pub(crate) prompts: u64,
     /// Side of the images in pixels.
-    side: u32,
-    prompt_tokens: usize,
+    pub(crate) side: u32,
+    pub(crate) prompt_tokens: usize,
 }
 
 /// A Qwen2.5-VL. MLPs are three times as wide as what they read.
@@ -75,13 +75,8 @@ pub(crate) fn open(workload: &Workload) -> Vlm {
     let Some(shape) = &workload.shape else {
         return Vlm::open(&fixture("pico-vlm"), VlmOptions::default()).unwrap();
     };
-    let dir = tempfile::tempdir().unwrap();
-    let golden = fixture("golden/tiny-vlm");
-    for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"] {
-        fs::copy(golden.join(file), dir.path().join(file)).unwrap();
-    }
     let golden_config: serde_json::Value =
-        serde_json::from_slice(&fs::read(golden.join("config.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(fixture("golden/tiny-vlm").join("config.json")).unwrap()).unwrap();
     let config = serde_json::json!({
         "model_type": "qwen2_5_vl", "image_token_id": golden_config["image_token_id"], "tie_word_embeddings": false,
         "vocab_size": 332, "hidden_size": shape.width, "intermediate_size": 3 * shape.width,
@@ -94,11 +89,26 @@ pub(crate) fn open(workload: &Workload) -> Vlm {
             "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [shape.tower_depth - 1],
         },
     });
+    open_random(&config, workload.side, VlmOptions::default())
+}
+
+/// A model of this `config.json` with random weights and the fixtures' tokenizer, for images of this side. Its end token
+/// is the fixtures' unless the config names one.
+pub(crate) fn open_random(config: &serde_json::Value, side: u32, options: VlmOptions) -> Vlm {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = fixture("golden/tiny-vlm");
+    for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"] {
+        fs::copy(golden.join(file), dir.path().join(file)).unwrap();
+    }
+    if !config["eos_token_id"].is_null() {
+        let generation = serde_json::json!({"eos_token_id": config["eos_token_id"]}).to_string();
+        fs::write(dir.path().join("generation_config.json"), generation).unwrap();
+    }
     fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-    let area = workload.side * workload.side;
+    let area = side * side;
     let processor = format!(r#"{{"patch_size": 14, "min_pixels": {area}, "max_pixels": {area}}}"#);
     fs::write(dir.path().join("preprocessor_config.json"), processor).unwrap();
-    Vlm::open(dir.path(), VlmOptions { init: Some(Seed::new(0)), ..VlmOptions::default() }).unwrap()
+    Vlm::open(dir.path(), VlmOptions { init: Some(Seed::new(0)), ..options }).unwrap()
 }
 
 /// Noise images with a question that fills the prompt to its length where it can.
