@@ -54,6 +54,7 @@ fn rollout(model: &Vlm, bandwidth: f64) {
         Cuda::synchronize(0);
         (started.elapsed().as_secs_f64(), groups)
     };
+    check(model, &samples);
     let (warm_up, groups) = generate(NEW_TOKENS, 0);
     println!("warm-up {warm_up:.2} s");
     let tokens: usize = groups.iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len()).sum();
@@ -79,6 +80,31 @@ fn generate(model: &Vlm, samples: &[Arc<Sample>], new_tokens: usize, seed: u64) 
     let params =
         SamplingParams { group_size: GROUP, seed: Seed::new(seed), ..SamplingParams::plain(new_tokens) };
     GenerationEngine::default().generate(model, samples, &params, &mut |_, _| true).unwrap()
+}
+
+/// Whether the decode kernels and tensor operations write the same: as long as a completion's tokens are the same, its
+/// log-probabilities must be too, within what bf16 rounds away in 36 layers.
+fn check(model: &Vlm, samples: &[Arc<Sample>]) {
+    let params = SamplingParams { group_size: GROUP, seed: Seed::new(9), ..SamplingParams::plain(40) };
+    let generate =
+        |mut engine: GenerationEngine| engine.generate(model, samples, &params, &mut |_, _| true).unwrap();
+    let by_kernels = generate(GenerationEngine::default());
+    let by_tensors = generate(GenerationEngine::default().without_cuda_kernels());
+    let (mut compared, mut sum, mut largest) = (0, 0.0, 0.0_f64);
+    for (a, b) in by_kernels.iter().zip(&by_tensors) {
+        for (a, b) in a.completions.iter().zip(&b.completions) {
+            let tokens = a.token_ids.iter().zip(&b.token_ids).take_while(|(a, b)| a == b).count();
+            for (a, b) in a.logprobs.iter().zip(&b.logprobs).take(tokens) {
+                let difference = f64::from((a - b).abs());
+                (compared, sum, largest) = (compared + 1, sum + difference, largest.max(difference));
+            }
+        }
+    }
+    let mean = sum / f64::from(compared);
+    println!(
+        "kernels against tensors: {compared} tokens alike, log-probabilities differ by {mean:.4}, at most {largest:.3}"
+    );
+    assert!(compared > 500 && mean < 0.02 && largest < 0.2, "the kernels are wrong");
 }
 
 /// Bytes that a step halfway through the completions must read: matrices of decoder and head, each prompt's keys and

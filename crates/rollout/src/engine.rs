@@ -71,11 +71,12 @@ pub enum RolloutError {
 #[derive(Clone, Debug)]
 pub struct GenerationEngine {
     token_budget: usize,
+    with_kernels: bool,
 }
 
 impl Default for GenerationEngine {
     fn default() -> Self {
-        Self { token_budget: TOKEN_BUDGET }
+        Self { token_budget: TOKEN_BUDGET, with_kernels: true }
     }
 }
 
@@ -83,7 +84,13 @@ impl GenerationEngine {
     /// Holds keys and values of about this many tokens at a time; a group larger than that is generated alone.
     /// The budget trades memory for speed and never changes what is drawn.
     pub fn with_token_budget(token_budget: usize) -> Self {
-        Self { token_budget }
+        Self { token_budget, ..Self::default() }
+    }
+
+    /// Attends by tensor operations on a GPU too, for comparisons.
+    #[must_use]
+    pub fn without_cuda_kernels(self) -> Self {
+        Self { with_kernels: false, ..self }
     }
 }
 
@@ -106,7 +113,7 @@ impl RolloutEngine<Vlm> for GenerationEngine {
             n_finished += n;
             if progress(n_finished, total) { Ok(()) } else { Err(StageError::Interrupted) }
         };
-        let mut run = Run::new(policy, samples, params, self.token_budget)?;
+        let mut run = Run::new(policy, samples, params, self)?;
         loop {
             while let Some(admitted) = run.admit()? {
                 report(run.prefill(admitted)?)?;
@@ -144,7 +151,7 @@ impl<'a> Run<'a> {
         policy: &'a Vlm,
         samples: &'a [Arc<Sample>],
         params: &'a SamplingParams,
-        token_budget: usize,
+        engine: &GenerationEngine,
     ) -> Result<Self, StageError> {
         let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)
             .map_err(|error| StageError::other("rollout", error))?;
@@ -157,7 +164,7 @@ impl<'a> Run<'a> {
         let longest = queue.iter().map(|&(_, _, tokens)| tokens).max().unwrap_or(0);
         let context = policy.processor().context_limit();
         let limit = params.max_new_tokens.min(context.max(1));
-        let plan = KvPlan::within(token_budget, samples.len(), params.group_size, longest, limit);
+        let plan = KvPlan::within(engine.token_budget, samples.len(), params.group_size, longest, limit);
         let text = &policy.config().text;
         let heads = Heads {
             n: text.num_attention_heads as usize,
@@ -177,6 +184,7 @@ impl<'a> Run<'a> {
                 heads,
                 policy.kind(),
                 policy.device(),
+                engine.with_kernels,
             ),
         })
     }

@@ -46,6 +46,8 @@ pub struct Sampler {
     of_policy: Vec<f32>,
     /// `[v]` the same with banned tokens.
     allowed: Vec<f32>,
+    /// The same where the policy computes.
+    allowed_v: Tensor,
     limits_support: bool,
 }
 
@@ -78,6 +80,7 @@ impl Sampler {
             min_new_tokens: params.min_new_tokens,
             end_ids: processor.end_token_ids().to_vec(),
             of_policy,
+            allowed_v: Tensor::from_slice(&allowed).to_device(allowed_v.device()),
             allowed,
             limits_support: params.limits_support(),
         })
@@ -99,6 +102,7 @@ impl Sampler {
             .collect();
         let threads = tch::get_num_threads() as usize;
         let logits = to_vec(logits_mv);
+        let Self { of_policy, limits_support, .. } = self;
         draw_rows(
             &logits,
             &self.allowed,
@@ -108,19 +112,9 @@ impl Sampler {
             |Draw { token, logprob }, weights| Drawn {
                 token: token as i64,
                 logprob,
-                limit: self.limits_support.then(|| self.limit(weights)),
+                limit: limits_support.then(|| limit(of_policy, weights)),
             },
         )
-    }
-
-    /// The shorter list: of what was within reach, or of what the policy may write and was not.
-    fn limit(&self, weights: &[f32]) -> Limit<Vec<u32>> {
-        let allowed = || weights.iter().zip(&self.of_policy).enumerate().filter(|(_, (_, a))| **a == 0.0);
-        let ids = |is_kept: bool| {
-            allowed().filter(move |(_, (w, _))| (**w > 0.0) == is_kept).map(|(id, _)| id as u32).collect()
-        };
-        let (all, kept) = (allowed().count(), allowed().filter(|(_, (w, _))| **w > 0.0).count());
-        if 2 * kept <= all { Limit::Kept(ids(true)) } else { Limit::Dropped(ids(false)) }
     }
 
     /// Whether nothing is to be done but to mask and to divide by the temperature.
@@ -132,7 +126,7 @@ impl Sampler {
     /// The same as tensors, for a GPU.
     fn draw_plain(&self, logits_mv: &Tensor, rows: &[Row<'_>]) -> Vec<Drawn> {
         let temperature = f64::from(self.shaping.temperature);
-        let mut logits_mv = logits_mv + Tensor::from_slice(&self.allowed).to_device(logits_mv.device());
+        let mut logits_mv = logits_mv + &self.allowed_v;
         if temperature > 0.0 {
             logits_mv /= temperature;
         }
@@ -150,6 +144,16 @@ impl Sampler {
             .map(|(token, logprob)| Drawn { token, logprob, limit: None })
             .collect()
     }
+}
+
+/// The shorter list: of what was within reach, or of what the policy may write and was not.
+fn limit(of_policy: &[f32], weights: &[f32]) -> Limit<Vec<u32>> {
+    let allowed = || weights.iter().zip(of_policy).enumerate().filter(|(_, (_, a))| **a == 0.0);
+    let ids = |is_kept: bool| {
+        allowed().filter(move |(_, (w, _))| (**w > 0.0) == is_kept).map(|(id, _)| id as u32).collect()
+    };
+    let (all, kept) = (allowed().count(), allowed().filter(|(_, (w, _))| **w > 0.0).count());
+    if 2 * kept <= all { Limit::Kept(ids(true)) } else { Limit::Dropped(ids(false)) }
 }
 
 /// The tokens that are never drawn: given ids, and texts that are one token each.

@@ -10,6 +10,7 @@
 //! Axes in tensor names: n group, m slot, r slot that takes part in a step, h head, k key/value head, l place in the
 //! prompt, o place among a completion's own tokens, d width.
 
+mod device;
 mod kernels;
 mod tensors;
 
@@ -18,6 +19,7 @@ use reft_vlm::model::{AttentionPlan, PackedBatch, inference::has_kernels};
 use tch::{Device, Kind, Tensor};
 
 use self::{
+    device::DeviceAttention,
     kernels::KernelLayer,
     tensors::{TensorLayer, TensorStep},
 };
@@ -65,6 +67,7 @@ struct Occupancy {
 enum Layers {
     Kernels(Vec<KernelLayer>),
     Tensors(Vec<TensorLayer>, Option<TensorStep>),
+    Device(Vec<TensorLayer>, DeviceAttention),
 }
 
 /// The cache.
@@ -76,8 +79,20 @@ pub(crate) struct KvCache {
 }
 
 impl KvCache {
-    pub(crate) fn new(plan: &KvPlan, n_layers: usize, heads: Heads, kind: Kind, device: Device) -> Self {
-        let layers = if has_kernels(device, kind) {
+    /// An empty cache. `with_kernels`: a GPU uses the kernels of `reft-cuda` where they apply.
+    pub(crate) fn new(
+        plan: &KvPlan,
+        n_layers: usize,
+        heads: Heads,
+        kind: Kind,
+        device: Device,
+        with_kernels: bool,
+    ) -> Self {
+        let attention = with_kernels.then(|| DeviceAttention::new(plan, heads, kind, device)).flatten();
+        let layers = if let Some(attention) = attention {
+            let layer = |_| TensorLayer::whole(plan, heads, kind, device);
+            Layers::Device((0..n_layers).map(layer).collect(), attention)
+        } else if has_kernels(device, kind) {
             Layers::Kernels((0..n_layers).map(|_| KernelLayer::new(plan, heads)).collect())
         } else {
             let layer = |_| TensorLayer::new(plan, heads, kind, device);
@@ -104,7 +119,9 @@ impl KvCache {
     fn fill(&mut self, layer: usize, place: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         match &mut self.layers {
             Layers::Kernels(layers) => layers[layer].fill(&self.occupancy, place, k_lkd, v_lkd),
-            Layers::Tensors(layers, _) => layers[layer].fill(place, k_lkd, v_lkd),
+            Layers::Tensors(layers, _) | Layers::Device(layers, _) => {
+                layers[layer].fill(place, k_lkd, v_lkd);
+            }
         }
     }
 
@@ -114,8 +131,12 @@ impl KvCache {
             self.occupancy.own_lengths[slot] += 1;
         }
         self.occupancy.slots = slots;
-        if let Layers::Tensors(_, step) = &mut self.layers {
-            *step = Some(TensorStep::new(&self.occupancy, self.kind, self.device));
+        match &mut self.layers {
+            Layers::Kernels(_) => {}
+            Layers::Tensors(_, step) => {
+                *step = Some(TensorStep::new(&self.occupancy, self.kind, self.device));
+            }
+            Layers::Device(_, attention) => attention.begin_step(&self.occupancy),
         }
     }
 }
@@ -126,6 +147,7 @@ impl AttentionPlan for KvCache {
         match &mut self.layers {
             Layers::Kernels(layers) => layers[layer].attend(&self.occupancy, q_rhd, k_rkd, v_rkd),
             Layers::Tensors(layers, Some(step)) => layers[layer].attend(step, q_rhd, k_rkd, v_rkd),
+            Layers::Device(layers, attention) => attention.attend(&layers[layer], q_rhd, k_rkd, v_rkd),
             Layers::Tensors(_, None) => unreachable!("a step has begun"),
         }
     }
@@ -187,12 +209,12 @@ mod tests {
         let heads = Heads { n: 6, kv: 2, d: 4 };
         let plan = KvPlan { groups: 3, group_size: 2, prompt_tokens: 9, completion_tokens: 70 };
         let float = (Kind::Float, Device::Cpu);
-        let mut kernels = KvCache::new(&plan, 1, heads, Kind::Float, Device::Cpu);
+        let mut kernels = KvCache::new(&plan, 1, heads, Kind::Float, Device::Cpu, true);
         assert!(matches!(kernels.layers, Layers::Kernels(_)));
         let layer = TensorLayer::new(&plan, heads, Kind::Float, Device::Cpu);
         let mut tensors = KvCache {
             layers: Layers::Tensors(vec![layer], None),
-            ..KvCache::new(&plan, 1, heads, Kind::Float, Device::Cpu)
+            ..KvCache::new(&plan, 1, heads, Kind::Float, Device::Cpu, true)
         };
         let enter = |place: usize, tokens: i64, caches: [&mut KvCache; 2]| {
             let [k, v] = [0, 1].map(|_| Tensor::randn([tokens, 2, 4], float));

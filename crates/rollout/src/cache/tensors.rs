@@ -70,6 +70,18 @@ impl TensorLayer {
         }
     }
 
+    /// With all its places from the start.
+    pub(super) fn whole(plan: &KvPlan, heads: Heads, kind: Kind, device: Device) -> Self {
+        let mut layer = Self::new(plan, heads, kind, device);
+        layer.reserve(layer.planned_places);
+        layer
+    }
+
+    /// Keys and values of prompts and of completions.
+    pub(super) fn buffers(&self) -> [&[Tensor; 2]; 2] {
+        [&self.prompts, &self.own]
+    }
+
     pub(super) fn fill(&mut self, place: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         for (buffer, x_lkd) in self.prompts.iter().zip([k_lkd, v_lkd]) {
             buffer.get(place as i64).narrow(1, 0, x_lkd.size()[0]).copy_(&x_lkd.transpose(0, 1));

@@ -199,10 +199,18 @@ pub fn grad_norm(policy: &Vlm) -> f64 {
     norm_of(policy, policy.learned().buffers().keys())
 }
 
+/// Numbers that a norm widens at a time.
+const NORM_PART: i64 = 1 << 26;
+
 /// Euclidean norm of the gradients of some buffers.
 fn norm_of<'a>(policy: &Vlm, keys: impl Iterator<Item = &'a BufferKey>) -> f64 {
+    let square = |part: &Tensor| part.to_kind(Kind::Float).square().sum(Kind::Double);
+    // By parts: libtorch widens all that it sums first.
     let squares: Vec<Tensor> = keys
-        .map(|&key| policy.learned().flat_grad(key).to_kind(Kind::Float).square().sum(Kind::Double))
+        .flat_map(|&key| {
+            let parts = policy.learned().flat_grad(key).split(NORM_PART, 0);
+            parts.iter().map(square).collect::<Vec<_>>()
+        })
         .collect();
     Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[])
 }

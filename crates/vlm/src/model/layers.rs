@@ -123,6 +123,9 @@ impl RmsNorm {
         if is_plain(x) && is_plain(&self.weight) {
             return rms_norm(x, &self.weight, self.eps);
         }
+        if x.device().is_cuda() && x.kind() == self.weight.kind() {
+            return x.rms_norm(self.weight.size(), Some(&self.weight), self.eps);
+        }
         let kind = x.kind();
         let x = x.to_kind(Kind::Float);
         let scale = x.square().mean_dim(-1, true, None).g_add_scalar(self.eps).rsqrt();
