@@ -104,7 +104,7 @@ fn check(model: &Vlm, samples: &[Arc<Sample>]) {
     println!(
         "kernels against tensors: {compared} tokens alike, log-probabilities differ by {mean:.4}, at most {largest:.3}"
     );
-    assert!(compared > 500 && mean < 0.02 && largest < 0.2, "the kernels are wrong");
+    assert!(compared > 200 && mean < 0.02 && largest < 0.2, "the kernels are wrong");
 }
 
 /// Bytes that a step halfway through the completions must read: matrices of decoder and head, each prompt's keys and

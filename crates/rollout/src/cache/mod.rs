@@ -200,6 +200,60 @@ mod tests {
         assert_eq!(groups(10, 100), 1);
     }
 
+    /// The same on a GPU, kernels in bf16 against tensor operations in fp32 on the CPU. Without a GPU there is nothing to
+    /// compare; `cargo bench --bench cuda` compares whole rollouts.
+    #[test]
+    fn device_kernels_and_tensors_agree() {
+        reft_vlm::cuda::load();
+        if !tch::Cuda::is_available() {
+            return;
+        }
+        let gpu = Device::Cuda(0);
+        let _inference = Inference::start();
+        tch::manual_seed(0);
+        for (heads, d) in [(Heads { n: 16, kv: 2, d: 128 }, 128), (Heads { n: 6, kv: 2, d: 64 }, 64)] {
+            let plan = KvPlan { groups: 3, group_size: 5, prompt_tokens: 300, completion_tokens: 90 };
+            let mut kernels = KvCache::new(&plan, 1, heads, Kind::BFloat16, gpu, true);
+            assert!(matches!(kernels.layers, Layers::Device(..)));
+            let layer = TensorLayer::new(&plan, heads, Kind::Float, Device::Cpu);
+            let mut tensors = KvCache {
+                layers: Layers::Tensors(vec![layer], None),
+                ..KvCache::new(&plan, 1, heads, Kind::Float, Device::Cpu, true)
+            };
+            let (n, mut largest) = (heads.n as i64, 0.0_f64);
+            let bf16 = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+            for step in 0..150_usize {
+                for (place, tokens) in [(0, 300), (1, 17), (2, 128), (0, 129)] {
+                    if [0, 0, 30, 75][[300, 17, 128, 129].iter().position(|&t| t == tokens).unwrap()] == step {
+                        let [k, v] = [0, 1].map(|_| bf16([tokens, 2, d]));
+                        kernels.enter(place, tokens as usize);
+                        kernels.fill(0, place, &k.to_device(gpu), &v.to_device(gpu));
+                        tensors.enter(place, tokens as usize);
+                        tensors.fill(0, place, &k.to_kind(Kind::Float), &v.to_kind(Kind::Float));
+                    }
+                }
+                let live: Vec<usize> = match step {
+                    0..30 => (0..10).collect(),
+                    30..75 => vec![1, 3, 8, 10, 11, 14],
+                    _ => (0..5).chain(12..14).collect(),
+                };
+                // Views with gaps, as the model has them.
+                let qkv = bf16([live.len() as i64, n + 4, d]);
+                let parts = |x: &Tensor| [(0, n), (n, 2), (n + 2, 2)].map(|(at, len)| x.narrow(1, at, len));
+                let ([q, k, v], [q32, k32, v32]) =
+                    (parts(&qkv.to_device(gpu)), parts(&qkv.to_kind(Kind::Float)));
+                kernels.begin_step(live.clone());
+                tensors.begin_step(live);
+                let a = kernels.attend(0, &q, &k, &v).to_device(Device::Cpu).to_kind(Kind::Float);
+                let b = tensors.attend(0, &q32, &k32, &v32).view(a.size().as_slice());
+                let difference = ((&a - &b).norm() / b.norm()).double_value(&[]);
+                assert!(difference < 0.01, "step {step}: {difference}");
+                largest = largest.max(difference);
+            }
+            assert!(largest > 0.0, "bf16 differs from fp32");
+        }
+    }
+
     /// Random keys, values and queries through both kinds of cache, with groups that enter and leave and completions
     /// that end at different times.
     #[test]
