@@ -52,7 +52,9 @@ pub struct DecodeShape {
 impl DecodeShape {
     /// Whether there are kernels for it.
     pub fn is_supported(&self) -> bool {
-        matches!(self.d, 64 | 128) && self.heads.is_multiple_of(self.kv_heads) && self.heads / self.kv_heads <= 16
+        matches!(self.d, 64 | 128)
+            && self.heads.is_multiple_of(self.kv_heads)
+            && self.heads / self.kv_heads <= 16
     }
 
     /// Parts whose softmaxes are merged, for each query.
@@ -120,8 +122,14 @@ impl DecodeKernels {
         // SAFETY: the image ends with a zero and stays until the module is loaded; modules are never unloaded.
         unsafe {
             let module = result::module::load_data(image.as_ptr().cast())?;
-            let function = |name: &str| result::module::get_function(module, CString::new(name).unwrap_or_default());
-            Ok(Self { shape, append: function("append")?, split: function("split")?, merge: function("merge")? })
+            let function =
+                |name: &str| result::module::get_function(module, CString::new(name).unwrap_or_default());
+            Ok(Self {
+                shape,
+                append: function("append")?,
+                split: function("split")?,
+                merge: function("merge")?,
+            })
         }
     }
 
@@ -137,11 +145,22 @@ impl DecodeKernels {
         let parts = self.shape.prompt_parts();
         let shape = Shape(
             [
-                groups, group_size, heads, kv_heads, prompt_places, own_places, parts, q_stride, k_stride, v_stride,
+                groups,
+                group_size,
+                heads,
+                kv_heads,
+                prompt_places,
+                own_places,
+                parts,
+                q_stride,
+                k_stride,
+                v_stride,
             ]
             .map(|n| n as i32),
         );
-        let DecodeStep { lengths, prompts: [prompt_k, prompt_v], own: [own_k, own_v], sums, scales, out, .. } = *step;
+        let DecodeStep {
+            lengths, prompts: [prompt_k, prompt_v], own: [own_k, own_v], sums, scales, out, ..
+        } = *step;
         let slots = self.shape.slots();
         let tiles = (group_size * heads / kv_heads).div_ceil(16 * WARPS);
         let blocks = groups * kv_heads * parts * tiles + slots * kv_heads;
@@ -173,9 +192,11 @@ unsafe fn launch(
 
 /// PTX for compute capability 8.0 and later, with its final zero.
 fn compile(d: usize) -> Result<Vec<u8>, CudaError> {
-    let source = format!("#define D {d}\n#define INFINITY __int_as_float(0x7f800000)\n{}", include_str!("decode.cu"));
+    let source =
+        format!("#define D {d}\n#define INFINITY __int_as_float(0x7f800000)\n{}", include_str!("decode.cu"));
     let options = CompileOptions { arch: Some("compute_80"), ..CompileOptions::default() };
-    let ptx = nvrtc::compile_ptx_with_opts(source, options).map_err(|error| CudaError::Compile(format!("{error:?}")))?;
+    let ptx = nvrtc::compile_ptx_with_opts(source, options)
+        .map_err(|error| CudaError::Compile(format!("{error:?}")))?;
     let mut image = ptx.to_src().into_bytes();
     image.push(0);
     Ok(image)
@@ -193,7 +214,9 @@ mod tests {
         }
         for d in [64, 128] {
             let text = String::from_utf8(compile(d).unwrap()).unwrap();
-            assert!(["append", "split", "merge"].iter().all(|name| text.contains(&format!(".entry {name}("))));
+            assert!(
+                ["append", "split", "merge"].iter().all(|name| text.contains(&format!(".entry {name}(")))
+            );
         }
     }
 }

@@ -206,6 +206,8 @@ mod tests {
     fn device_kernels_and_tensors_agree() {
         reft_vlm::cuda::load();
         if !tch::Cuda::is_available() {
+            let is_asked_for = std::env::var_os("REFT_LIBTORCH_CUDA").is_some();
+            assert!(!is_asked_for, "REFT_LIBTORCH_CUDA is set, but there is no GPU to test");
             return;
         }
         let gpu = Device::Cuda(0);
@@ -221,10 +223,12 @@ mod tests {
                 ..KvCache::new(&plan, 1, heads, Kind::Float, Device::Cpu, true)
             };
             let (n, mut largest) = (heads.n as i64, 0.0_f64);
-            let bf16 = |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+            let bf16 =
+                |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
             for step in 0..150_usize {
                 for (place, tokens) in [(0, 300), (1, 17), (2, 128), (0, 129)] {
-                    if [0, 0, 30, 75][[300, 17, 128, 129].iter().position(|&t| t == tokens).unwrap()] == step {
+                    if [0, 0, 30, 75][[300, 17, 128, 129].iter().position(|&t| t == tokens).unwrap()] == step
+                    {
                         let [k, v] = [0, 1].map(|_| bf16([tokens, 2, d]));
                         kernels.enter(place, tokens as usize);
                         kernels.fill(0, place, &k.to_device(gpu), &v.to_device(gpu));
