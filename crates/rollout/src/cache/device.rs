@@ -33,13 +33,15 @@ impl DeviceAttention {
         if device != Device::Cuda(0) || kind != Kind::BFloat16 || !shape.is_supported() {
             return None;
         }
-        let kernels = DecodeKernels::load(shape).ok()?;
         let parts = (plan.groups * plan.group_size * heads.n * shape.parts()) as i64;
         let float = (Kind::Float, device);
+        // libtorch makes the driver's context with its first tensor.
+        let sums = Tensor::zeros([parts, heads.d as i64], float);
+        let kernels = DecodeKernels::load(shape).ok()?;
         Some(Self {
             kernels,
             lengths: Tensor::new(),
-            sums: Tensor::empty([parts, heads.d as i64], float),
+            sums,
             scales: Tensor::empty([parts, 2], float),
             rows: 0,
             device,
