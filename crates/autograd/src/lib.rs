@@ -17,7 +17,7 @@ mod slices;
 
 pub use gate::silu_gate;
 pub use linear::linear;
-pub use memory::keep_memory;
+pub use memory::{keep_memory, return_memory};
 pub use node::{attach, wants_gradient};
 pub use norm::rms_norm;
 pub use rotary::{Heads, turned_heads};

@@ -87,6 +87,13 @@ extern "C" void reft_keep_memory() {
 #endif
 }
 
+// See `memory.rs`.
+extern "C" void reft_return_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 // `x w^T + bias` by oneDNN, without a graph; null where this libtorch has no oneDNN. See `linear.rs`.
 extern "C" at::Tensor* reft_linear(const at::Tensor* x, const at::Tensor* w, const at::Tensor* bias) {
   using Scalars = c10::List<std::optional<at::Scalar>>;

@@ -11,6 +11,7 @@ mod weights;
 
 use std::{collections::BTreeMap, path::Path};
 
+use reft_autograd::return_memory;
 use reft_config::{LrScale, OptimizerConfig, TrainableConfig};
 use reft_core::{Seed, StageError};
 use reft_vlm::{
@@ -135,6 +136,9 @@ impl AdamW {
             }
         }
         policy.learned_mut().zero_grad();
+        if self.updates % UPDATES_THAT_KEEP_MEMORY == 0 {
+            return_memory();
+        }
         UpdateStats { grad_norm, applied: true }
     }
 
@@ -198,6 +202,10 @@ impl BufferState {
 pub fn grad_norm(policy: &Vlm) -> f64 {
     norm_of(policy, policy.learned().buffers().keys())
 }
+
+/// Updates after which free memory goes back to the system. Batches differ in size, and the gaps that each leaves between
+/// what stays add up: a run of the pico model grew by 60 % in 2,000 steps. Seldom enough to cost nothing.
+const UPDATES_THAT_KEEP_MEMORY: i64 = 32;
 
 /// Numbers that a norm widens at a time.
 const NORM_PART: i64 = 1 << 26;
