@@ -128,7 +128,7 @@ fn step_bytes(model: &Vlm, prompt_tokens: usize, completions: usize) -> f64 {
 fn update(model: &mut Vlm) {
     let samples = samples(&WORKLOAD, model);
     let groups: Vec<ScoredGroup> =
-        samples.into_iter().map(|sample| answered(sample, model, NEW_TOKENS)).collect();
+        samples.into_iter().map(|sample| answered(sample, model, GROUP, NEW_TOKENS)).collect();
     let phase: GrpoPhase = serde_json::from_value(serde_json::json!({
         "name": "bench", "data": "none", "steps": 1_000_000, "recompute": true, "micro_batch_tokens": 8192,
         "kl_coef": 0.0, "optimizer": {"small_weights": "kahan", "moments": "int8"},

@@ -23,7 +23,7 @@ fn update(criterion: &mut Criterion) {
     for workload in &WORKLOADS {
         let mut model = open(workload);
         let groups: Vec<ScoredGroup> =
-            samples(workload, &model).into_iter().map(|sample| answered(sample, &model, 64)).collect();
+            samples(workload, &model).into_iter().map(|sample| answered(sample, &model, 8, 64)).collect();
         let phase: GrpoPhase =
             serde_json::from_value(serde_json::json!({"name": "bench", "data": "none", "steps": 1_000_000}))
                 .unwrap();

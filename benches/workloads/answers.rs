@@ -6,14 +6,14 @@ use rand::Rng as _;
 use reft_core::{Completion, FinishReason, Group, RewardParts, Sample, ScoredGroup, Seed, Verdict};
 use reft_vlm::Vlm;
 
-/// 8 answers of so many random tokens, half of them better than the others.
-pub(crate) fn answered(sample: Arc<Sample>, model: &Vlm, length: usize) -> ScoredGroup {
+/// So many answers of so many random tokens, half of them better than the others.
+pub(crate) fn answered(sample: Arc<Sample>, model: &Vlm, group_size: usize, length: usize) -> ScoredGroup {
     let control = model.processor().control_token_ids();
     let mut rng = Seed::new(2).at(&sample.id.to_string()[..]).rng();
     let tokens: Vec<i64> =
         (0..model.processor().tokenizer().vocab_size() as i64).filter(|id| !control.contains(id)).collect();
     let logprob = -(tokens.len() as f32).ln();
-    let completions: Vec<Completion> = (0..8)
+    let completions: Vec<Completion> = (0..group_size)
         .map(|_| Completion {
             text: String::new(),
             token_ids: (0..length).map(|_| tokens[rng.random_range(0..tokens.len())]).collect(),

@@ -26,13 +26,13 @@ pub(crate) struct Workload {
 
 /// A Qwen2.5-VL. MLPs are three times as wide as what they read.
 pub(crate) struct Shape {
-    width: u32,
-    layers: u32,
-    heads: u32,
-    tower_width: u32,
-    tower_depth: u32,
+    pub(crate) width: u32,
+    pub(crate) layers: u32,
+    pub(crate) heads: u32,
+    pub(crate) tower_width: u32,
+    pub(crate) tower_depth: u32,
     /// Rotary frequencies of time, height and width.
-    sections: [u32; 3],
+    pub(crate) sections: [u32; 3],
 }
 
 pub(crate) const WORKLOADS: [Workload; 3] = [
