@@ -1,7 +1,7 @@
 //! Nodes of libtorch's graph with a backward pass in Rust.
 //!
 //! tch has no custom functions, so this is the small shim that makes one: `node.cpp` derives from libtorch's node and
-//! calls back. The one module of the crate with `unsafe` beside `slices.rs`.
+//! calls back.
 #![expect(unsafe_code, reason = "a callback across the border to C++")]
 
 use std::ffi::c_void;

@@ -5,8 +5,8 @@
 //! tensor is made. It looks where `REFT_LIBTORCH_CUDA` points (the library or its folder), beside the loaded
 //! `libtorch_cpu`, and in the active Python environment's torch.
 //!
-//! One of three modules with `unsafe` in them; the others map weights (`checkpoint/map.rs`) and lend kernels the memory of
-//! tensors (`model/inference.rs`).
+//! One of this crate's three modules with `unsafe` in them; the others map weights (`checkpoint/map.rs`) and lend kernels
+//! the memory of tensors (`model/inference.rs`).
 
 use std::{
     ffi::OsStr,

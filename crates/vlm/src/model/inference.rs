@@ -4,10 +4,12 @@
 //! The results differ from those of tensor operations in the last bits. A pass that is compared with a training pass
 //! (the KL reference, old log-probabilities) therefore records no gradients but is not an [`Inference`].
 //!
-//! One of three modules with `unsafe` in them; the others map weights (`checkpoint/map.rs`) and load CUDA (`cuda.rs`).
+//! One of this crate's three modules with `unsafe` in them; the others map weights (`checkpoint/map.rs`) and load CUDA
+//! (`cuda.rs`).
 
 use std::cell::Cell;
 
+use reft_autograd::filled;
 use reft_kernels::Rows;
 use tch::{Device, Kind, NoGradGuard, Tensor, get_num_threads};
 
@@ -56,9 +58,7 @@ pub fn map<const N: usize>(
     shape: &[i64],
     kernel: impl FnOnce([Rows<'_>; N], &mut [f32]),
 ) -> Tensor {
-    let mut out = Tensor::empty(shape, (Kind::Float, Device::Cpu));
-    read(inputs, |rows| kernel(rows, numbers_mut(&mut out)));
-    out
+    filled(shape, |out| read(inputs, |rows| kernel(rows, out)))
 }
 
 /// Hands the rows of tensors (fp32, on the CPU) to a kernel. A row is an entry of the first axis.
@@ -95,14 +95,6 @@ fn rows(x: &Tensor) -> Rows<'_> {
     // long as the slice, and kernels write to nothing but tensors that no one else has and buffers of their own.
     let numbers = unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>(), length as usize) };
     Rows { numbers, stride: stride as usize }
-}
-
-/// The numbers of a tensor that has just been made.
-#[expect(unsafe_code, reason = "libtorch's memory has no safe view")]
-fn numbers_mut(x: &mut Tensor) -> &mut [f32] {
-    // SAFETY: made by `map` a moment ago: fp32 on the CPU, in one piece, and no other handle of it exists. Whatever bits
-    // it holds are numbers.
-    unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<f32>(), x.numel()) }
 }
 
 #[cfg(test)]
