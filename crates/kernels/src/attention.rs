@@ -9,13 +9,13 @@
 //!
 //! Sizes: m completions, n prompts, h heads, k key/value heads, d width of a head, l places.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::{
     lanes::{exp, max_of, sum_of},
     parallel::n_pieces,
-    product::{W_ROWS, WIDEST, tile},
+    product::{W_ROWS, WIDEST, lanes_of, tile, vectorize},
 };
 
 /// Places of a block of a completion's own tokens. A block is the unit in which memory is touched.
@@ -109,7 +109,8 @@ pub fn attend(step: &SharedPrefix<'_>, queries: Rows<'_>, out: &mut [f32], threa
             row += run.len();
             for kv in 0..kv {
                 let (out, scratch) = (&mut *run_out, &mut scratch);
-                Arch::new().dispatch(OneHead { step, kv, slots: run, queries, out, scratch });
+                let lanes = lanes_of(run.len() * (heads / step.heads.kv));
+                vectorize(lanes, OneHead { step, kv, slots: run, queries, out, scratch, lanes });
             }
         }
     };
@@ -143,6 +144,7 @@ struct OneHead<'a> {
     queries: Rows<'a>,
     out: &'a mut [f32],
     scratch: &'a mut Scratch,
+    lanes: usize,
 }
 
 impl WithSimd for OneHead<'_> {
@@ -150,11 +152,10 @@ impl WithSimd for OneHead<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { step, kv, slots, queries, out, scratch } = self;
+        let Self { step, kv, slots, queries, out, scratch, lanes } = self;
         let Heads { n: heads, d, .. } = step.heads;
         let repeat = heads / step.heads.kv;
         let n = slots.len() * repeat;
-        let lanes = n.next_multiple_of(WIDEST);
         let scale = 1.0 / (d as f32).sqrt();
         let query = |i: usize| &queries.row(i / repeat, heads * d)[(kv * repeat + i % repeat) * d..][..d];
 

@@ -14,6 +14,25 @@ use crate::parallel::n_pieces;
 pub(crate) const W_ROWS: usize = 8;
 /// Numbers of the widest vector.
 pub(crate) const WIDEST: usize = 16;
+/// Numbers of the vector that few rows take: of a wider one, half would be zeros.
+const NARROW: usize = 8;
+
+/// Numbers side by side for so many rows.
+pub(crate) fn lanes_of(rows: usize) -> usize {
+    rows.next_multiple_of(if rows <= NARROW { NARROW } else { WIDEST })
+}
+
+/// Runs it with the widest vectors that the machine has and that `lanes` numbers fill. A row's result is the same with
+/// all of them.
+pub(crate) fn vectorize<T>(lanes: usize, work: impl WithSimd<Output = T>) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if lanes == NARROW
+        && let Some(simd) = pulp::x86::V3::try_new()
+    {
+        return Simd::vectorize(simd, work);
+    }
+    Arch::new().dispatch(work)
+}
 
 /// `x W^T + bias` of rows `x` `[m, input]` and weights `[output, input]`, to `out` `[m, output]`.
 pub fn product(
@@ -30,11 +49,11 @@ pub fn product(
         "rows of x and of the weights are equally long"
     );
     assert!(bias.is_none_or(|bias| bias.len() == output), "one bias an output");
-    let lanes = m.next_multiple_of(WIDEST);
+    let lanes = lanes_of(m);
     let turned = turn(x, input, lanes);
     let per_piece = output.div_ceil(n_pieces(threads, m * weight.len() / 16)).next_multiple_of(W_ROWS);
     if per_piece >= output {
-        Arch::new().dispatch(Columns { turned: &turned, lanes, weight, bias, input, out, m });
+        vectorize(lanes, Columns { turned: &turned, lanes, weight, bias, input, out, m });
         return;
     }
     let pieces: Vec<Vec<f32>> = weight
@@ -45,7 +64,7 @@ pub fn product(
             let mut piece = vec![0.0; m * n];
             let bias = bias.map(|bias| &bias[i * per_piece..][..n]);
             let turned = &turned;
-            Arch::new().dispatch(Columns { turned, lanes, weight, bias, input, out: &mut piece, m });
+            vectorize(lanes, Columns { turned, lanes, weight, bias, input, out: &mut piece, m });
             piece
         })
         .collect();
@@ -129,8 +148,8 @@ pub(crate) fn tile<S: Simd, const O: usize>(
         *w_row = &weight[o * stride..][..input];
     }
     let mut sums = [simd.splat_f32s(0.0); O];
-    for at in 0..input {
-        let x = simd.partial_load_f32s(&turned[at * lanes..][..S::F32_LANES]);
+    let (x_rows, _) = S::as_simd_f32s(turned);
+    for (at, &x) in x_rows.iter().step_by(lanes / S::F32_LANES).take(input).enumerate() {
         for (sum, w_row) in sums.iter_mut().zip(&w_rows) {
             *sum = simd.mul_add_e_f32s(x, simd.splat_f32s(w_row[at]), *sum);
         }
