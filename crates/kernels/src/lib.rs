@@ -7,7 +7,7 @@
 //! Sums are taken in a fixed order per row, so a row's result depends neither on the other rows nor on the number of
 //! threads.
 //!
-//! No tensor and no unsafe code: crate `vlm` borrows the slices.
+//! No tensor, and no unsafe code but a prefetch: crate `vlm` borrows the slices.
 #![expect(
     clippy::inline_always,
     reason = "what is not inlined is not compiled for the wider instruction set"
@@ -19,6 +19,7 @@ mod elementwise;
 mod lanes;
 mod norm;
 mod parallel;
+mod prefetch;
 mod product;
 mod sample;
 

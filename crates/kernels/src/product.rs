@@ -8,7 +8,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::parallel::n_pieces;
+use crate::{parallel::n_pieces, prefetch::prefetch};
 
 /// Rows of the weights that are worked on together: enough sums to keep the multipliers busy.
 pub(crate) const W_ROWS: usize = 8;
@@ -16,6 +16,10 @@ pub(crate) const W_ROWS: usize = 8;
 pub(crate) const WIDEST: usize = 16;
 /// Numbers of the vector that few rows take: of a wider one, half would be zeros.
 const NARROW: usize = 8;
+/// Steps written out one after another, so that addresses are worked out once for all of them.
+const UNROLLED: usize = 4;
+/// Numbers of a cache line.
+const LINE: usize = 16;
 
 /// Numbers side by side for so many rows.
 pub(crate) fn lanes_of(rows: usize) -> usize {
@@ -109,7 +113,7 @@ impl WithSimd for Columns<'_> {
         let mut sums = [[0.0_f32; WIDEST]; W_ROWS];
         for first in (0..output).step_by(W_ROWS) {
             let n = W_ROWS.min(output - first);
-            let weight = &weight[first * input..(first + n) * input];
+            let weight = &weight[first * input..];
             for row in (0..m).step_by(width) {
                 if n == W_ROWS {
                     let tile = tile::<S, W_ROWS>(simd, &turned[row..], lanes, weight, input, input);
@@ -117,7 +121,7 @@ impl WithSimd for Columns<'_> {
                         simd.partial_store_f32s(&mut to[..width], sum);
                     }
                 } else {
-                    for (weight, to) in weight.chunks_exact(input).zip(&mut sums) {
+                    for (weight, to) in weight.chunks_exact(input).take(n).zip(&mut sums) {
                         let [sum] = tile::<S, 1>(simd, &turned[row..], lanes, weight, input, input);
                         simd.partial_store_f32s(&mut to[..width], sum);
                     }
@@ -134,6 +138,9 @@ impl WithSimd for Columns<'_> {
 }
 
 /// As many rows of `x` as a vector has lanes, `lanes` numbers to the next step, with `O` rows of weights, `stride` apart.
+///
+/// Several rows of weights at a time are too many streams for the processor to see which memory comes next, so the rows
+/// behind these are asked for on the way.
 #[inline(always)]
 pub(crate) fn tile<S: Simd, const O: usize>(
     simd: S,
@@ -143,15 +150,28 @@ pub(crate) fn tile<S: Simd, const O: usize>(
     stride: usize,
     input: usize,
 ) -> [S::f32s; O] {
-    let mut w_rows: [&[f32]; O] = [&[]; O];
+    let mut w_rows: [(&[[f32; UNROLLED]], &[f32]); O] = [(&[], &[]); O];
     for (o, w_row) in w_rows.iter_mut().enumerate() {
-        *w_row = &weight[o * stride..][..input];
+        *w_row = weight[o * stride..][..input].as_chunks();
     }
-    let mut sums = [simd.splat_f32s(0.0); O];
     let (x_rows, _) = S::as_simd_f32s(turned);
-    for (at, &x) in x_rows.iter().step_by(lanes / S::F32_LANES).take(input).enumerate() {
-        for (sum, w_row) in sums.iter_mut().zip(&w_rows) {
-            *sum = simd.mul_add_e_f32s(x, simd.splat_f32s(w_row[at]), *sum);
+    let mut x_rows = x_rows.iter().step_by(lanes / S::F32_LANES);
+    let mut sums = [simd.splat_f32s(0.0); O];
+    for chunk in 0..input / UNROLLED {
+        if (chunk * UNROLLED).is_multiple_of(LINE) {
+            for o in 0..O {
+                prefetch(weight, (O + o) * stride + chunk * UNROLLED);
+            }
+        }
+        for (u, &x) in x_rows.by_ref().take(UNROLLED).enumerate() {
+            for (sum, (chunks, _)) in sums.iter_mut().zip(&w_rows) {
+                *sum = simd.mul_add_e_f32s(x, simd.splat_f32s(chunks[chunk][u]), *sum);
+            }
+        }
+    }
+    for (at, &x) in x_rows.take(input % UNROLLED).enumerate() {
+        for (sum, (_, rest)) in sums.iter_mut().zip(&w_rows) {
+            *sum = simd.mul_add_e_f32s(x, simd.splat_f32s(rest[at]), *sum);
         }
     }
     sums
