@@ -21,6 +21,9 @@ use crate::{
 /// Places of a block of a completion's own tokens. A block is the unit in which memory is touched.
 pub const BLOCK: usize = 32;
 
+/// Queries of a completion that share a read of its own keys and values.
+const TOGETHER: usize = 2;
+
 /// Keys and values of prompts.
 #[derive(Clone, Copy, Debug)]
 pub struct Prompts<'a> {
@@ -130,9 +133,9 @@ struct Scratch {
     scores: Vec<f32>,
     /// `[d, lanes]` their results over the prompt.
     turned_out: Vec<f32>,
-    /// Scores of one query over its completion's own tokens.
+    /// Scores of a few queries over their completion's own tokens.
     own_scores: Vec<f32>,
-    /// `[d]` the result of one query over its completion's own tokens.
+    /// `[queries, d]` their results there.
     own_out: Vec<f32>,
 }
 
@@ -168,19 +171,35 @@ impl WithSimd for OneHead<'_> {
         }
         let (max, sum) = over_prompt(simd, step, kv, slots[0] / step.group_size, lanes, scratch);
 
-        scratch.own_out.resize(d, 0.0);
-        for i in 0..n {
-            let (slot, head) = (slots[i / repeat], kv * repeat + i % repeat);
-            let (own_max, own_sum) = over_own(simd, step, kv, slot, query(i), scale, scratch);
-            // Both parts relative to the larger of their maxima.
-            let largest = max[i].max(own_max);
-            let (weight, own_weight) = (exp(max[i] - largest), exp(own_max - largest));
-            let total = sum[i] * weight + own_sum * own_weight;
-            let (weight, own_weight) = (weight / total, own_weight / total);
-            let out = &mut out[(i / repeat * heads + head) * d..][..d];
-            let of_prompt = scratch.turned_out[i..].iter().step_by(lanes);
-            for ((to, of_prompt), of_own) in out.iter_mut().zip(of_prompt).zip(&scratch.own_out) {
-                *to = of_prompt * weight + of_own * own_weight;
+        for (row, &slot) in slots.iter().enumerate() {
+            let mut first = 0;
+            while first < repeat {
+                let mut merge = |own: OwnPart, part: usize, scratch: &Scratch| {
+                    let i = row * repeat + first + part;
+                    // Both parts relative to the larger of their maxima.
+                    let largest = max[i].max(own.max);
+                    let (weight, own_weight) = (exp(max[i] - largest), exp(own.max - largest));
+                    let total = sum[i] * weight + own.sum * own_weight;
+                    let (weight, own_weight) = (weight / total, own_weight / total);
+                    let out = &mut out[(row * heads + kv * repeat + first + part) * d..][..d];
+                    let of_prompt = scratch.turned_out[i..].iter().step_by(lanes);
+                    let of_own = &scratch.own_out[part * d..][..d];
+                    for ((to, of_prompt), of_own) in out.iter_mut().zip(of_prompt).zip(of_own) {
+                        *to = of_prompt * weight + of_own * own_weight;
+                    }
+                };
+                let at = row * repeat + first;
+                let taken = if repeat - first >= TOGETHER {
+                    let queries = std::array::from_fn(|part| query(at + part));
+                    let parts: [_; TOGETHER] = over_own(simd, step, kv, slot, queries, scale, scratch);
+                    parts.into_iter().enumerate().for_each(|(part, own)| merge(own, part, scratch));
+                    TOGETHER
+                } else {
+                    let [own] = over_own(simd, step, kv, slot, [query(at)], scale, scratch);
+                    merge(own, 0, scratch);
+                    1
+                };
+                first += taken;
             }
         }
     }
@@ -254,53 +273,89 @@ fn products<S: Simd>(
     }
 }
 
-/// One query over its completion's own tokens: the same, with the sums in `own_out`.
+/// What a query finds among its completion's own tokens.
+#[derive(Clone, Copy)]
+struct OwnPart {
+    /// The largest score.
+    max: f32,
+    /// Sum of `e^(score - max)`.
+    sum: f32,
+}
+
+/// Queries of one completion over its own tokens: the same, with the sums of values in `own_out` `[Q, d]`.
 #[inline(always)]
-fn over_own<S: Simd>(
+fn over_own<S: Simd, const Q: usize>(
     simd: S,
     step: &SharedPrefix<'_>,
     kv: usize,
     slot: usize,
-    query: &[f32],
+    queries: [&[f32]; Q],
     scale: f32,
     scratch: &mut Scratch,
-) -> (f32, f32) {
-    let (kv_heads, d, width) = (step.heads.kv, step.heads.d, S::F32_LANES);
+) -> [OwnPart; Q] {
+    let (kv_heads, d) = (step.heads.kv, step.heads.d);
     let (blocks, length) = (step.own.blocks, step.own.lengths[slot]);
     let start = |block: usize| ((slot * blocks + block) * kv_heads + kv) * d * BLOCK;
+    let room = length.next_multiple_of(BLOCK);
     let Scratch { own_scores, own_out, .. } = scratch;
-    own_scores.resize(length.next_multiple_of(BLOCK), 0.0);
-    for (block, scores) in own_scores.chunks_exact_mut(BLOCK).enumerate() {
-        let keys = &step.own.keys[start(block)..][..d * BLOCK];
-        for at in (0..BLOCK.min(length - block * BLOCK)).step_by(width) {
-            let mut sum = simd.splat_f32s(0.0);
-            for (i, q) in query.iter().enumerate() {
-                let key = simd.partial_load_f32s(&keys[i * BLOCK + at..][..width]);
-                sum = simd.mul_add_e_f32s(key, simd.splat_f32s(*q), sum);
+    own_scores.resize(Q * room, 0.0);
+    for block in 0..room / BLOCK {
+        let (keys, _) = S::as_simd_f32s(&step.own.keys[start(block)..][..d * BLOCK]);
+        let per_block = BLOCK / S::F32_LANES;
+        for at in 0..(length - block * BLOCK).min(BLOCK).div_ceil(S::F32_LANES) {
+            let mut sums = [simd.splat_f32s(0.0); Q];
+            for (i, &key) in keys[at..].iter().step_by(per_block).enumerate() {
+                for (sum, query) in sums.iter_mut().zip(&queries) {
+                    *sum = simd.mul_add_e_f32s(key, simd.splat_f32s(query[i]), *sum);
+                }
             }
-            let sum = simd.mul_f32s(sum, simd.splat_f32s(scale));
-            simd.partial_store_f32s(&mut scores[at..at + width], sum);
+            for (q, sum) in sums.into_iter().enumerate() {
+                let scores = &mut own_scores[q * room + block * BLOCK + at * S::F32_LANES..][..S::F32_LANES];
+                simd.partial_store_f32s(scores, simd.mul_f32s(sum, simd.splat_f32s(scale)));
+            }
         }
     }
-    let scores = &mut own_scores[..length];
-    let max = max_of(scores);
-    for score in scores.iter_mut() {
-        *score = exp(*score - max);
+    let mut parts = [OwnPart { max: f32::NEG_INFINITY, sum: 0.0 }; Q];
+    for (part, scores) in parts.iter_mut().zip(own_scores.chunks_exact_mut(room)) {
+        let scores = &mut scores[..length];
+        part.max = max_of(scores);
+        for score in scores.iter_mut() {
+            *score = exp(*score - part.max);
+        }
+        part.sum = sum_of(scores, |p| p);
     }
-    let sum = sum_of(scores, |p| p);
 
-    own_out.fill(0.0);
-    for (block, weights) in scores.chunks(BLOCK).enumerate() {
+    own_out.clear();
+    own_out.resize(Q * d, 0.0);
+    for block in 0..room / BLOCK {
         let values = &step.own.values[start(block)..][..d * BLOCK];
-        for at in (0..d).step_by(width) {
-            let here = at..d.min(at + width);
-            let mut sum = simd.partial_load_f32s(&own_out[here.clone()]);
-            for (place, weight) in weights.iter().enumerate() {
-                let value = simd.partial_load_f32s(&values[place * d..][here.clone()]);
-                sum = simd.mul_add_e_f32s(value, simd.splat_f32s(*weight), sum);
+        let n = (length - block * BLOCK).min(BLOCK);
+        for at in (0..d).step_by(S::F32_LANES) {
+            let here = at..d.min(at + S::F32_LANES);
+            let mut sums = [simd.splat_f32s(0.0); Q];
+            for (q, sum) in sums.iter_mut().enumerate() {
+                *sum = load(simd, &own_out[q * d..][here.clone()]);
             }
-            simd.partial_store_f32s(&mut own_out[here], sum);
+            for place in 0..n {
+                let value = load(simd, &values[place * d..][here.clone()]);
+                for (q, sum) in sums.iter_mut().enumerate() {
+                    let weight = simd.splat_f32s(own_scores[q * room + block * BLOCK + place]);
+                    *sum = simd.mul_add_e_f32s(value, weight, *sum);
+                }
+            }
+            for (q, sum) in sums.into_iter().enumerate() {
+                simd.partial_store_f32s(&mut own_out[q * d..][here.clone()], sum);
+            }
         }
     }
-    (max, sum)
+    parts
+}
+
+/// A vector of as many numbers as it has, or of fewer and zeros. Few are fetched by a call, so whole vectors are told apart.
+#[inline(always)]
+fn load<S: Simd>(simd: S, x: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(x) {
+        (&[whole], []) => whole,
+        _ => simd.partial_load_f32s(x),
+    }
 }
