@@ -68,6 +68,7 @@ fn padded_logprobs(model: &Vlm, prompts: &[EncodedPrompt], answers: &[Vec<Vec<i6
         let mut token_ids = [prompt.token_ids.as_slice(), answer].concat();
         token_ids.resize(longest, 256);
         let images = prompt.images.iter().map(|image| ImageSpan {
+            key: image.key,
             start: image.start,
             grid: image.grid,
             pixels: image.pixels.shallow_clone(),

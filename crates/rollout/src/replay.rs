@@ -26,7 +26,8 @@ impl<'a> Replay<'a> {
     pub fn start(network: &'a Network, prompt: &PackedBatch, m: usize) -> Self {
         let decoder = &network.decoder;
         let mut prefill = Prefill { prompt, cache: Cache::default() };
-        let hidden_td = decoder.forward(&network.embed(prompt), &prompt.positions_3t, &mut prefill);
+        let hidden_td =
+            decoder.forward(&network.embed_one_by_one(prompt), &prompt.positions_3t, &mut prefill);
         let last_1d = hidden_td.narrow(0, hidden_td.size()[0] - 1, 1);
         let m = m as i64;
         Self {

@@ -1,6 +1,9 @@
 //! The policy: network, parameters and processor of one checkpoint.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use reft_autograd::keep_memory;
 use reft_core::{Checkpointed, Message, Seed, StageError};
@@ -10,7 +13,7 @@ use crate::{
     checkpoint::{CheckpointError, CheckpointFolder, SaveOptions, canonical_name, save_folder},
     init::randomize,
     lora::{self, Lora, LoraError, LoraOption, base_of, is_adapter},
-    model::{ConfigError, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
+    model::{ConfigError, KeptFeatures, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
     processor::{EncodedPrompt, Processor, ProcessorError},
 };
 
@@ -70,6 +73,8 @@ pub struct VlmOptions {
     pub lora: Option<LoraOption>,
     /// Export the merged checkpoint beside the adapter.
     pub merge: bool,
+    /// Bytes of image features that are kept from pass to pass; 0 keeps none.
+    pub feature_memory: u64,
 }
 
 impl Default for VlmOptions {
@@ -82,6 +87,7 @@ impl Default for VlmOptions {
             init: None,
             lora: None,
             merge: false,
+            feature_memory: 256 << 20,
         }
     }
 }
@@ -97,6 +103,7 @@ pub struct Vlm {
     options: VlmOptions,
     /// `[vocab]` 0 for tokens that may be sampled, -inf for control tokens and rows beyond the tokenizer.
     allowed_v: Tensor,
+    kept: Arc<KeptFeatures>,
 }
 
 /// The reference of a KL penalty: a network that does not learn.
@@ -153,7 +160,18 @@ impl Vlm {
             None => Network::new(&mut params.source(), &config),
         };
         let allowed_v = allowed_tokens(&config, &processor).to_device(options.device);
-        Ok(Self { config, processor, params, lora, network, folder: dir.to_owned(), options, allowed_v })
+        let kept = Arc::new(KeptFeatures::within(options.feature_memory));
+        Ok(Self {
+            config,
+            processor,
+            params,
+            lora,
+            network,
+            folder: dir.to_owned(),
+            options,
+            allowed_v,
+            kept,
+        })
     }
 
     /// Shapes and constants.
@@ -217,7 +235,12 @@ impl Vlm {
     /// Packs prompts with their completions.
     pub fn pack(&self, groups: &[(&EncodedPrompt, Vec<&[i64]>)]) -> PackedBatch {
         let merge = self.config.vision.spatial_merge_size as usize;
-        PackedBatch::new(groups, merge, self.options.kind, self.options.device)
+        PackedBatch::new(groups, merge, self.options.kind, self.options.device, &self.kept)
+    }
+
+    /// Image features that passes of this policy and of its references share.
+    pub fn kept_features(&self) -> &KeptFeatures {
+        &self.kept
     }
 
     /// `[vocab]` to be added to logits: -inf for tokens that are never sampled (vision control tokens, special tokens

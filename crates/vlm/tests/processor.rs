@@ -11,7 +11,7 @@ use std::{
 use reft_core::{ImageRef, ImageSize, ImageSource, Message, Part, Role};
 use reft_vlm::{
     checkpoint::read_tensors,
-    processor::{ChatTemplate, ImageProcessor, Processor, ProcessorError},
+    processor::{ChatTemplate, ImageProcessor, ProcessedImage, Processor, ProcessorError},
 };
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -180,7 +180,7 @@ fn pixel_formats_become_the_same_rgb() {
     let rgb = |file: &str| {
         let image = golden_image(file, &tensors);
         let size = [i64::from(image.size.height), i64::from(image.size.width), 3];
-        processor.process(&image).unwrap().1.view(size)
+        processor.process(&image).unwrap().pixels.view(size)
     };
 
     let files = tensors.keys().filter_map(|name| name.strip_prefix("rgb."));
@@ -228,7 +228,7 @@ fn photographs_become_the_same_pixels() {
             size: ImageSize { width, height },
             label: Arc::from(file),
         };
-        let (grid, pixels) = processor.process(&photo).unwrap();
+        let ProcessedImage { grid, pixels, .. } = processor.process(&photo).unwrap();
         let [rows, columns, numbers] =
             [0, 1, 2].map(|i| golden_pixels[&format!("grid.{file}")].int64_value(&[i]));
         assert_eq!(

@@ -8,7 +8,10 @@ mod error;
 mod peft;
 mod targets;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rand::Rng as _;
 use reft_core::Seed;
@@ -20,7 +23,7 @@ pub use targets::LoraTargets;
 
 use crate::{
     VlmError,
-    model::{LinearSpec, LowRank, Network, Param, ParamSource, ParamSpec, ParamStore, VlmConfig},
+    model::{LinearSpec, LowRank, Memory, Network, Param, ParamSource, ParamSpec, ParamStore, VlmConfig},
 };
 
 /// What an adapter is.
@@ -238,5 +241,10 @@ impl ParamSource for Adapted<'_> {
         let [a, b] = specs_of(module, self.rank).map(|spec| self.adapter.param(spec.name, &spec.shape));
         let dropout = self.dropout.map(|(rate, seed)| (rate, seed.at(module.name.as_str())));
         Some(LowRank { a, b, scale: self.scale, dropout })
+    }
+
+    fn memory(&self) -> Option<Vec<Arc<Memory>>> {
+        let adapter = self.adapter.memory()?;
+        (adapter.is_empty() || self.dropout.is_none()).then_some([self.base.memory()?, adapter].concat())
     }
 }

@@ -9,7 +9,7 @@ impl Network {
     pub fn first_non_finite(&self, batch: &PackedBatch) -> Option<String> {
         tch::no_grad(|| {
             if let Some(images) = &batch.images {
-                if !is_finite(&images.pixels_pd) {
+                if !is_finite(&images.pixels_pd()) {
                     return Some("pixels".into());
                 }
                 if let Some(place) = self.vision.first_non_finite(images) {
@@ -38,10 +38,10 @@ impl Network {
 
 impl VisionTower {
     fn first_non_finite(&self, images: &PackedImages) -> Option<String> {
-        let PackedImages { pixels_pd, grids, .. } = images;
+        let (pixels_pd, grids) = (images.pixels_pd(), &images.grids);
         let steps = self.blocks();
         let places = steps.place(grids, pixels_pd.kind(), pixels_pd.device());
-        let mut x_pd = steps.embed(pixels_pd, grids, &places);
+        let mut x_pd = steps.embed(&pixels_pd, grids, &places);
         for block in 0..steps.n_blocks() {
             x_pd = steps.block(block, &x_pd, &places);
             if !is_finite(&x_pd) {

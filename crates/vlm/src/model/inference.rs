@@ -37,6 +37,14 @@ impl Drop for Inference {
     }
 }
 
+/// Runs tensor operations alone, also within an [`Inference`]: what is computed here may be compared with a training pass.
+pub(super) fn without_kernels<T>(run: impl FnOnce() -> T) -> T {
+    let outer = INFERENCE.replace(false);
+    let result = run();
+    INFERENCE.set(outer);
+    result
+}
+
 /// Whether kernels compute with these numbers.
 pub fn has_kernels(device: Device, kind: Kind) -> bool {
     INFERENCE.get() && device == Device::Cpu && kind == Kind::Float

@@ -3,6 +3,7 @@
 mod config;
 mod decoder;
 mod distribution;
+mod features;
 mod finite;
 pub mod inference;
 mod layers;
@@ -19,11 +20,13 @@ use tch::Tensor;
 pub use config::{AttentionBias, ConfigError, Family, TextConfig, TowerConfig, VisionConfig, VlmConfig};
 pub use decoder::{AttentionPlan, Decoder, DecoderInput};
 pub use distribution::Distribution;
+pub use features::KeptFeatures;
 pub use layers::Activation;
 pub use low_rank::LowRank;
 pub use packed::{PackedBatch, PackedImages};
 pub use params::{
-    BufferKey, Declared, Leaves, LinearSpec, Linears, Param, ParamSource, ParamSpec, ParamStore, PartOfModel,
+    BufferKey, Declared, Leaves, LinearSpec, Linears, Memory, Param, ParamSource, ParamSpec, ParamStore,
+    PartOfModel,
 };
 pub use pass::{ForwardPass, Keep};
 pub use positions::{PromptPositions, prompt_positions};
@@ -64,10 +67,24 @@ impl Network {
 
     /// What the decoder reads of a packed batch: embeddings, image features in place.
     pub fn embed(&self, batch: &PackedBatch) -> DecoderInput {
+        self.embed_with(batch, PackedImages::features)
+    }
+
+    /// The same with each image encoded by itself also where the tower learns: its features are then equal to the last
+    /// bit to those of a pass that records no gradient.
+    pub fn embed_one_by_one(&self, batch: &PackedBatch) -> DecoderInput {
+        self.embed_with(batch, PackedImages::features_one_by_one)
+    }
+
+    fn embed_with(
+        &self,
+        batch: &PackedBatch,
+        features: impl Fn(&PackedImages, &VisionTower) -> VisionFeatures,
+    ) -> DecoderInput {
         let text = self.decoder.embed(&batch.tokens_t);
         match &batch.images {
             None => text,
-            Some(images) => images.place(&text, self.vision.forward(&images.pixels_pd, &images.grids)),
+            Some(images) => images.place(&text, features(images, &self.vision)),
         }
     }
 

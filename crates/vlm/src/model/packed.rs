@@ -5,18 +5,18 @@
 //!
 //! Axes in tensor names: t packed token, c predicted token, n prompt, m completion, h head, l place, d width.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    VisionFeatures,
+    KeptFeatures, VisionFeatures, VisionTower,
     decoder::{AttentionPlan, DecoderInput},
     positions::{PromptPositions, prompt_positions},
     segments::{Segments, scaled_dot_product},
 };
-use crate::processor::{EncodedPrompt, ImageSpan};
+use crate::processor::{EncodedPrompt, ImageKey, ImageSpan};
 
 /// Prompts and completions, ready for [`Network::forward`](super::Network::forward).
 pub struct PackedBatch {
@@ -40,17 +40,63 @@ pub struct PackedBatch {
 
 /// Images of a batch. An image that several prompts show is here once.
 pub struct PackedImages {
-    /// `[p, patch_dim]` pixels of all images.
-    pub pixels_pd: Tensor,
+    /// The images in the order of their features.
+    pub images: Vec<PackedImage>,
     /// Their grids.
     pub grids: Vec<ImageGrid>,
     /// `[k]` packed tokens that the images' features replace.
     pub tokens_k: Tensor,
     /// `[k]` which feature each of them gets; none when they come in order, one each.
     rows_k: Option<Tensor>,
+    kept: Arc<KeptFeatures>,
+    kind: Kind,
+}
+
+/// An image of a batch.
+pub struct PackedImage {
+    /// Which it is.
+    pub key: ImageKey,
+    /// Its grid.
+    pub grid: ImageGrid,
+    /// `[p, patch_dim]`, fp32 on the CPU.
+    pixels: Tensor,
 }
 
 impl PackedImages {
+    /// `[p, patch_dim]` pixels of all images as the tower reads them.
+    pub fn pixels_pd(&self) -> Tensor {
+        let pixels: Vec<&Tensor> = self.images.iter().map(|image| &image.pixels).collect();
+        self.for_tower(&Tensor::cat(&pixels, 0))
+    }
+
+    /// The tower's features of all images. Where no gradient is asked for, each image is encoded by itself, unless its
+    /// features are kept, so that they depend on the image and the weights alone.
+    pub fn features(&self, tower: &VisionTower) -> VisionFeatures {
+        match tower.fixed() {
+            Some(memory) => {
+                let find = |image: &PackedImage| {
+                    let encode = || tower.forward(&self.for_tower(&image.pixels), &[image.grid]);
+                    self.kept.find(memory, image.key, encode)
+                };
+                VisionFeatures::concat(&self.images.iter().map(find).collect::<Vec<_>>())
+            }
+            None => tower.forward(&self.pixels_pd(), &self.grids),
+        }
+    }
+
+    /// The same, each image by itself in any case.
+    pub(super) fn features_one_by_one(&self, tower: &VisionTower) -> VisionFeatures {
+        if tower.fixed().is_some() {
+            return self.features(tower);
+        }
+        let encode = |image: &PackedImage| tower.forward(&self.for_tower(&image.pixels), &[image.grid]);
+        VisionFeatures::concat(&self.images.iter().map(encode).collect::<Vec<_>>())
+    }
+
+    fn for_tower(&self, pixels: &Tensor) -> Tensor {
+        pixels.to_device(self.tokens_k.device()).to_kind(self.kind)
+    }
+
     /// Puts the tower's features at the image tokens.
     pub(super) fn place(&self, text: &DecoderInput, features: VisionFeatures) -> DecoderInput {
         let features = match &self.rows_k {
@@ -64,52 +110,42 @@ impl PackedImages {
 /// Collects the distinct images of a batch.
 #[derive(Default)]
 struct DistinctImages<'a> {
-    /// Each image with the row of its first feature.
-    images: Vec<(&'a ImageSpan, usize)>,
-    by_content: HashMap<u64, Vec<usize>>,
+    images: Vec<&'a ImageSpan>,
+    /// The row of each image's first feature.
+    first_rows: HashMap<ImageKey, usize>,
     n_rows: usize,
     rows: Vec<i64>,
     tokens: Vec<i64>,
-    repeats: bool,
 }
 
 impl<'a> DistinctImages<'a> {
     /// An image whose first packed token is `start`.
     fn push(&mut self, image: &'a ImageSpan, start: usize) {
-        // Equal digests are only a hint; the pixels decide.
-        let alike = self.by_content.entry(digest(image)).or_default();
-        let known = alike
-            .iter()
-            .map(|&i| self.images[i])
-            .find(|(other, _)| other.grid == image.grid && other.pixels.equal(&image.pixels));
-        let first = if let Some((_, first)) = known {
-            self.repeats = true;
-            first
-        } else {
-            alike.push(self.images.len());
-            self.images.push((image, self.n_rows));
+        let first = *self.first_rows.entry(image.key).or_insert_with(|| {
+            self.images.push(image);
             self.n_rows += image.grid.tokens;
             self.n_rows - image.grid.tokens
-        };
+        });
         self.rows.extend((first..first + image.grid.tokens).map(|row| row as i64));
         self.tokens.extend((start..start + image.grid.tokens).map(|token| token as i64));
     }
 
-    fn pack(self, kind: Kind, device: Device) -> Option<PackedImages> {
-        let pixels: Vec<&Tensor> = self.images.iter().map(|(image, _)| &image.pixels).collect();
-        (!pixels.is_empty()).then(|| PackedImages {
-            pixels_pd: Tensor::cat(&pixels, 0).to_device(device).to_kind(kind),
-            grids: self.images.iter().map(|(image, _)| image.grid).collect(),
+    fn pack(self, kind: Kind, device: Device, kept: &Arc<KeptFeatures>) -> Option<PackedImages> {
+        let repeats = self.rows.len() > self.n_rows;
+        let pack = |image: &&ImageSpan| PackedImage {
+            key: image.key,
+            grid: image.grid,
+            pixels: image.pixels.shallow_clone(),
+        };
+        (!self.images.is_empty()).then(|| PackedImages {
+            images: self.images.iter().map(pack).collect(),
+            grids: self.images.iter().map(|image| image.grid).collect(),
             tokens_k: Tensor::from_slice(&self.tokens).to_device(device),
-            rows_k: self.repeats.then(|| Tensor::from_slice(&self.rows).to_device(device)),
+            rows_k: repeats.then(|| Tensor::from_slice(&self.rows).to_device(device)),
+            kept: Arc::clone(kept),
+            kind,
         })
     }
-}
-
-/// A number that differs for most images that differ.
-fn digest(image: &ImageSpan) -> u64 {
-    let sum = image.pixels.sum(Kind::Double).double_value(&[]);
-    sum.to_bits() ^ image.grid.rows as u64
 }
 
 struct PackedCompletions {
@@ -121,8 +157,15 @@ struct PackedCompletions {
 }
 
 impl PackedBatch {
-    /// Packs prompts, each with its completions' token ids (none for a prefill).
-    pub fn new(groups: &[(&EncodedPrompt, Vec<&[i64]>)], merge: usize, kind: Kind, device: Device) -> Self {
+    /// Packs prompts, each with its completions' token ids (none for a prefill). Features of images that are known are
+    /// taken from `kept`.
+    pub fn new(
+        groups: &[(&EncodedPrompt, Vec<&[i64]>)],
+        merge: usize,
+        kind: Kind,
+        device: Device,
+        kept: &Arc<KeptFeatures>,
+    ) -> Self {
         let (mut tokens, mut positions) = (Vec::new(), Vec::new());
         let mut images = DistinctImages::default();
         let (mut prompt_lengths, mut places) = (Vec::new(), Vec::new());
@@ -161,7 +204,7 @@ impl PackedBatch {
         let prompts = Segments::new(&prompt_lengths, kind, device);
         let completions = (fed_lengths.iter().sum::<i64>() > 0)
             .then(|| PackedCompletions::new(&prompt_lengths, &fed_lengths, &owner, kind, device));
-        let images = images.pack(kind, device);
+        let images = images.pack(kind, device, kept);
         let positions_3t = Tensor::from_slice(positions.as_flattened()).view([-1, 3]).transpose(0, 1);
         Self {
             tokens_t: Tensor::from_slice(&tokens).to_device(device),

@@ -6,7 +6,7 @@
 //! Every parameter is a view into a flat buffer, one per part of the model and kind of parameter. So an optimizer is a
 //! handful of operations on flat tensors, a KL reference is a copy of a few buffers, and a gradient norm is one sum.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tch::{Device, Kind, Tensor};
 
@@ -90,6 +90,12 @@ pub trait ParamSource {
     fn low_rank(&mut self, _layer: &LinearSpec) -> Option<LowRank> {
         None
     }
+
+    /// The memory behind what was handed out so far; none where a module does not give the same numbers each time
+    /// (dropout), or has no numbers at all.
+    fn memory(&self) -> Option<Vec<Arc<Memory>>> {
+        None
+    }
 }
 
 /// A linear layer that can have a low-rank update, by its name in the layout of published checkpoints.
@@ -134,11 +140,32 @@ impl ParamSource for Declared {
 
 /// All parameters of a model, as views into flat buffers.
 pub struct ParamStore {
-    buffers: BTreeMap<BufferKey, Tensor>,
+    memory: Arc<Memory>,
     /// In the order of declaration.
     params: Vec<Param>,
+}
+
+/// Flat buffers and the views of them that modules use.
+pub struct Memory {
+    buffers: BTreeMap<BufferKey, Tensor>,
     /// In the order of declaration: what modules use and gradients accumulate in.
     leaves: Vec<Leaf>,
+}
+
+impl Memory {
+    /// How often the tower's and the mergers' numbers have been written to. Buffer and views count together, in whichever
+    /// of them an operation writes.
+    pub(super) fn vision_versions(&self) -> Vec<i64> {
+        let vision = self.buffers.iter().filter(|(key, _)| key.part != PartOfModel::Decoder);
+        vision.map(|(_, buffer)| buffer.internal_version()).collect()
+    }
+
+    /// Whether a pass that starts now records gradients of the tower or of a merger.
+    pub(super) fn vision_learns(&self) -> bool {
+        let mut vision = self.leaves.iter().filter(|leaf| leaf.buffer.part != PartOfModel::Decoder);
+        // A view takes a gradient where its source does and gradients are recorded at all.
+        vision.any(|leaf| leaf.tensor.requires_grad() && leaf.tensor.narrow(0, 0, 1).requires_grad())
+    }
 }
 
 /// One parameter.
@@ -174,7 +201,7 @@ impl ParamStore {
     #[must_use]
     pub fn frozen_copy(&self) -> Self {
         let specs: Vec<ParamSpec> = self.params.iter().map(|p| p.spec.clone()).collect();
-        Self::over(self.buffers.iter().map(|(&key, buffer)| (key, buffer.copy())).collect(), &specs)
+        Self::over(self.buffers().iter().map(|(&key, buffer)| (key, buffer.copy())).collect(), &specs)
     }
 
     fn over(buffers: BTreeMap<BufferKey, Tensor>, specs: &[ParamSpec]) -> Self {
@@ -197,7 +224,7 @@ impl ParamStore {
             }
             leaves.push(Leaf { buffer: key, tensor: leaf });
         }
-        Self { buffers, params, leaves }
+        Self { memory: Arc::new(Memory { buffers, leaves }), params }
     }
 
     /// Hands out the parameters to modules. Every network that is built from one store shares its memory.
@@ -207,7 +234,7 @@ impl ParamStore {
 
     /// The flat buffers in a fixed order.
     pub fn buffers(&self) -> &BTreeMap<BufferKey, Tensor> {
-        &self.buffers
+        &self.memory.buffers
     }
 
     /// The parameters in order of declaration, which is also their order within a buffer.
@@ -217,7 +244,7 @@ impl ParamStore {
 
     /// Sets which parts take gradients.
     pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
-        for leaf in &self.leaves {
+        for leaf in &self.memory.leaves {
             // The flag belongs to the tensor that all handles share, the modules' too.
             let _ = leaf.tensor.set_requires_grad(trainable(leaf.buffer.part));
         }
@@ -225,18 +252,19 @@ impl ParamStore {
 
     /// A parameter as modules see it: computing with it gives its leaf a gradient.
     pub fn value(&self, param: &Param) -> Tensor {
-        self.leaves[param.leaf].tensor.narrow(0, param.first_row, param.spec.shape[0])
+        self.memory.leaves[param.leaf].tensor.narrow(0, param.first_row, param.spec.shape[0])
     }
 
     /// The gradient of a parameter, in its shape; undefined where it took no part.
     pub fn grad(&self, param: &Param) -> Tensor {
-        let grad = self.leaves[param.leaf].tensor.grad();
+        let grad = self.memory.leaves[param.leaf].tensor.grad();
         if grad.defined() { grad.narrow(0, param.first_row, param.spec.shape[0]) } else { grad }
     }
 
     /// The gradients of a buffer, flat, in its order; zeros where a parameter took no part.
     pub fn flat_grad(&self, key: BufferKey) -> Tensor {
         let grads: Vec<Tensor> = self
+            .memory
             .leaves
             .iter()
             .filter(|leaf| leaf.buffer == key)
@@ -254,8 +282,8 @@ impl ParamStore {
 
     /// Forgets all gradients.
     pub fn zero_grad(&mut self) {
-        for leaf in &mut self.leaves {
-            leaf.tensor.zero_grad();
+        for leaf in &self.memory.leaves {
+            leaf.tensor.shallow_clone().zero_grad();
         }
     }
 
@@ -284,6 +312,10 @@ impl ParamSource for Leaves<'_> {
             "modules are built in the order they declare"
         );
         self.next += 1;
-        self.store.leaves[leaf].tensor.shallow_clone()
+        self.store.memory.leaves[leaf].tensor.shallow_clone()
+    }
+
+    fn memory(&self) -> Option<Vec<Arc<Memory>>> {
+        Some(if self.next > 0 { vec![Arc::clone(&self.store.memory)] } else { Vec::new() })
     }
 }

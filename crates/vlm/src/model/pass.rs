@@ -74,6 +74,7 @@ fn leaf(x: &Tensor) -> Tensor {
 struct Recomputed<'a> {
     network: &'a Network,
     batch: &'a PackedBatch,
+    /// Of a tower that learns.
     vision: Option<VisionPass<'a>>,
     rotary: Rotary,
     input: DecoderInput,
@@ -85,7 +86,8 @@ struct Recomputed<'a> {
 impl<'a> Recomputed<'a> {
     fn forward(network: &'a Network, batch: &'a PackedBatch) -> (Self, Tensor) {
         let decoder = &network.decoder;
-        let vision = batch.images.as_ref().map(|images| VisionPass::forward(&network.vision, images));
+        let learning = batch.images.as_ref().filter(|_| network.vision.fixed().is_none());
+        let vision = learning.map(|images| VisionPass::forward(&network.vision, images));
         let embedded = embed(network, batch, vision.as_ref());
         let embedding_learns = embedded.hidden().requires_grad();
         let input = embedded.detach_hidden();
@@ -122,10 +124,9 @@ impl<'a> Recomputed<'a> {
 
 /// Embeddings with the features of a pass in place.
 fn embed(network: &Network, batch: &PackedBatch, vision: Option<&VisionPass<'_>>) -> DecoderInput {
-    let text = network.decoder.embed(&batch.tokens_t);
     match vision {
-        Some(pass) => pass.images.place(&text, pass.features.share()),
-        None => text,
+        Some(pass) => pass.images.place(&network.decoder.embed(&batch.tokens_t), pass.features.share()),
+        None => network.embed(batch),
     }
 }
 
@@ -133,11 +134,12 @@ fn embed(network: &Network, batch: &PackedBatch, vision: Option<&VisionPass<'_>>
 struct VisionPass<'a> {
     tower: &'a VisionTower,
     images: &'a PackedImages,
+    pixels_pd: Tensor,
     places: Places,
     blocks: Chain,
     embedding_learns: bool,
     last_pd: Tensor,
-    /// Leaves in which the decoder's gradient is collected, when the tower learns.
+    /// Leaves in which the decoder's gradient is collected.
     features: VisionFeatures,
     /// The block of each of the deepstack features.
     tapped: Vec<usize>,
@@ -145,10 +147,10 @@ struct VisionPass<'a> {
 
 impl<'a> VisionPass<'a> {
     fn forward(tower: &'a VisionTower, images: &'a PackedImages) -> Self {
-        let PackedImages { pixels_pd, grids, .. } = images;
+        let (pixels_pd, grids) = (images.pixels_pd(), &images.grids);
         let steps = tower.blocks();
         let places = steps.place(grids, pixels_pd.kind(), pixels_pd.device());
-        let embedded_pd = steps.embed(pixels_pd, grids, &places);
+        let embedded_pd = steps.embed(&pixels_pd, grids, &places);
         let embedding_learns = embedded_pd.requires_grad();
         let run = |block: usize, x_pd: &Tensor| {
             let next = steps.block(block, x_pd, &places);
@@ -157,25 +159,21 @@ impl<'a> VisionPass<'a> {
         let (blocks, last_pd, taps) = Chain::forward(&embedded_pd, steps.n_blocks(), run);
         let tokens_md = steps.merge(&last_pd, &places);
 
-        let learns = embedding_learns || blocks.learns() || tokens_md.requires_grad();
-        let feature = |x: &Tensor| if learns { leaf(x) } else { x.detach() };
         let (mut tapped, mut deepstack) = (Vec::new(), Vec::new());
         for (block, tap) in taps.into_iter().enumerate() {
             if let Some(tap) = tap {
                 tapped.push(block);
-                deepstack.push(feature(&tap));
+                deepstack.push(leaf(&tap));
             }
         }
-        let features = VisionFeatures { tokens_md: feature(&tokens_md), deepstack };
-        Self { tower, images, places, blocks, embedding_learns, last_pd, features, tapped }
+        let features = VisionFeatures { tokens_md: leaf(&tokens_md), deepstack };
+        Self { tower, images, pixels_pd, places, blocks, embedding_learns, last_pd, features, tapped }
     }
 
     /// With the gradients that the features have collected.
     fn backward(self) {
-        let Self { tower, images, places, blocks, embedding_learns, last_pd, features, tapped } = self;
-        if !features.tokens_md.requires_grad() {
-            return;
-        }
+        let Self { tower, images, pixels_pd, places, blocks, embedding_learns, last_pd, features, tapped } =
+            self;
         let steps = tower.blocks();
         let last_pd = leaf(&last_pd);
         go_back(&steps.merge(&last_pd, &places), &features.tokens_md.grad());
@@ -190,7 +188,7 @@ impl<'a> VisionPass<'a> {
             Step { tap: steps.tap(block, &next), next }
         };
         if let Some(grad_pd) = blocks.backward(last_pd.grad(), tap_grads, embedding_learns, run) {
-            go_back(&steps.embed(&images.pixels_pd, &images.grids, &places), &grad_pd);
+            go_back(&steps.embed(&pixels_pd, &images.grids, &places), &grad_pd);
         }
     }
 }
@@ -226,10 +224,6 @@ impl Chain {
             taps.push(tap.map(|tap| tap.detach()));
         }
         (chain, x, taps)
-    }
-
-    fn learns(&self) -> bool {
-        self.learns.contains(&true)
     }
 
     /// Goes back from the gradients behind the last step and of the taps; returns the gradient of the first input when

@@ -15,12 +15,11 @@ use reft_core::ImageRef;
 
 use super::{ProcessorError, jpeg};
 
-/// The pixels of an image.
-pub(crate) fn decode_rgb(image: &ImageRef) -> Result<RgbImage, ProcessorError> {
+/// The pixels of an image that is encoded in `bytes`.
+pub(crate) fn decode_rgb(image: &ImageRef, bytes: &[u8]) -> Result<RgbImage, ProcessorError> {
     let error = |message: String| ProcessorError::image(&image.label, message);
-    let bytes = image.source.read().map_err(|e| error(e.to_string()))?;
     let decoded =
-        decode(&bytes).map_err(|e| error(format!("cannot be decoded ({e}); replace or remove it")))?;
+        decode(bytes).map_err(|e| error(format!("cannot be decoded ({e}); replace or remove it")))?;
     let rgb = to_rgb(decoded);
     let (width, height) = rgb.dimensions();
     if (width, height) != (image.size.width, image.size.height) {

@@ -10,7 +10,17 @@ use std::path::Path;
 use reft_core::{ImageGrid, ImageRef, ImageSize, PixelBudget};
 use tch::{Kind, TchError, Tensor};
 
-use super::{ImageSettings, ProcessorError, decode::decode_rgb};
+use super::{ImageKey, ImageSettings, ProcessorError, decode::decode_rgb};
+
+/// An image as the vision tower reads it.
+pub struct ProcessedImage {
+    /// Which it is.
+    pub key: ImageKey,
+    /// Its patch grid.
+    pub grid: ImageGrid,
+    /// `[rows * columns, patch_dim]` patches, fp32 on the CPU.
+    pub pixels: Tensor,
+}
 
 /// Turns encoded images into the patches that the vision tower reads.
 #[derive(Clone, Debug)]
@@ -47,17 +57,19 @@ impl ImageProcessor {
             .map_err(|source| ProcessorError::Geometry { label: image.label.to_string(), source })
     }
 
-    /// Decodes an image: its grid and its patches `[rows * columns, patch_dim]`, fp32, in the order of the decoder's
-    /// tokens: blocks of `merge_size^2` patches row by row, patches row by row within a block.
-    pub fn process(&self, image: &ImageRef) -> Result<(ImageGrid, Tensor), ProcessorError> {
+    /// Decodes an image. Its patches are in the order of the decoder's tokens: blocks of `merge_size^2` patches row by
+    /// row, patches row by row within a block.
+    pub fn process(&self, image: &ImageRef) -> Result<ProcessedImage, ProcessorError> {
         let grid = self.grid(image)?;
-        let rgb = decode_rgb(image)?;
+        let bytes = image.source.read().map_err(|e| ProcessorError::image(&image.label, e))?;
+        let key = ImageKey::new(&bytes, &self.settings);
+        let rgb = decode_rgb(image, &bytes)?;
         let (width, height) = (i64::from(rgb.width()), i64::from(rgb.height()));
         let patches = Tensor::f_from_data_size(rgb.as_raw(), &[height, width, 3], Kind::Uint8)
             .and_then(|pixels_hwc| pixels_hwc.f_permute([2, 0, 1]))
             .and_then(|pixels_chw| self.patches(&pixels_chw, grid.resized))
             .map_err(|e| ProcessorError::image(&image.label, e))?;
-        Ok((grid, patches))
+        Ok(ProcessedImage { key, grid, pixels: patches })
     }
 
     /// 8-bit pixels `[3, h, w]` to patches `[p, d]`.

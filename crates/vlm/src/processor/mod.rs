@@ -8,6 +8,7 @@ mod decode;
 mod error;
 mod image;
 mod jpeg;
+mod key;
 mod settings;
 mod template;
 mod tokenizer;
@@ -18,7 +19,8 @@ use reft_core::{ImageGrid, ImageRef, Message, Part, PixelBudget};
 use tch::Tensor;
 
 pub use error::ProcessorError;
-pub use image::ImageProcessor;
+pub use image::{ImageProcessor, ProcessedImage};
+pub use key::ImageKey;
 pub use settings::ImageSettings;
 pub use template::ChatTemplate;
 pub use tokenizer::TextTokenizer;
@@ -41,6 +43,8 @@ pub struct EncodedPrompt {
 /// An image of a prompt.
 #[derive(Debug)]
 pub struct ImageSpan {
+    /// Which image it is.
+    pub key: ImageKey,
     /// Place of its first token.
     pub start: usize,
     /// Its patch grid; it has `grid.tokens` tokens.
@@ -92,8 +96,8 @@ impl Processor {
         let grids = self.grids(&images)?;
         let layout = self.layout(messages, &grids)?;
         let spans = images.iter().zip(layout.starts).map(|(image, start)| {
-            let (grid, pixels) = self.images.process(image)?;
-            Ok(ImageSpan { start, grid, pixels })
+            let ProcessedImage { key, grid, pixels } = self.images.process(image)?;
+            Ok(ImageSpan { key, start, grid, pixels })
         });
         Ok(EncodedPrompt {
             images: spans.collect::<Result<_, ProcessorError>>()?,

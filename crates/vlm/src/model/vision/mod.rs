@@ -11,15 +11,23 @@ mod qwen2;
 mod qwen2_5;
 mod qwen3;
 
+use std::sync::Arc;
+
 use reft_core::ImageGrid;
 use tch::Tensor;
 
 pub(super) use self::blocks::{Blocks, Places};
 use self::{qwen2::Qwen2Tower, qwen2_5::Qwen2_5Tower, qwen3::Qwen3Tower};
-use super::{TowerConfig, VisionConfig, params::ParamSource};
+use super::{
+    TowerConfig, VisionConfig,
+    params::{Memory, ParamSource},
+};
 
 /// Patches in, decoder tokens out.
-pub struct VisionTower(Tower);
+pub struct VisionTower {
+    tower: Tower,
+    memory: Option<Vec<Arc<Memory>>>,
+}
 
 enum Tower {
     Qwen2(Qwen2Tower),
@@ -45,6 +53,25 @@ impl VisionFeatures {
         }
     }
 
+    /// Those of several images, one after another.
+    pub(super) fn concat(parts: &[Self]) -> Self {
+        let joined = |of: &dyn Fn(&Self) -> &Tensor| {
+            let tensors: Vec<&Tensor> = parts.iter().map(of).collect();
+            if let [one] = tensors.as_slice() { one.shallow_clone() } else { Tensor::cat(&tensors, 0) }
+        };
+        let n = parts.first().map_or(0, |part| part.deepstack.len());
+        Self {
+            tokens_md: joined(&|part| &part.tokens_md),
+            deepstack: (0..n).map(|layer| joined(&|part| &part.deepstack[layer])).collect(),
+        }
+    }
+
+    /// Memory that they take.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes = |x: &Tensor| (x.numel() * x.kind().elt_size_in_bytes()) as u64;
+        bytes(&self.tokens_md) + self.deepstack.iter().map(bytes).sum::<u64>()
+    }
+
     /// The features of the tokens in `rows_k`, in that order; a token may come several times.
     pub(super) fn select(self, rows_k: &Tensor) -> Self {
         let select = |x: &Tensor| x.index_select(0, rows_k);
@@ -54,7 +81,7 @@ impl VisionFeatures {
 
 impl VisionTower {
     pub(super) fn new(source: &mut dyn ParamSource, config: &VisionConfig) -> Self {
-        Self(match &config.tower {
+        let tower = match &config.tower {
             TowerConfig::Qwen2 => Tower::Qwen2(Qwen2Tower::new(source, config)),
             TowerConfig::Qwen2_5 { window_size, fullatt_block_indexes } => {
                 Tower::Qwen2_5(Qwen2_5Tower::new(source, config, *window_size, fullatt_block_indexes))
@@ -62,7 +89,15 @@ impl VisionTower {
             TowerConfig::Qwen3 { num_position_embeddings, deepstack_visual_indexes } => Tower::Qwen3(
                 Qwen3Tower::new(source, config, *num_position_embeddings, deepstack_visual_indexes),
             ),
-        })
+        };
+        Self { tower, memory: source.memory() }
+    }
+
+    /// The memory of its weights in a pass that starts now and gives the same features for the same image, without
+    /// gradient; none for any other.
+    pub(super) fn fixed(&self) -> Option<&[Arc<Memory>]> {
+        let memory = self.memory.as_deref()?;
+        (!memory.iter().any(|memory| memory.vision_learns())).then_some(memory)
     }
 
     /// Pixels `[p, patch_dim]` of all images, in the processor's order, to features in row order.
@@ -80,7 +115,7 @@ impl VisionTower {
 
     /// The tower block by block.
     pub(super) fn blocks(&self) -> &dyn Blocks {
-        match &self.0 {
+        match &self.tower {
             Tower::Qwen2(tower) => tower,
             Tower::Qwen2_5(tower) => tower,
             Tower::Qwen3(tower) => tower,
