@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{fs, io::Cursor, path::Path, sync::Arc};
+use std::{fs, io::Cursor};
 
 use common::golden;
 use image::{ImageFormat, Rgb, RgbImage};
@@ -52,7 +52,7 @@ fn pack(model: &Vlm, prompts: &[EncodedPrompt]) -> PackedBatch {
 /// Features of the tower, and behind them those for deeper layers.
 fn features(network: &Network, batch: &PackedBatch) -> Vec<Tensor> {
     let features = batch.images.as_ref().unwrap().features(&network.vision);
-    [vec![features.tokens_md], features.deepstack].concat()
+    std::iter::once(features.tokens_md).chain(features.deepstack).collect()
 }
 
 fn equal(a: &[Tensor], b: &[Tensor]) -> bool {
@@ -117,10 +117,6 @@ fn an_update_or_a_checkpoint_makes_them_anew() {
         }
         model.load(saved.path()).unwrap();
         assert!(equal(&features(model.network(), &batch), &start), "{name}: loaded");
-
-        // Kept features are really used: they are what was there when the weights were last written to.
-        let kept = features(model.network(), &batch);
-        assert!(kept[0].equal(&start[0]) && model.kept_features().bytes() > 0);
     }
 }
 
@@ -177,10 +173,10 @@ fn processor(settings: &[(&str, serde_json::Value)]) -> Processor {
             fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
         }
     }
-    let path = dir.path().join("preprocessor_config.json");
+    let path = dir.path().join("processor_config.json");
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     for (key, value) in settings {
-        json[*key] = value.clone();
+        json["image_processor"][*key] = value.clone();
     }
     fs::write(&path, json.to_string()).unwrap();
     Processor::open(dir.path(), None, None, 512).unwrap()
@@ -236,10 +232,11 @@ fn references_share_with_the_policy_what_is_the_same() {
     // Adapters of the tower: each network has a tower of its own, one that drops inputs keeps nothing.
     let model = adapted(r".*visual.*", 0.5);
     for (_, buffer) in model.learned().buffers() {
-        let _ = tch::no_grad(|| buffer.shallow_clone().g_add_scalar_(0.1));
+        let _ = tch::no_grad(|| buffer.shallow_clone().g_add_scalar_(0.01));
     }
     let batch = pack(&model, &prompts(&model, &[&[1]]));
     let own = tch::no_grad(|| features(model.network(), &batch));
+    assert!(!own[0].get(0).equal(&own[0].get(1)), "features that tell places apart");
     let reference = model.without_adapter().unwrap();
     assert!(!equal(&features(reference.network(), &batch), &own));
     let frozen = model.freeze();
