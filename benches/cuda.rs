@@ -179,6 +179,7 @@ fn open() -> Vlm {
             "fullatt_block_indexes": [7, 15, 23, 31],
         },
     });
-    let options = VlmOptions { kind: Kind::BFloat16, device: DEVICE, ..VlmOptions::default() };
+    let options =
+        VlmOptions { kind: Kind::BFloat16, device: DEVICE, feature_memory: 0, ..VlmOptions::default() };
     open_random(&config, WORKLOAD.side, options)
 }

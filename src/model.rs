@@ -25,6 +25,7 @@ pub fn open(config: &ModelConfig) -> Result<Vlm, Error> {
         init: config.init.map(|init| Seed::new(init.seed)),
         lora: config.lora.as_ref().map(adapter),
         merge: config.lora.as_ref().is_some_and(|lora| lora.merge),
+        feature_memory: config.feature_memory_mib.saturating_mul(1 << 20),
     };
     Ok(Vlm::open(&config.path, options)?)
 }

@@ -43,10 +43,10 @@ guard = { window = 0 }
 sampling = { group_size = 32, max_new_tokens = 96 }
 "#;
 
-fn run(runs: &Path, steps: u64, exact: bool) -> PathBuf {
-    // Paths of a recipe start at the working directory, which for tests is that of the package.
+/// `set` as `--set KEY=VALUE`. Paths of a recipe start at the working directory, which for tests is that of the package.
+fn run(runs: &Path, steps: u64, exact: bool, set: &[String]) -> PathBuf {
     let text = RECIPE.replace("STEPS", &steps.to_string()).replace("EXACT", &exact.to_string());
-    let recipe = Resolved::from_text(&text, "exact.toml", &[]).unwrap().recipe;
+    let recipe = Resolved::from_text(&text, "exact.toml", set).unwrap().recipe;
     train::start(&recipe, runs, &mut ()).unwrap();
     runs.join("exact")
 }
@@ -89,8 +89,13 @@ fn files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// The first of two runs, in its folder.
 fn compare_runs(exact: bool, steps: u64) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let [first, second] = ["1", "2"].map(|name| run(&dir.path().join(name), steps, exact));
-    let (first_files, second_files) = (files(&first), files(&second));
+    let [first, second] = ["1", "2"].map(|name| run(&dir.path().join(name), steps, exact, &[]));
+    assert_same_files(&first, &second, steps);
+    dir
+}
+
+fn assert_same_files(first: &Path, second: &Path, steps: u64) {
+    let (first_files, second_files) = (files(first), files(second));
     assert_eq!(first_files.keys().collect::<Vec<_>>(), second_files.keys().collect::<Vec<_>>());
     let last = format!("checkpoints/step_{steps:06}/policy/model.safetensors");
     for name in ["metrics.jsonl", "final/model.safetensors", "completions/open/step_000001.parquet", &last] {
@@ -99,7 +104,6 @@ fn compare_runs(exact: bool, steps: u64) -> TempDir {
     for (path, bytes) in &first_files {
         assert!(*bytes == second_files[path], "{} differs", path.display());
     }
-    dir
 }
 
 /// One step; the claim of `docs/BENCHMARKS.md`, more than 100,000 tokens, takes 16: `REFT_EXACT_STEPS=16`.
@@ -114,4 +118,26 @@ fn rollout_and_trainer_see_the_same_numbers() {
 #[test]
 fn same_seed_same_files_without_it() {
     compare_runs(false, 1);
+}
+
+/// Two steps over the same eight pictures: the second finds the features of the first.
+#[test]
+fn kept_image_features_change_no_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let frozen = ["phase.open.trainable.vision_tower=false", "phase.open.trainable.merger=false"];
+    let run = |mib: u64| {
+        let set = [
+            frozen[0].to_owned(),
+            frozen[1].to_owned(),
+            "data.train.count=8".to_owned(),
+            format!("model.feature_memory_mib={mib}"),
+        ];
+        run(&dir.path().join(mib.to_string()), 2, false, &set)
+    };
+    let (kept, anew) = (run(256), run(0));
+    // The recipe is in the run's folder and tells the two apart.
+    for folder in [&kept, &anew] {
+        fs::remove_file(folder.join("config.toml")).unwrap();
+    }
+    assert_same_files(&kept, &anew, 2);
 }

@@ -71,9 +71,16 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
+/// Image features are not kept: benches ask the same prompts again and again.
 pub(crate) fn open(workload: &Workload) -> Vlm {
+    open_keeping(workload, 0)
+}
+
+/// Keeps up to so many bytes of image features.
+pub(crate) fn open_keeping(workload: &Workload, feature_memory: u64) -> Vlm {
     let Some(shape) = &workload.shape else {
-        return Vlm::open(&fixture("pico-vlm"), VlmOptions::default()).unwrap();
+        return Vlm::open(&fixture("pico-vlm"), VlmOptions { feature_memory, ..VlmOptions::default() })
+            .unwrap();
     };
     let golden_config: serde_json::Value =
         serde_json::from_slice(&fs::read(fixture("golden/tiny-vlm").join("config.json")).unwrap()).unwrap();
@@ -89,7 +96,7 @@ pub(crate) fn open(workload: &Workload) -> Vlm {
             "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [shape.tower_depth - 1],
         },
     });
-    open_random(&config, workload.side, VlmOptions::default())
+    open_random(&config, workload.side, VlmOptions { feature_memory, ..VlmOptions::default() })
 }
 
 /// A model of this `config.json` with random weights and the fixtures' tokenizer, for images of this side. Its end token

@@ -43,6 +43,8 @@ pub struct CheckpointSummary {
     pub problem: Option<String>,
     /// Memory by what is done with the model.
     pub needs: Vec<Need>,
+    /// Bytes in fp32 that the kept features of an image take for each of its tokens ([`crate::VlmOptions::feature_memory`]).
+    pub bytes_per_image_token: u64,
 }
 
 /// Parameters by part.
@@ -118,6 +120,8 @@ impl CheckpointSummary {
             mistyped: Vec::new(),
             problem: None,
             needs: needs(&specs, &LoraSettings::default().specs(&config)?),
+            bytes_per_image_token: 4
+                * (config.vision.out_hidden_size * config.vision.features_per_token()) as u64,
         };
         let Err(error) = folder.check(&expected, &NOT_PARAMETERS) else { return Ok(summary) };
         summary.problem = Some(error.to_string());
@@ -204,6 +208,11 @@ impl fmt::Display for CheckpointSummary {
                 gib(*total)
             )?;
         }
+        writeln!(
+            f,
+            "kept image features come on top, up to `model.feature_memory_mib`: {} bytes an image token in fp32, half in bf16",
+            self.bytes_per_image_token
+        )?;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use common::golden;
 use image::{ImageFormat, Rgb, RgbImage};
 use reft_core::{Checkpointed as _, ImageRef, ImageSize, ImageSource, Message, Part, Role, Seed};
 use reft_vlm::{
-    Vlm, VlmOptions,
+    CheckpointSummary, Vlm, VlmOptions,
     lora::{LoraOption, LoraSettings, LoraTargets},
     model::{Keep, Network, PackedBatch, PartOfModel, inference::Inference},
     processor::{EncodedPrompt, Processor},
@@ -146,6 +146,9 @@ fn the_least_recently_used_leave_when_the_budget_is_full() {
     let bytes = one.kept_features().bytes();
     let with_deepstack: usize = features(one.network(), &of(&one, 1)).iter().map(|x| x.numel() * 4).sum();
     assert_eq!(bytes, with_deepstack as u64);
+    let summary = CheckpointSummary::open(&golden("qwen3-vl/model")).unwrap();
+    let tokens = prompts(&one, &[&[1]])[0].images[0].grid.tokens as u64;
+    assert_eq!(bytes, summary.bytes_per_image_token * tokens, "as `reft doctor` says");
 
     let model = open("qwen3-vl/model", VlmOptions { feature_memory: 3 * bytes + 1, ..VlmOptions::default() });
     for n in [1, 2, 3, 1, 4, 5] {

@@ -94,6 +94,7 @@ pub(super) fn merge(args: &MergeArgs, output: Output) -> Result<()> {
         device: Device::Cpu,
         min_pixels: None,
         max_pixels: None,
+        feature_memory_mib: ModelConfig::default_feature_memory(),
         lora: Some(LoraConfig::of_folder(args.adapter.clone())),
     };
     model::merge(&model, &args.output, args.max_shard_mb * 1_000_000)?;
@@ -133,6 +134,7 @@ fn config(args: &ModelArgs) -> ModelConfig {
         },
         min_pixels: None,
         max_pixels: None,
+        feature_memory_mib: ModelConfig::default_feature_memory(),
         lora: args.adapter.clone().map(LoraConfig::of_folder),
     }
 }

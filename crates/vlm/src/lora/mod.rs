@@ -8,10 +8,7 @@ mod error;
 mod peft;
 mod targets;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use rand::Rng as _;
 use reft_core::Seed;
@@ -23,7 +20,9 @@ pub use targets::LoraTargets;
 
 use crate::{
     VlmError,
-    model::{LinearSpec, LowRank, Memory, Network, Param, ParamSource, ParamSpec, ParamStore, VlmConfig},
+    model::{
+        LinearSpec, LowRank, Network, Param, ParamSource, ParamSpec, ParamStore, VisionMemory, VlmConfig,
+    },
 };
 
 /// What an adapter is.
@@ -243,8 +242,10 @@ impl ParamSource for Adapted<'_> {
         Some(LowRank { a, b, scale: self.scale, dropout })
     }
 
-    fn memory(&self) -> Option<Vec<Arc<Memory>>> {
-        let adapter = self.adapter.memory()?;
-        (adapter.is_empty() || self.dropout.is_none()).then_some([self.base.memory()?, adapter].concat())
+    fn vision_memory(&self) -> Option<Vec<VisionMemory>> {
+        let (mut memory, adapter) = (self.base.vision_memory()?, self.adapter.vision_memory()?);
+        let drops = !adapter.is_empty() && self.dropout.is_some();
+        memory.extend(adapter);
+        (!drops).then_some(memory)
     }
 }

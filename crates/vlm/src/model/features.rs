@@ -8,12 +8,16 @@
 //! Only passes that record no gradient of the tower come here. They run the tower on one image at a time and by tensor
 //! operations alone, so that kept features are equal to the last bit to those that would be made anew.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
 use tch::no_grad;
 
-use super::{Memory, VisionFeatures, inference::without_kernels};
+use super::{
+    VisionFeatures,
+    inference::without_kernels,
+    params::{Version, VisionMemory},
+};
 use crate::processor::ImageKey;
 
 /// The features of images, the least recently used of them dropped when they exceed a budget.
@@ -31,26 +35,10 @@ struct Kept {
     n_towers: u64,
 }
 
-/// Weights that features were made with.
+/// A tower that features were made with.
 struct Tower {
     id: u64,
-    /// Weak, so that a network that is gone does not stay in memory; its address is not used again meanwhile.
-    memory: Vec<(Weak<Memory>, Vec<i64>)>,
-}
-
-impl Tower {
-    /// Whether its weights are still what they were.
-    fn is_current(&self) -> bool {
-        let is_current = |(memory, versions): &(Weak<Memory>, Vec<i64>)| {
-            memory.upgrade().is_some_and(|memory| memory.vision_versions() == *versions)
-        };
-        self.memory.iter().all(is_current)
-    }
-
-    fn is_of(&self, memory: &[Arc<Memory>]) -> bool {
-        let own = self.memory.iter().map(|(memory, _)| memory.as_ptr());
-        own.eq(memory.iter().map(Arc::as_ptr))
-    }
+    weights: Vec<Version>,
 }
 
 impl KeptFeatures {
@@ -73,7 +61,7 @@ impl KeptFeatures {
     /// The features of an image by the tower whose weights lie in `memory`; made anew by `encode` when they are not here.
     pub(super) fn find(
         &self,
-        memory: &[Arc<Memory>],
+        memory: &[VisionMemory],
         image: ImageKey,
         encode: impl FnOnce() -> VisionFeatures,
     ) -> VisionFeatures {
@@ -81,7 +69,8 @@ impl KeptFeatures {
         if self.budget == 0 {
             return encode();
         }
-        let tower = self.lock(|kept| kept.tower(memory));
+        let weights = memory.iter().map(VisionMemory::version).collect();
+        let tower = self.lock(|kept| kept.tower(weights));
         if let Some(features) =
             self.lock(|kept| kept.features.get(&(tower, image)).map(VisionFeatures::share))
         {
@@ -99,26 +88,22 @@ impl KeptFeatures {
 }
 
 impl Kept {
-    /// The number of a tower as it is now; drops what belongs to weights that are no more.
-    fn tower(&mut self, memory: &[Arc<Memory>]) -> u64 {
-        let (current, outdated): (Vec<Tower>, Vec<Tower>) =
-            self.towers.drain(..).partition(Tower::is_current);
-        self.towers = current;
+    /// The number of the tower with these weights; drops what belongs to weights that are no more.
+    fn tower(&mut self, weights: Vec<Version>) -> u64 {
+        let is_outdated = |tower: &mut Tower| tower.weights.iter().any(|own| own.is_outdated(&weights));
+        let outdated: Vec<u64> = self.towers.extract_if(.., is_outdated).map(|tower| tower.id).collect();
         if !outdated.is_empty() {
-            let is_outdated = |id: u64| outdated.iter().any(|tower| tower.id == id);
-            let keys: Vec<_> =
-                self.features.iter().map(|(&key, _)| key).filter(|key| is_outdated(key.0)).collect();
-            for key in keys {
+            let keys = self.features.iter().map(|(&key, _)| key);
+            for key in keys.filter(|(tower, _)| outdated.contains(tower)).collect::<Vec<_>>() {
                 let dropped = self.features.pop(&key);
                 self.bytes -= dropped.map_or(0, |features| features.bytes());
             }
         }
-        if let Some(tower) = self.towers.iter().find(|tower| tower.is_of(memory)) {
+        if let Some(tower) = self.towers.iter().find(|tower| tower.weights == weights) {
             return tower.id;
         }
         self.n_towers += 1;
-        let memory = memory.iter().map(|memory| (Arc::downgrade(memory), memory.vision_versions())).collect();
-        self.towers.push(Tower { id: self.n_towers, memory });
+        self.towers.push(Tower { id: self.n_towers, weights });
         self.n_towers
     }
 

@@ -25,8 +25,8 @@ pub use layers::Activation;
 pub use low_rank::LowRank;
 pub use packed::{PackedBatch, PackedImages};
 pub use params::{
-    BufferKey, Declared, Leaves, LinearSpec, Linears, Memory, Param, ParamSource, ParamSpec, ParamStore,
-    PartOfModel,
+    BufferKey, Declared, Leaves, LinearSpec, Linears, Param, ParamSource, ParamSpec, ParamStore, PartOfModel,
+    VisionMemory,
 };
 pub use pass::{ForwardPass, Keep};
 pub use positions::{PromptPositions, prompt_positions};

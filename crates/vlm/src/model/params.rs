@@ -6,7 +6,10 @@
 //! Every parameter is a view into a flat buffer, one per part of the model and kind of parameter. So an optimizer is a
 //! handful of operations on flat tensors, a KL reference is a copy of a few buffers, and a gradient norm is one sum.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use tch::{Device, Kind, Tensor};
 
@@ -91,9 +94,9 @@ pub trait ParamSource {
         None
     }
 
-    /// The memory behind what was handed out so far; none where a module does not give the same numbers each time
-    /// (dropout), or has no numbers at all.
-    fn memory(&self) -> Option<Vec<Arc<Memory>>> {
+    /// The vision part of the memory behind what was handed out so far; none where a module does not give the same numbers
+    /// each time (dropout), or has no numbers at all.
+    fn vision_memory(&self) -> Option<Vec<VisionMemory>> {
         None
     }
 }
@@ -140,31 +143,54 @@ impl ParamSource for Declared {
 
 /// All parameters of a model, as views into flat buffers.
 pub struct ParamStore {
-    memory: Arc<Memory>,
+    buffers: BTreeMap<BufferKey, Tensor>,
     /// In the order of declaration.
     params: Vec<Param>,
-}
-
-/// Flat buffers and the views of them that modules use.
-pub struct Memory {
-    buffers: BTreeMap<BufferKey, Tensor>,
     /// In the order of declaration: what modules use and gradients accumulate in.
     leaves: Vec<Leaf>,
+    /// Tells this memory from any other, also from one that will lie at the same address.
+    identity: Arc<()>,
 }
 
-impl Memory {
-    /// How often the tower's and the mergers' numbers have been written to. Buffer and views count together, in whichever
-    /// of them an operation writes.
-    pub(super) fn vision_versions(&self) -> Vec<i64> {
-        let vision = self.buffers.iter().filter(|(key, _)| key.part != PartOfModel::Decoder);
-        vision.map(|(_, buffer)| buffer.internal_version()).collect()
+/// Handles of a store's tower and mergers.
+pub struct VisionMemory {
+    identity: Arc<()>,
+    buffers: Vec<Tensor>,
+    leaves: Vec<Tensor>,
+}
+
+/// Weights at one time: whose they are, and how often each buffer has been written to.
+#[derive(Debug)]
+pub(super) struct Version {
+    identity: Weak<()>,
+    writes: Vec<i64>,
+}
+
+impl VisionMemory {
+    /// As it is now. libtorch counts writes to a buffer and to all views of it together.
+    pub(super) fn version(&self) -> Version {
+        let writes = self.buffers.iter().map(Tensor::internal_version).collect();
+        Version { identity: Arc::downgrade(&self.identity), writes }
     }
 
-    /// Whether a pass that starts now records gradients of the tower or of a merger.
-    pub(super) fn vision_learns(&self) -> bool {
-        let mut vision = self.leaves.iter().filter(|leaf| leaf.buffer.part != PartOfModel::Decoder);
+    /// Whether a pass that starts now records gradients of it.
+    pub(super) fn learns(&self) -> bool {
         // A view takes a gradient where its source does and gradients are recorded at all.
-        vision.any(|leaf| leaf.tensor.requires_grad() && leaf.tensor.narrow(0, 0, 1).requires_grad())
+        self.leaves.iter().any(|leaf| leaf.requires_grad() && leaf.narrow(0, 0, 1).requires_grad())
+    }
+}
+
+impl Version {
+    /// Whether the weights are gone, or `now` tells that they have been written to.
+    pub(super) fn is_outdated(&self, now: &[Self]) -> bool {
+        let rewritten = |now: &Self| self.identity.ptr_eq(&now.identity) && self.writes != now.writes;
+        self.identity.strong_count() == 0 || now.iter().any(rewritten)
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity.ptr_eq(&other.identity) && self.writes == other.writes
     }
 }
 
@@ -201,7 +227,7 @@ impl ParamStore {
     #[must_use]
     pub fn frozen_copy(&self) -> Self {
         let specs: Vec<ParamSpec> = self.params.iter().map(|p| p.spec.clone()).collect();
-        Self::over(self.buffers().iter().map(|(&key, buffer)| (key, buffer.copy())).collect(), &specs)
+        Self::over(self.buffers.iter().map(|(&key, buffer)| (key, buffer.copy())).collect(), &specs)
     }
 
     fn over(buffers: BTreeMap<BufferKey, Tensor>, specs: &[ParamSpec]) -> Self {
@@ -224,7 +250,7 @@ impl ParamStore {
             }
             leaves.push(Leaf { buffer: key, tensor: leaf });
         }
-        Self { memory: Arc::new(Memory { buffers, leaves }), params }
+        Self { buffers, params, leaves, identity: Arc::new(()) }
     }
 
     /// Hands out the parameters to modules. Every network that is built from one store shares its memory.
@@ -234,7 +260,7 @@ impl ParamStore {
 
     /// The flat buffers in a fixed order.
     pub fn buffers(&self) -> &BTreeMap<BufferKey, Tensor> {
-        &self.memory.buffers
+        &self.buffers
     }
 
     /// The parameters in order of declaration, which is also their order within a buffer.
@@ -244,7 +270,7 @@ impl ParamStore {
 
     /// Sets which parts take gradients.
     pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
-        for leaf in &self.memory.leaves {
+        for leaf in &self.leaves {
             // The flag belongs to the tensor that all handles share, the modules' too.
             let _ = leaf.tensor.set_requires_grad(trainable(leaf.buffer.part));
         }
@@ -252,19 +278,18 @@ impl ParamStore {
 
     /// A parameter as modules see it: computing with it gives its leaf a gradient.
     pub fn value(&self, param: &Param) -> Tensor {
-        self.memory.leaves[param.leaf].tensor.narrow(0, param.first_row, param.spec.shape[0])
+        self.leaves[param.leaf].tensor.narrow(0, param.first_row, param.spec.shape[0])
     }
 
     /// The gradient of a parameter, in its shape; undefined where it took no part.
     pub fn grad(&self, param: &Param) -> Tensor {
-        let grad = self.memory.leaves[param.leaf].tensor.grad();
+        let grad = self.leaves[param.leaf].tensor.grad();
         if grad.defined() { grad.narrow(0, param.first_row, param.spec.shape[0]) } else { grad }
     }
 
     /// The gradients of a buffer, flat, in its order; zeros where a parameter took no part.
     pub fn flat_grad(&self, key: BufferKey) -> Tensor {
         let grads: Vec<Tensor> = self
-            .memory
             .leaves
             .iter()
             .filter(|leaf| leaf.buffer == key)
@@ -282,8 +307,19 @@ impl ParamStore {
 
     /// Forgets all gradients.
     pub fn zero_grad(&mut self) {
-        for leaf in &self.memory.leaves {
-            leaf.tensor.shallow_clone().zero_grad();
+        for leaf in &mut self.leaves {
+            leaf.tensor.zero_grad();
+        }
+    }
+
+    fn vision_memory(&self) -> VisionMemory {
+        let is_vision = |key: &BufferKey| key.part != PartOfModel::Decoder;
+        let buffers = self.buffers.iter().filter(|(key, _)| is_vision(key)).map(|(_, buffer)| buffer);
+        let leaves = self.leaves.iter().filter(|leaf| is_vision(&leaf.buffer)).map(|leaf| &leaf.tensor);
+        VisionMemory {
+            identity: Arc::clone(&self.identity),
+            buffers: buffers.map(Tensor::shallow_clone).collect(),
+            leaves: leaves.map(Tensor::shallow_clone).collect(),
         }
     }
 
@@ -312,10 +348,10 @@ impl ParamSource for Leaves<'_> {
             "modules are built in the order they declare"
         );
         self.next += 1;
-        self.store.memory.leaves[leaf].tensor.shallow_clone()
+        self.store.leaves[leaf].tensor.shallow_clone()
     }
 
-    fn memory(&self) -> Option<Vec<Arc<Memory>>> {
-        Some(if self.next > 0 { vec![Arc::clone(&self.store.memory)] } else { Vec::new() })
+    fn vision_memory(&self) -> Option<Vec<VisionMemory>> {
+        Some(if self.next > 0 { vec![self.store.vision_memory()] } else { Vec::new() })
     }
 }

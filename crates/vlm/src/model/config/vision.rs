@@ -111,6 +111,14 @@ fn four() -> i64 {
 }
 
 impl VisionConfig {
+    /// Features that the decoder gets of each image token: its embedding, and what joins behind layers.
+    pub(crate) fn features_per_token(&self) -> i64 {
+        match &self.tower {
+            TowerConfig::Qwen2 | TowerConfig::Qwen2_5 { .. } => 1,
+            TowerConfig::Qwen3 { deepstack_visual_indexes, .. } => 1 + deepstack_visual_indexes.len() as i64,
+        }
+    }
+
     /// Reads `vision_config`.
     pub(super) fn read(json: &Value, family: Family) -> Result<Self, String> {
         let error = |e: serde_json::Error| format!("vision_config: {e}");

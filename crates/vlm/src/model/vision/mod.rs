@@ -11,8 +11,6 @@ mod qwen2;
 mod qwen2_5;
 mod qwen3;
 
-use std::sync::Arc;
-
 use reft_core::ImageGrid;
 use tch::Tensor;
 
@@ -20,13 +18,14 @@ pub(super) use self::blocks::{Blocks, Places};
 use self::{qwen2::Qwen2Tower, qwen2_5::Qwen2_5Tower, qwen3::Qwen3Tower};
 use super::{
     TowerConfig, VisionConfig,
-    params::{Memory, ParamSource},
+    params::{ParamSource, VisionMemory},
 };
 
 /// Patches in, decoder tokens out.
 pub struct VisionTower {
     tower: Tower,
-    memory: Option<Vec<Arc<Memory>>>,
+    /// Of its weights; none where it does not give the same features each time.
+    memory: Option<Vec<VisionMemory>>,
 }
 
 enum Tower {
@@ -90,14 +89,13 @@ impl VisionTower {
                 Qwen3Tower::new(source, config, *num_position_embeddings, deepstack_visual_indexes),
             ),
         };
-        Self { tower, memory: source.memory() }
+        Self { tower, memory: source.vision_memory() }
     }
 
     /// The memory of its weights in a pass that starts now and gives the same features for the same image, without
     /// gradient; none for any other.
-    pub(super) fn fixed(&self) -> Option<&[Arc<Memory>]> {
-        let memory = self.memory.as_deref()?;
-        (!memory.iter().any(|memory| memory.vision_learns())).then_some(memory)
+    pub(super) fn fixed(&self) -> Option<&[VisionMemory]> {
+        self.memory.as_deref().filter(|memory| !memory.iter().any(VisionMemory::learns))
     }
 
     /// Pixels `[p, patch_dim]` of all images, in the processor's order, to features in row order.
