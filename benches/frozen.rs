@@ -16,14 +16,14 @@ use reft_config::GrpoPhase;
 use reft_core::{PolicyOptimizer as _, RolloutEngine as _, SamplingParams, ScoredGroup, Seed};
 use reft_grpo::GrpoOptimizer;
 use reft_rollout::GenerationEngine;
-use workloads::{WORKLOADS, open_keeping, samples};
+use workloads::{WORKLOADS, open, samples};
 
 fn frozen(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("frozen");
-    group.sample_size(10).measurement_time(Duration::from_secs(20));
     let workload = &WORKLOADS[1];
+    let mut group = criterion.benchmark_group(format!("frozen, {}", workload.name));
+    group.sample_size(10).measurement_time(Duration::from_secs(20));
     for (name, feature_memory) in [("encoded anew", 0), ("kept", 256 << 20)] {
-        let mut model = open_keeping(workload, feature_memory);
+        let mut model = open(workload, feature_memory);
         let samples = samples(workload, &model);
         let params = SamplingParams { group_size: 8, seed: Seed::new(1), ..SamplingParams::plain(1) };
         group.bench_function(format!("prompt and first token, {name}"), |bencher| {

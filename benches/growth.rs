@@ -58,7 +58,7 @@ fn main() {
 
 fn measure(prompt_tokens: usize, group_size: usize) -> Point {
     let workload = workload(prompt_tokens);
-    let mut model = open(&workload);
+    let mut model = open(&workload, 0);
     let samples = samples(&workload, &model);
     // All completions are equally long.
     let params = SamplingParams {

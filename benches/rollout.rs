@@ -23,7 +23,7 @@ fn rollout(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rollout");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
     for workload in &WORKLOADS {
-        let model = open(workload);
+        let model = open(workload, 0);
         let samples = samples(workload, &model);
         let tokens: usize =
             generate(&model, &samples).iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len()).sum();

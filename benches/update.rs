@@ -21,7 +21,7 @@ fn update(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("update");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
     for workload in &WORKLOADS {
-        let mut model = open(workload);
+        let mut model = open(workload, 0);
         let groups: Vec<ScoredGroup> =
             samples(workload, &model).into_iter().map(|sample| answered(sample, &model, 8, 64)).collect();
         let phase: GrpoPhase =

@@ -71,13 +71,9 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-/// Image features are not kept: benches ask the same prompts again and again.
-pub(crate) fn open(workload: &Workload) -> Vlm {
-    open_keeping(workload, 0)
-}
-
-/// Keeps up to so many bytes of image features.
-pub(crate) fn open_keeping(workload: &Workload, feature_memory: u64) -> Vlm {
+/// A workload's model, which keeps up to so many bytes of image features. Benches ask the same prompts again and again:
+/// with more than 0 they see the tower at work only once.
+pub(crate) fn open(workload: &Workload, feature_memory: u64) -> Vlm {
     let Some(shape) = &workload.shape else {
         return Vlm::open(&fixture("pico-vlm"), VlmOptions { feature_memory, ..VlmOptions::default() })
             .unwrap();
