@@ -2,11 +2,12 @@
 //! budget.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
-mod common;
+use std::{
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
 
-use std::{fs, io::Cursor};
-
-use common::golden;
 use image::{ImageFormat, Rgb, RgbImage};
 use reft_core::{Checkpointed as _, ImageRef, ImageSize, ImageSource, Message, Part, Role, Seed};
 use reft_vlm::{
@@ -18,6 +19,10 @@ use reft_vlm::{
 use tch::Tensor;
 
 const FAMILIES: [&str; 3] = ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"];
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
+}
 
 fn open(name: &str, options: VlmOptions) -> Vlm {
     Vlm::open(&golden(name), options).unwrap()
@@ -234,7 +239,7 @@ fn references_share_with_the_policy_what_is_the_same() {
 
     // Adapters of the tower: each network has a tower of its own, one that drops inputs keeps nothing.
     let model = adapted(r".*visual.*", 0.5);
-    for (_, buffer) in model.learned().buffers() {
+    for buffer in model.learned().buffers().values() {
         let _ = tch::no_grad(|| buffer.shallow_clone().g_add_scalar_(0.01));
     }
     let batch = pack(&model, &prompts(&model, &[&[1]]));

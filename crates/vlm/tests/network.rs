@@ -273,7 +273,7 @@ fn images_of_very_different_sizes_are_the_references() {
         assert!(batch.positions_3t.equal(&positions), "{family}");
         let images = batch.images.as_ref().unwrap();
         let hidden = tch::no_grad(|| model.network().forward(&batch));
-        let features = tch::no_grad(|| model.network().vision.forward(&images.pixels_pd, &images.grids));
+        let features = tch::no_grad(|| model.network().vision.forward(&images.pixels_pd(), &images.grids));
         let diff = max_diff(&features.tokens_md, &outputs[&format!("vision.{family}")]);
         assert!(diff < TOLERANCE, "{family}: vision differs by {diff}");
         let all: Vec<i64> = prompt.token_ids.iter().chain(&row.completion_ids).copied().collect();
