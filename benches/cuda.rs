@@ -90,7 +90,7 @@ fn check(model: &Vlm, samples: &[Arc<Sample>]) {
     let generate =
         |mut engine: GenerationEngine| engine.generate(model, samples, &params, &mut |_, _| true).unwrap();
     let by_kernels = generate(GenerationEngine::default());
-    let by_tensors = generate(GenerationEngine::default().without_cuda_kernels());
+    let by_tensors = generate(GenerationEngine::default().without_kernels());
     let (mut compared, mut sum, mut largest) = (0, 0.0, 0.0_f64);
     for (a, b) in by_kernels.iter().zip(&by_tensors) {
         for (a, b) in a.completions.iter().zip(&b.completions) {

@@ -39,6 +39,9 @@ const SHOWN: usize = 3;
 impl fmt::Display for DataAudit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, report) = (&self.data, &self.report);
+        for note in &report.notes {
+            writeln!(f, "data set `{name}`: {note}")?;
+        }
         for FormTokens { forms, tokens } in self.prompts.iter().filter(|p| !p.tokens.over_limit.is_empty()) {
             let forms: Vec<&str> = forms.iter().map(|form| form.as_str()).collect();
             let ids = tokens.over_limit.iter().map(|(id, tokens)| format!("{id} ({tokens})"));
@@ -109,6 +112,7 @@ pub fn inspect(file: &FileData, settings: &InspectSettings<'_>) -> Result<Report
     let samples: Vec<Arc<Sample>> = data.samples().cloned().collect();
     let contents = Contents::of(&samples);
     let mut report = Report::with_contents(&samples, &contents);
+    report.notes = data.notes().to_vec();
     for other in &settings.against {
         let theirs: Vec<Arc<Sample>> = open(other)?.samples().cloned().collect();
         report.overlaps.push(contents.overlap(&Contents::of(&theirs), other.path.display().to_string()));

@@ -60,12 +60,16 @@ pub fn generate(
 }
 
 fn to_json(completion: &Completion) -> Value {
-    json!({
+    let mut answer = json!({
         "text": completion.text,
         "token_ids": completion.token_ids,
         "logprobs": completion.logprobs,
         "finish_reason": completion.finish,
-    })
+    });
+    if completion.think_opened {
+        answer["think_opened"] = true.into();
+    }
+    answer
 }
 
 /// Log-probabilities of the completions of a file of chats: `reft logprobs`. Returns the number of rows.

@@ -218,15 +218,19 @@ impl<'a> RecipePhases<'a> {
         for use_ in self.uses() {
             let name = use_.data;
             if !audits.contains_key(name) {
-                let samples: Vec<Arc<Sample>> = self.open(name)?.samples().cloned().collect();
+                let open = self.open(name)?;
+                let samples: Vec<Arc<Sample>> = open.samples().cloned().collect();
                 let of_samples = Contents::of(&samples);
-                let report = Report::with_contents(&samples, &of_samples);
+                let mut report = Report::with_contents(&samples, &of_samples);
+                report.notes = open.notes().to_vec();
                 contents.insert(name, of_samples);
                 audits.insert(name, DataAudit { data: name.to_owned(), report, prompts: Vec::new() });
             }
             let Some(audit) = audits.get_mut(name) else { continue };
             if audit.prompts.iter().all(|prompts| prompts.forms != use_.forms) {
-                let tokens = self.lengths(&use_, processor)?;
+                let data = self.in_forms(use_.data, &use_.forms, use_.seed)?;
+                let tokens = lengths(use_.data, &data, processor)?;
+                audit.report.notes.extend_from_slice(data.notes());
                 audit.prompts.push(FormTokens { forms: use_.forms, tokens });
             }
         }
@@ -242,33 +246,6 @@ impl<'a> RecipePhases<'a> {
             audit.report.overlaps = overlaps.collect();
         }
         Ok(audits.into_values().collect())
-    }
-
-    /// The lengths of a data set's prompts in the forms of a phase.
-    fn lengths(&self, use_: &Use<'_>, processor: &Processor) -> Result<Tokens, StageError> {
-        let data = self.in_forms(use_.data, &use_.forms, use_.seed)?;
-        let lengths = prompt_tokens(processor, &data.samples)?;
-        let wanted = data.sources().iter().map(|source| source.max_prompt_tokens).max().unwrap_or(0);
-        let room = processor.context_limit();
-        let mut hopeless = Vec::new();
-        for source in data.sources() {
-            let limit = source.max_prompt_tokens;
-            for place in source.samples.clone() {
-                if lengths[place] >= room && (limit == 0 || lengths[place] <= limit) {
-                    hopeless.push(format!("`{}` ({})", data.samples[place].id, lengths[place]));
-                }
-            }
-        }
-        if !hopeless.is_empty() {
-            let message = format!(
-                "{} prompts leave no room for an answer, as the model takes {room} tokens: {}; set \
-                 `max_prompt_tokens` of the data set to leave them out, or lower `model.max_pixels`",
-                hopeless.len(),
-                hopeless.join(", ")
-            );
-            return Err(StageError::other(format!("data set `{}`", use_.data), message));
-        }
-        Ok(Tokens::of_prompts(&data.samples, &lengths, wanted))
     }
 
     /// Which data sets the phases use, in which forms.
@@ -288,6 +265,32 @@ impl<'a> RecipePhases<'a> {
         }
         uses
     }
+}
+
+/// The lengths of a data set's prompts.
+fn lengths(name: &str, data: &Dataset, processor: &Processor) -> Result<Tokens, StageError> {
+    let lengths = prompt_tokens(processor, &data.samples)?;
+    let wanted = data.sources().iter().map(|source| source.max_prompt_tokens).max().unwrap_or(0);
+    let room = processor.context_limit();
+    let mut hopeless = Vec::new();
+    for source in data.sources() {
+        let limit = source.max_prompt_tokens;
+        for place in source.samples.clone() {
+            if lengths[place] >= room && (limit == 0 || lengths[place] <= limit) {
+                hopeless.push(format!("`{}` ({})", data.samples[place].id, lengths[place]));
+            }
+        }
+    }
+    if !hopeless.is_empty() {
+        let message = format!(
+            "{} prompts leave no room for an answer, as the model takes {room} tokens: {}; set \
+             `max_prompt_tokens` of the data set to leave them out, or lower `model.max_pixels`",
+            hopeless.len(),
+            hopeless.join(", ")
+        );
+        return Err(StageError::other(format!("data set `{name}`"), message));
+    }
+    Ok(Tokens::of_prompts(&data.samples, &lengths, wanted))
 }
 
 /// A phase's use of a data set.

@@ -39,7 +39,7 @@ pub fn replay(dir: &Path, weights: Option<&Path>) -> Result<Replay, Error> {
     let run =
         dir.ancestors().nth(3).ok_or_else(|| file(dir, "is not in the `non_finite` folder of a run"))?;
     let path = run.join("config.toml");
-    let text = std::fs::read_to_string(&path).map_err(|error| file(&path, &error.to_string()))?;
+    let text = reft_core::read_text(&path).map_err(|error| file(&path, &error.to_string()))?;
     let recipe = Resolved::from_text(&text, &path.to_string_lossy(), &[])?.recipe;
     let phase = recipe.phase.iter().find_map(|phase| match phase {
         PhaseConfig::Grpo(phase) if phase.name == batch.phase => Some(phase),

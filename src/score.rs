@@ -74,6 +74,9 @@ struct ScoreRow {
     form: Option<Value>,
     #[serde(default)]
     finish_reason: Option<FinishReason>,
+    /// Whether the chat template had opened the think block.
+    #[serde(default)]
+    think_opened: bool,
     kwargs: Option<Kwargs>,
 }
 
@@ -127,6 +130,7 @@ fn score_row(row: &Row, id: &str, reward: RewardName) -> Result<f64, String> {
     let completion = if bare { format!("<answer>{completion}</answer>") } else { completion };
     let completion = Completion {
         finish: row.finish_reason.unwrap_or(FinishReason::Stop),
+        think_opened: row.think_opened,
         ..Completion::from_text(completion)
     };
     let reward = reward.build(&kwargs.reward.unwrap_or_default(), None);

@@ -11,12 +11,8 @@ use std::{
 };
 
 use arrow::json::{ReaderBuilder, reader::infer_json_schema_from_iterator};
-use base64::Engine as _;
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
-use reft_data::{
-    DataError, Place,
-    rows::{self, Field},
-};
+use reft_data::{DataError, Place, rows};
 use serde_json::{Map, Value};
 
 /// A row.
@@ -75,7 +71,7 @@ pub fn read(path: &Path) -> Result<Vec<(Place, Row)>, TableError> {
     rows::open(path)?
         .map(|row| {
             let (place, row) = row?;
-            Ok((place, to_json(&row)))
+            Ok((place, row.to_json()))
         })
         .collect()
 }
@@ -138,23 +134,6 @@ fn write_parquet(partial: &Path, path: &Path, rows: &[Row]) -> Result<std::io::R
         ArrowWriter::try_new(&file, batch.schema(), Some(settings)).map_err(|e| unfit(e.to_string()))?;
     writer.write(&batch).and_then(|()| writer.close().map(drop)).map_err(|e| unfit(e.to_string()))?;
     Ok(file.sync_all())
-}
-
-fn to_json(row: &rows::Row) -> Row {
-    row.0.iter().map(|(name, field)| (name.to_string(), field_to_json(field))).collect()
-}
-
-fn field_to_json(field: &Field) -> Value {
-    match field {
-        Field::Null | Field::Unsupported(_) => Value::Null,
-        Field::Bool(value) => Value::from(*value),
-        Field::Int(value) => Value::from(*value),
-        Field::Float(value) => Value::from(*value),
-        Field::Text(text) => Value::from(text.as_str()),
-        Field::Bytes(bytes) => Value::from(base64::engine::general_purpose::STANDARD.encode(bytes)),
-        Field::List(items) => items.iter().map(field_to_json).collect(),
-        Field::Struct(row) => Value::Object(to_json(row)),
-    }
 }
 
 #[cfg(test)]

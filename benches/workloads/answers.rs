@@ -19,6 +19,7 @@ pub(crate) fn answered(sample: Arc<Sample>, model: &Vlm, group_size: usize, leng
             token_ids: (0..length).map(|_| tokens[rng.random_range(0..tokens.len())]).collect(),
             logprobs: vec![logprob; length],
             finish: FinishReason::Length,
+            think_opened: false,
             support: None,
         })
         .collect();

@@ -3,10 +3,7 @@
 //! Order, weakest first: built-in defaults, files from left to right, the kind tables (`[grpo]`, ...) under the phases
 //! of their kind, the phases themselves, overrides.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Schema;
 use toml::Value;
@@ -40,7 +37,7 @@ impl Resolved {
         }
         let mut tree = Node::empty();
         for path in files {
-            let text = fs::read_to_string(path)
+            let text = reft_core::read_text(path)
                 .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
             tree.merge(parse(&text, &path.display().to_string())?);
         }

@@ -27,6 +27,9 @@ pub struct Completion {
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
+    /// Whether the prompt ended inside a think block that the chat template had opened, so that the text begins there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub think_opened: bool,
     /// `[L]` what the tokens were drawn from; none where that was all that the policy may write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support: Option<Support>,
@@ -40,6 +43,7 @@ impl Completion {
             token_ids: Vec::new(),
             logprobs: Vec::new(),
             finish: FinishReason::Stop,
+            think_opened: false,
             support: None,
         }
     }

@@ -35,6 +35,7 @@
 mod bbox;
 mod completion;
 mod error;
+mod files;
 mod geometry;
 mod images;
 mod metrics;
@@ -48,6 +49,7 @@ mod support;
 pub use bbox::{BoundingBox, BoxFrame, FrameError};
 pub use completion::{Completion, FinishReason, GradedGroup, Group, JudgedGroup, ScoredGroup, Verdict};
 pub use error::StageError;
+pub use files::{open_regular, read_regular, read_text, without_bom};
 pub use geometry::{GeometryError, ImageGrid, PixelBudget};
 pub use images::{ImageStore, StoredImage};
 pub use metrics::Metrics;

@@ -1,10 +1,10 @@
 //! What the model is asked: a sample, its messages and its images.
 
-use std::{fmt, fs, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::StoredImage;
+use crate::{StoredImage, read_regular};
 
 /// Names a sample for its whole life: in seeds, in files, in error messages. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,6 +108,16 @@ pub struct ImageSize {
     pub height: u32,
 }
 
+impl ImageSize {
+    /// Most pixels of an image; a small file can claim any number. Pillow's limit, with which `transformers` reads images.
+    pub const MAX_PIXELS: u64 = 178_956_970;
+
+    /// Whether it has too many pixels to be decoded.
+    pub fn is_too_large(self) -> bool {
+        u64::from(self.width) * u64::from(self.height) > Self::MAX_PIXELS
+    }
+}
+
 /// Where an image's encoded bytes are.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum ImageSource {
@@ -123,7 +133,7 @@ impl ImageSource {
     /// The encoded bytes: a copy of a reference where they are in memory, else read from disk. Errors name the file.
     pub fn read(&self) -> io::Result<Arc<[u8]>> {
         match self {
-            Self::Path(path) => match fs::read(path) {
+            Self::Path(path) => match read_regular(path) {
                 Ok(bytes) => Ok(bytes.into()),
                 Err(e) => Err(io::Error::new(e.kind(), format!("`{}`: {e}", path.display()))),
             },

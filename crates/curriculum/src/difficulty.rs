@@ -1,6 +1,6 @@
 //! How difficult samples are, 0 to 100: from a file, or by form.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use reft_core::{Form, Sample};
 use serde::Deserialize;
@@ -40,7 +40,7 @@ impl Row {
 /// The difficulties of a pool from JSON lines. A sample made from an open one may be listed by its parent's id.
 pub(crate) fn read(path: &Path, pool: &[Arc<Sample>]) -> Result<Vec<f64>, CurriculumError> {
     let broken = |message: String| CurriculumError::DifficultyFile { path: path.to_owned(), message };
-    let text = fs::read_to_string(path).map_err(|error| broken(error.to_string()))?;
+    let text = reft_core::read_text(path).map_err(|error| broken(error.to_string()))?;
     let mut known = HashMap::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Row =

@@ -11,7 +11,7 @@ use reft_core::{Demonstration, Form, Sample, SampleId, Seed};
 
 use crate::{
     DataError, formats,
-    forms::{self, FormSettings},
+    forms::{self, FormSettings, LeftOut},
     report::Report,
     scene::{SceneFacts, SceneSet, Style, completion},
 };
@@ -23,6 +23,7 @@ pub struct Dataset {
     pub samples: Vec<Arc<Sample>>,
     sources: Vec<Source>,
     answers: Arc<Answers>,
+    notes: Vec<String>,
 }
 
 /// Where some samples of a data set come from.
@@ -45,6 +46,7 @@ pub struct OpenData {
     what: String,
     parts: Vec<OpenPart>,
     answers: Arc<Answers>,
+    notes: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,15 +71,15 @@ enum Answers {
 impl OpenData {
     /// Reads a file or makes scenes. A mixture needs the data sets it names: see [`OpenData::named`].
     pub fn load(config: &DataConfig, prompts: &PromptConfig) -> Result<Self, DataError> {
-        let (what, samples, answers, max_prompt_tokens) = match config {
+        let (what, samples, answers, max_prompt_tokens, notes) = match config {
             DataConfig::File(file) => {
                 let rows = formats::load(file, prompts)?;
                 let what = format!("`{}`", file.path.display());
-                (what, rows.samples, Answers::Written(rows.written), file.max_prompt_tokens)
+                (what, rows.samples, Answers::Written(rows.written), file.max_prompt_tokens, rows.notes)
             }
             DataConfig::Scenes(scenes) => {
                 let (samples, answers) = generate(scenes, prompts)?;
-                (format!("of scenes from `{}`", scenes.glyphs.display()), samples, answers, 0)
+                (format!("of scenes from `{}`", scenes.glyphs.display()), samples, answers, 0, Vec::new())
             }
             DataConfig::Mixture(_) => {
                 let message = "a mixture cannot be loaded without the data sets that it names".to_owned();
@@ -85,7 +87,7 @@ impl OpenData {
             }
         };
         let part = OpenPart { name: String::new(), weight: None, max_prompt_tokens, samples };
-        Ok(Self { what, parts: vec![part], answers: Arc::new(answers) })
+        Ok(Self { what, parts: vec![part], answers: Arc::new(answers), notes })
     }
 
     /// Reads the data set of this name among those of a recipe.
@@ -111,13 +113,15 @@ impl OpenData {
         prompts: &PromptConfig,
     ) -> Result<Self, DataError> {
         let mut parts = Vec::with_capacity(mixture.sources.len());
-        let mut answers = BTreeMap::new();
+        let (mut answers, mut notes) = (BTreeMap::new(), Vec::new());
         for source in &mixture.sources {
             let config = sets.get(&source.data).ok_or_else(|| DataError::Setting {
                 key: "sources",
                 message: format!("there is no data set `{}`", source.data),
             })?;
-            let Self { parts: of_source, answers: of_answers, .. } = Self::load(config, prompts)?;
+            let Self { parts: of_source, answers: of_answers, notes: of_notes, .. } =
+                Self::load(config, prompts)?;
+            notes.extend(of_notes.into_iter().map(|note| format!("`{}`: {note}", source.data)));
             for part in of_source {
                 let samples = part.samples.iter().map(|sample| Arc::new(renamed(sample, &source.data)));
                 parts.push(OpenPart {
@@ -134,12 +138,18 @@ impl OpenData {
             what: format!("`{name}`, a mixture,"),
             parts,
             answers: Arc::new(Answers::Mixture(answers)),
+            notes,
         })
     }
 
     /// The samples as they are on disk, source by source.
     pub fn samples(&self) -> impl Iterator<Item = &Arc<Sample>> {
         self.parts.iter().flat_map(|part| &part.samples)
+    }
+
+    /// What a user should know about how it was read, a sentence each: ids that repeat, columns that are not used.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The samples in these forms. Conversion is decided by `seed` and by the samples of each source alone; give an
@@ -151,12 +161,17 @@ impl OpenData {
         }
         let mut samples = Vec::new();
         let mut sources = Vec::with_capacity(self.parts.len());
+        let mut left_out: BTreeMap<(Form, LeftOut), Vec<SampleId>> = BTreeMap::new();
         for part in &self.parts {
             let seed = if part.name.is_empty() { seed } else { seed.at(part.name.as_str()) };
             let settings = FormSettings { seed: seed.at("forms"), ..FormSettings::default() };
             let start = samples.len();
             for &form in forms {
-                samples.extend(forms::convert(&part.samples, form, prompts, &settings)?);
+                let converted = forms::convert(&part.samples, form, prompts, &settings)?;
+                samples.extend(converted.samples);
+                for (sample, reason) in converted.left_out {
+                    left_out.entry((form, reason)).or_default().push(sample);
+                }
             }
             sources.push(Source {
                 name: part.name.clone(),
@@ -165,13 +180,24 @@ impl OpenData {
                 samples: start..samples.len(),
             });
         }
+        let notes: Vec<String> = left_out
+            .into_iter()
+            .map(|((form, reason), samples)| {
+                let (n, first) = (samples.len(), &samples[0]);
+                format!(
+                    "form `{form}`: {n} samples {} and are left out, the first `{first}`",
+                    reason.as_str()
+                )
+            })
+            .collect();
         if samples.is_empty() {
+            let notes = if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) };
             return Err(DataError::Empty {
                 what: self.what.clone(),
-                message: format!("no sample can be asked in the forms {}", names(forms)),
+                message: format!("no sample can be asked in the forms {}{notes}", names(forms)),
             });
         }
-        Ok(Dataset { samples, sources, answers: Arc::clone(&self.answers) })
+        Ok(Dataset { samples, sources, answers: Arc::clone(&self.answers), notes })
     }
 }
 
@@ -197,6 +223,11 @@ impl Dataset {
         seed: Seed,
     ) -> Result<Self, DataError> {
         OpenData::load(config, prompts)?.in_forms(forms, prompts, seed)
+    }
+
+    /// Which samples could not be asked in which form, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where the samples come from, in order; together they are all samples.

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use reft_core::GeometryError;
+use reft_core::{GeometryError, ImageSize};
 
 /// Where a row stands in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,15 @@ pub enum ImageProblem {
     /// Text that should be base64 and is not.
     #[error("is no base64: {0}")]
     Base64(base64::DecodeError),
+    /// Its header claims more pixels than are decoded.
+    #[error("has {}x{} pixels, and more than {} are not decoded; shrink it", .0.width, .0.height, ImageSize::MAX_PIXELS)]
+    TooLarge(ImageSize),
+    /// A URL where a path should be.
+    #[error("is at a URL, and nothing is fetched from the network; download it and give its path")]
+    Url,
+    /// A `data:` URL of another encoding than base64.
+    #[error("is a `data:` URL that is not in base64")]
+    DataUrl,
     /// Neither bytes nor a path.
     #[error("has neither bytes nor a path")]
     Absent,

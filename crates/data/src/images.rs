@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
     io::{BufRead, BufReader, Cursor, Seek},
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +10,7 @@ use std::{
 use base64::Engine as _;
 use image::{ImageDecoder as _, ImageError, ImageReader, metadata::Orientation};
 use reft_config::FileData;
-use reft_core::{ImageRef, ImageSize, ImageSource, ImageStore, PixelBudget, StoredImage};
+use reft_core::{ImageRef, ImageSize, ImageSource, ImageStore, PixelBudget, StoredImage, open_regular};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -19,6 +18,9 @@ use crate::{
     rows::{Field, Row},
     stored::ParquetImages,
 };
+
+/// Fields of an object that say where an image is, besides `bytes`: in Hugging Face chats, OpenAI's messages and verl's rows.
+pub(crate) const SOURCES: [&str; 5] = ["path", "image", "image_url", "url", "base64"];
 
 /// Columns that hold the images of a row: one, or a list of them.
 pub(crate) const COLUMNS: [&str; 2] = ["images", "image"];
@@ -77,32 +79,51 @@ impl Images {
         self.in_bytes(&Arc::from(bytes), place.to_string(), place, None)
     }
 
-    /// An image from a path, from bytes, or from `{bytes, path}` as the Hugging Face hub has it. `index` is its place in
-    /// the image columns of its row, where it can be found again.
+    /// An image from a path, a `data:` URL, from bytes, from `{bytes, path}` as the Hugging Face hub has it, or from another
+    /// object with one of [`SOURCES`]. `index` is its place in the image columns of its row, where it can be found again.
     fn open_at(&mut self, field: &Field, place: Place, index: Option<u32>) -> Result<ImageRef, DataError> {
         match field {
-            Field::Text(path) => self.at_path(path, place),
+            Field::Text(name) => self.at_name(name, place),
             Field::Bytes(bytes) => self.in_bytes(bytes, place.to_string(), place, index),
             Field::Struct(image) => match (image.get("bytes"), image.get("path")) {
                 (Some(Field::Bytes(bytes)), path) => {
                     let name = path.and_then(Field::text).map(ToOwned::to_owned);
                     self.in_bytes(bytes, name.unwrap_or_else(|| place.to_string()), place, index)
                 }
-                (_, Some(Field::Text(path))) => self.at_path(path, place),
-                _ => Err(self.error(place, "", ImageProblem::Absent)),
+                (Some(Field::Text(encoded)), _) => self.base64(encoded, place),
+                _ => match image.first(&SOURCES) {
+                    Some(("base64", Field::Text(encoded))) => self.base64(encoded, place),
+                    Some((_, inner)) => self.open_at(inner, place, index),
+                    None => Err(self.error(place, "", ImageProblem::Absent)),
+                },
             },
             other => Err(DataError::Row {
                 path: self.file.clone(),
                 place,
-                message: format!("an image is a path, bytes, or {{bytes, path}}; this is {}", other.kind()),
+                message: format!(
+                    "an image is a path, a `data:` URL, bytes, or an object with `bytes`, `{}`; this is {}",
+                    SOURCES.join("`, `"),
+                    other.kind()
+                ),
             }),
         }
     }
 
-    fn at_path(&self, name: &str, place: Place) -> Result<ImageRef, DataError> {
+    /// An image that a text names: `data:` URLs hold it, other URLs are refused, and the rest are paths.
+    fn at_name(&mut self, name: &str, place: Place) -> Result<ImageRef, DataError> {
+        if let Some(data) = name.strip_prefix("data:") {
+            return match data.split_once(";base64,") {
+                Some((_, encoded)) => self.base64(encoded, place),
+                None => Err(self.error(place, "data:", ImageProblem::DataUrl)),
+            };
+        }
+        let path = name.strip_prefix("file://").unwrap_or(name);
+        if path.contains("://") {
+            return Err(self.error(place, name, ImageProblem::Url));
+        }
         let fail = |problem| self.error(place, name, problem);
-        let path = self.root.join(name.strip_prefix("file://").unwrap_or(name));
-        let file = File::open(&path).map_err(|error| fail(ImageProblem::Missing(error)))?;
+        let path = self.root.join(path);
+        let file = open_regular(&path).map_err(|error| fail(ImageProblem::Missing(error)))?;
         let size = header_size(BufReader::new(file)).map_err(|e| fail(ImageProblem::Damaged(Box::new(e))))?;
         Ok(ImageRef {
             source: ImageSource::Path(path),
@@ -175,6 +196,9 @@ fn header_size(encoded: impl BufRead + Seek) -> Result<ImageSize, ImageError> {
 
 /// Refuses shapes that no model takes, at loading time rather than hours into a run. Any budget would do for that.
 fn usable(size: ImageSize) -> Result<ImageSize, ImageProblem> {
+    if size.is_too_large() {
+        return Err(ImageProblem::TooLarge(size));
+    }
     let budget = PixelBudget { patch_size: 14, merge_size: 2, min_pixels: 56 * 56, max_pixels: 1 << 20 };
     budget.grid(size).map_err(ImageProblem::Shape)?;
     Ok(size)

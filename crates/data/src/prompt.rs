@@ -45,6 +45,15 @@ pub(crate) fn at_marks(text: &str, images: &mut impl Iterator<Item = ImageRef>) 
     content
 }
 
+/// A chat with this system prompt in place of its own.
+pub(crate) fn with_system(system: Option<Message>, mut messages: Vec<Message>) -> Vec<Message> {
+    if let Some(system) = system {
+        messages.retain(|message| message.role != Role::System);
+        messages.insert(0, system);
+    }
+    messages
+}
+
 /// Question, common request and tail.
 fn request(prompts: &PromptConfig, task: Task, form: Form, problem: &str) -> String {
     let tail = match (form, task) {

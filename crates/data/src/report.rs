@@ -31,6 +31,9 @@ pub struct Report {
     /// Lengths of the prompts, where they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
+    /// What was noticed when the data set was read, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What other data sets hold too, where they were compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overlaps: Vec<Overlap>,

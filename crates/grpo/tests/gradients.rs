@@ -73,7 +73,7 @@ fn padded_logprobs(model: &Vlm, prompts: &[EncodedPrompt], answers: &[Vec<Vec<i6
             grid: image.grid,
             pixels: image.pixels.shallow_clone(),
         });
-        let row = EncodedPrompt { token_ids, images: images.collect() };
+        let row = EncodedPrompt { token_ids, images: images.collect(), think_opened: false };
         let hidden = model.network().forward(&model.pack(&[(&row, Vec::new())]));
         let predictors = hidden.narrow(0, prompt.token_ids.len() as i64 - 1, answer.len() as i64);
         let logits = model.network().decoder.logits(&predictors) + model.allowed_tokens();

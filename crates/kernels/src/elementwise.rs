@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-use crate::{attention::Rows, lanes::exp, parallel::for_rows};
+use crate::{Rows, lanes::exp, parallel::for_rows};
 
 /// `silu(gate) * up` of rows `[gate, up]` of `2 inner` numbers, to rows of `inner` (Shazeer 2020).
 pub fn silu_gate(gate_up: &[f32], inner: usize, out: &mut [f32], threads: usize) {
@@ -14,7 +14,7 @@ pub fn silu_gate(gate_up: &[f32], inner: usize, out: &mut [f32], threads: usize)
 }
 
 #[multiversion(targets("x86_64+avx2"))]
-fn gate_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub(crate) fn gate_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((o, &g), &u) in out.iter_mut().zip(gate).zip(up) {
         *o = g / (1.0 + exp(-g)) * u;
     }

@@ -2,13 +2,12 @@
 //!
 //! A decode step multiplies some dozen rows with every weight of the model, so it is bound by reading the weights. BLAS
 //! libraries rearrange a matrix before they multiply, which pays from some hundred rows on. Here the few rows are turned
-//! instead: numbers of different rows lie side by side, each weight is read once, in the order of memory, and meets all
-//! of them at a time.
+//! instead: numbers of different rows lie side by side, `[input, lanes]`, each weight is read once, in the order of
+//! memory, and meets all of them at a time. What comes out, `[output, lanes]`, is what the next product takes.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-use crate::{parallel::n_pieces, prefetch::prefetch};
+use crate::prefetch::prefetch;
 
 /// Rows of the weights that are worked on together: enough sums to keep the multipliers busy.
 pub(crate) const W_ROWS: usize = 8;
@@ -38,121 +37,78 @@ pub(crate) fn vectorize<T>(lanes: usize, work: impl WithSimd<Output = T>) -> T {
     Arch::new().dispatch(work)
 }
 
-/// `x W^T + bias` of rows `x` `[m, input]` and weights `[output, input]`, to `out` `[m, output]`.
-pub fn product(
-    x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    input: usize,
-    out: &mut [f32],
-    threads: usize,
-) {
-    let (m, output) = (x.len() / input, weight.len() / input);
+/// `out^T = x W^T` for `x^T` `[input, lanes]` and weights `[output, input]`: `[output, lanes]`.
+pub(crate) fn product(turned: &[f32], lanes: usize, weight: &[f32], out: &mut [f32]) {
+    let input = turned.len() / lanes;
     assert!(
-        x.len() == m * input && weight.len() == output * input && out.len() == m * output && m > 0,
+        turned.len() == input * lanes && weight.len() * lanes == out.len() * input,
         "rows of x and of the weights are equally long"
     );
-    assert!(bias.is_none_or(|bias| bias.len() == output), "one bias an output");
-    let lanes = lanes_of(m);
-    let turned = turn(x, input, lanes);
-    let per_piece = output.div_ceil(n_pieces(threads, m * weight.len() / 16)).next_multiple_of(W_ROWS);
-    if per_piece >= output {
-        vectorize(lanes, Columns { turned: &turned, lanes, weight, bias, input, out, m });
-        return;
-    }
-    let pieces: Vec<Vec<f32>> = weight
-        .par_chunks(per_piece * input)
-        .enumerate()
-        .map(|(i, weight)| {
-            let n = weight.len() / input;
-            let mut piece = vec![0.0; m * n];
-            let bias = bias.map(|bias| &bias[i * per_piece..][..n]);
-            let turned = &turned;
-            vectorize(lanes, Columns { turned, lanes, weight, bias, input, out: &mut piece, m });
-            piece
-        })
-        .collect();
-    for (i, piece) in pieces.iter().enumerate() {
-        let n = piece.len() / m;
-        for (row, from) in out.chunks_exact_mut(output).zip(piece.chunks_exact(n)) {
-            row[i * per_piece..][..n].copy_from_slice(from);
-        }
-    }
+    vectorize(lanes, Product { turned, lanes, weight, input, out });
 }
 
-/// `[input, lanes]` of `x` `[m, input]`, zeros behind its rows.
-fn turn(x: &[f32], input: usize, lanes: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; input * lanes];
-    for (row, x) in x.chunks_exact(input).enumerate() {
-        for (to, &value) in turned[row..].iter_mut().step_by(lanes).zip(x) {
-            *to = value;
-        }
-    }
-    turned
-}
-
-/// All rows with some of the weights' rows.
-struct Columns<'a> {
+struct Product<'a> {
     turned: &'a [f32],
     lanes: usize,
     weight: &'a [f32],
-    bias: Option<&'a [f32]>,
     input: usize,
     out: &'a mut [f32],
-    m: usize,
 }
 
-impl WithSimd for Columns<'_> {
+impl WithSimd for Product<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { turned, lanes, weight, bias, input, out, m } = self;
-        let output = weight.len() / input;
-        let width = S::F32_LANES;
-        let mut sums = [[0.0_f32; WIDEST]; W_ROWS];
-        for first in (0..output).step_by(W_ROWS) {
-            let n = W_ROWS.min(output - first);
-            let weight = &weight[first * input..];
-            for row in (0..m).step_by(width) {
-                if n == W_ROWS {
-                    let tile = tile::<S, W_ROWS>(simd, &turned[row..], lanes, weight, input, input);
-                    for (sum, to) in tile.into_iter().zip(&mut sums) {
-                        simd.partial_store_f32s(&mut to[..width], sum);
-                    }
-                } else {
-                    for (weight, to) in weight.chunks_exact(input).take(n).zip(&mut sums) {
-                        let [sum] = tile::<S, 1>(simd, &turned[row..], lanes, weight, input, input);
-                        simd.partial_store_f32s(&mut to[..width], sum);
-                    }
+        let Self { turned, lanes, weight, input, out } = self;
+        rows(simd, turned, lanes, weight, input, out);
+    }
+}
+
+/// The product for rows of `input` numbers.
+#[inline(always)]
+pub(crate) fn rows<S: Simd>(
+    simd: S,
+    turned: &[f32],
+    lanes: usize,
+    weight: &[f32],
+    input: usize,
+    out: &mut [f32],
+) {
+    let n = weight.len() / input;
+    for first in (0..n).step_by(W_ROWS) {
+        let (weight, out) = (&weight[first * input..], &mut out[first * lanes..]);
+        for lane in (0..lanes).step_by(S::F32_LANES) {
+            if first + W_ROWS <= n {
+                let tile = tile::<S, W_ROWS>(simd, &turned[lane..], lanes, weight, input);
+                for (o, sum) in tile.into_iter().enumerate() {
+                    simd.partial_store_f32s(&mut out[o * lanes + lane..][..S::F32_LANES], sum);
                 }
-                for lane in 0..width.min(m - row) {
-                    let to = &mut out[(row + lane) * output + first..][..n];
-                    for (o, to) in to.iter_mut().enumerate() {
-                        *to = sums[o][lane] + bias.map_or(0.0, |bias| bias[first + o]);
-                    }
+            } else {
+                for o in 0..n - first {
+                    let [sum] = tile::<S, 1>(simd, &turned[lane..], lanes, &weight[o * input..], input);
+                    simd.partial_store_f32s(&mut out[o * lanes + lane..][..S::F32_LANES], sum);
                 }
             }
         }
     }
 }
 
-/// As many rows of `x` as a vector has lanes, `lanes` numbers to the next step, with `O` rows of weights, `stride` apart.
+/// As many rows of `x` as a vector has lanes, `lanes` numbers to the next step, with `O` rows of weights.
 ///
 /// Several rows of weights at a time are too many streams for the processor to see which memory comes next, so the rows
 /// behind these are asked for on the way.
 #[inline(always)]
-pub(crate) fn tile<S: Simd, const O: usize>(
+fn tile<S: Simd, const O: usize>(
     simd: S,
     turned: &[f32],
     lanes: usize,
     weight: &[f32],
-    stride: usize,
     input: usize,
 ) -> [S::f32s; O] {
     let mut w_rows: [(&[[f32; UNROLLED]], &[f32]); O] = [(&[], &[]); O];
     for (o, w_row) in w_rows.iter_mut().enumerate() {
-        *w_row = weight[o * stride..][..input].as_chunks();
+        *w_row = weight[o * input..][..input].as_chunks();
     }
     let (x_rows, _) = S::as_simd_f32s(turned);
     let mut x_rows = x_rows.iter().step_by(lanes / S::F32_LANES);
@@ -160,7 +116,7 @@ pub(crate) fn tile<S: Simd, const O: usize>(
     for chunk in 0..input / UNROLLED {
         if (chunk * UNROLLED).is_multiple_of(LINE) {
             for o in 0..O {
-                prefetch(weight, (O + o) * stride + chunk * UNROLLED);
+                prefetch(weight, (O + o) * input + chunk * UNROLLED);
             }
         }
         for (u, &x) in x_rows.by_ref().take(UNROLLED).enumerate() {
@@ -175,4 +131,30 @@ pub(crate) fn tile<S: Simd, const O: usize>(
         }
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn products_are_their_formula((m, input, output) in (1_usize..40, 1_usize..70, 1_usize..40)) {
+            let numbers = |n: usize, seed: usize| -> Vec<f32> {
+                (0..n).map(|i| ((i * 7919 + seed) % 2003) as f32 / 1001.5 - 1.0).collect()
+            };
+            let lanes = lanes_of(m);
+            let (turned, weight) = (numbers(input * lanes, 1), numbers(output * input, 77));
+            let mut out = vec![f32::NAN; output * lanes];
+            product(&turned, lanes, &weight, &mut out);
+            for (i, &got) in out.iter().enumerate() {
+                let (o, lane) = (i / lanes, i % lanes);
+                let terms = turned[lane..].iter().step_by(lanes).zip(&weight[o * input..][..input]);
+                let want = terms.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+                prop_assert!((f64::from(got) - want).abs() < 1e-5, "{o} {lane}: {got} {want}");
+            }
+        }
+    }
 }

@@ -72,12 +72,16 @@ struct Answer {
     reason: Option<String>,
     #[serde(default)]
     finish_reason: Option<FinishReason>,
+    #[serde(default)]
+    think_opened: bool,
 }
 
 impl From<Stored> for Answer {
     fn from(stored: Stored) -> Self {
         match stored {
-            Stored::Text(text) => Self { text, score: None, reason: None, finish_reason: None },
+            Stored::Text(text) => {
+                Self { text, score: None, reason: None, finish_reason: None, think_opened: false }
+            }
             Stored::Full(answer) => answer,
         }
     }
@@ -131,6 +135,7 @@ impl Question<'_> {
             .iter()
             .map(|answer| Completion {
                 finish: answer.finish_reason.unwrap_or(FinishReason::Stop),
+                think_opened: answer.think_opened,
                 ..Completion::from_text(answer.text.as_str())
             })
             .collect();

@@ -2,6 +2,7 @@
 //!
 //! The answer is the content of the *last* complete `<answer>` block outside every think block.
 //! An unclosed block counts only where the completion was cut by the length limit and no complete block came before.
+//! Where the chat template has opened the think block ([`Completion::think_opened`]), the completion starts inside it.
 //! Without tags there is no answer. Only the completion is read, so tags in the prompt never count.
 
 use reft_core::{Completion, FinishReason, Sample};
@@ -18,7 +19,7 @@ pub struct Reply<'a> {
     pub thinking: Option<&'a str>,
     /// The answer, trimmed and never empty.
     pub answer: Option<&'a str>,
-    /// Whether the completion is one think block, then one answer block, and nothing else but white space around.
+    /// Whether prompt and completion make one think block, then one answer block, and nothing else but white space around.
     pub well_formed: bool,
 }
 
@@ -26,7 +27,7 @@ impl<'a> Reply<'a> {
     /// Reads a completion.
     pub fn of(completion: &'a Completion) -> Self {
         let text = completion.text.as_str();
-        let mut state = State::Outside;
+        let mut state = if completion.think_opened { State::Thinking(0) } else { State::Outside };
         let mut thinking = None;
         let mut answer = None;
         for (start, tag) in tags(text) {
@@ -60,7 +61,7 @@ impl<'a> Reply<'a> {
         Self {
             thinking,
             answer: answer.filter(|answer| !answer.is_empty()),
-            well_formed: is_well_formed(text),
+            well_formed: is_well_formed(text, completion.think_opened),
         }
     }
 }
@@ -95,14 +96,19 @@ fn tags(text: &str) -> impl Iterator<Item = (usize, &'static str)> + '_ {
     })
 }
 
-fn is_well_formed(text: &str) -> bool {
+fn is_well_formed(text: &str, think_opened: bool) -> bool {
     // One more than it may have tells enough.
     let order: Vec<_> = tags(text).take(5).collect();
-    let [(t0, THINK), (t1, END_THINK), (a0, ANSWER), (a1, END_ANSWER)] = order[..] else {
+    let blank = |part: &str| part.trim().is_empty();
+    let (order, begins) = match &order[..] {
+        rest if think_opened => (rest, true),
+        [(t0, THINK), rest @ ..] => (rest, blank(&text[..*t0])),
+        _ => return false,
+    };
+    let &[(t1, END_THINK), (a0, ANSWER), (a1, END_ANSWER)] = order else {
         return false;
     };
-    let blank = |part: &str| part.trim().is_empty();
-    blank(&text[..t0])
+    begins
         && blank(&text[t1 + END_THINK.len()..a0])
         && !blank(&text[a0 + ANSWER.len()..a1])
         && blank(&text[a1 + END_ANSWER.len()..])
@@ -149,6 +155,24 @@ mod tests {
         ];
         for (text, finish, answer, well_formed) in cases {
             assert_eq!(reply(text, finish), (answer.map(str::to_owned), well_formed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_the_prompt_opened() {
+        let cases = [
+            ("t\n</think>\n\n<answer>5</answer>", Some("5"), true),
+            ("</think><answer>5</answer>", Some("5"), true),
+            ("t</think><answer>5</answer> more", Some("5"), false),
+            ("t <answer>5</answer>", None, false),
+            ("a</think>b</think><answer>5</answer>", Some("5"), false),
+            ("<answer>4</answer></think><answer>5</answer>", Some("5"), false),
+            ("<think>t</think><answer>5</answer>", Some("5"), false),
+        ];
+        for (text, answer, well_formed) in cases {
+            let completion = Completion { think_opened: true, ..Completion::from_text(text) };
+            let reply = Reply::of(&completion);
+            assert_eq!((reply.answer, reply.well_formed), (answer, well_formed), "{text}");
         }
     }
 

@@ -25,7 +25,7 @@ impl Reward for BinaryAccuracy {
     }
 }
 
-/// Reads an answer that is exactly yes or no, in any case, with at most a sentence mark or emphasis around it.
+/// Reads an answer that is exactly yes or no, in any case, with at most a sentence mark, emphasis or LaTeX around it.
 ///
 /// Nothing is searched for inside a longer text: `not correct`, `yes and no` and `yes, but` are neither.
 pub fn yes_no(answer: &str) -> Option<bool> {
@@ -54,6 +54,9 @@ mod tests {
             ("not correct", None),
             ("correct", None),
             ("yes no", None),
+            ("\\boxed{yes}", Some(true)),
+            ("$\\text{No}$.", Some(false)),
+            ("\\boxed{yes} or \\boxed{no}", None),
             ("yes, but no", None),
             ("nope", None),
             ("", None),

@@ -3,7 +3,7 @@
 use reft_core::BoundingBox;
 use serde_json::{Map, Value};
 
-use crate::text::{normalize_text, without_fence};
+use crate::text::{normalize_text, without_decoration, without_fence};
 
 /// Most boxes of an answer that are compared; the others only count.
 pub const MAX_BOXES: usize = 100;
@@ -31,20 +31,20 @@ pub fn parse_box(answer: &str) -> Option<BoundingBox> {
 
 /// Reads every box, in order: JSON in a code fence or bare, single quotes too; a list of four numbers, an object with
 /// `bbox_2d`, lists of those, objects with a list under `boxes` or `objects`, objects from label to box or boxes; or
-/// `[x1, y1, x2, y2]` inside other text.
+/// `[x1, y1, x2, y2]` inside other text, or Qwen2-VL's `(x1,y1),(x2,y2)` with or without its tokens.
 ///
 /// A box of numbers that are missing or not finite is none, and items of a list that hold no box are left out.
-/// An empty list is an answer too: nothing is there. None when there is neither.
+/// That nothing is there is an answer too: an empty list, `No Objects`, `None`. None when there is neither.
 pub fn parse_boxes(answer: &str) -> Option<Vec<FoundBox>> {
     let bare = without_fence(answer);
     let Some(value) = json(bare) else {
-        let found: Vec<FoundBox> = boxes_in_text(bare).map(unlabelled).collect();
-        return (!found.is_empty()).then_some(found);
+        let found = boxes_in_text(bare);
+        return (!found.is_empty() || says_nothing(bare)).then_some(found);
     };
     let mut found = Vec::new();
     collect(&value, None, &mut found);
-    let says_nothing = matches!(&value, Value::Array(items) if items.is_empty());
-    (says_nothing || !found.is_empty()).then_some(found)
+    let is_empty_list = matches!(&value, Value::Array(items) if items.is_empty());
+    (is_empty_list || !found.is_empty()).then_some(found)
 }
 
 fn json(text: &str) -> Option<Value> {
@@ -102,20 +102,68 @@ fn labelled(bbox: BoundingBox, label: Option<&str>) -> FoundBox {
     FoundBox { bbox, label: label.map(normalize_text).filter(|label| !label.is_empty()), confidence: None }
 }
 
-fn unlabelled(bbox: BoundingBox) -> FoundBox {
-    labelled(bbox, None)
+/// `No Objects` (Visual-RFT) and `None` (VLM-R1's descriptions).
+fn says_nothing(text: &str) -> bool {
+    ["no objects", "no object", "none"].contains(&normalize_text(without_decoration(text)).as_str())
 }
 
-/// Every pair of square brackets with exactly four numbers between.
-fn boxes_in_text(text: &str) -> impl Iterator<Item = BoundingBox> + '_ {
-    text.match_indices('[').filter_map(|(open, _)| {
-        let inner = &text[open + 1..];
-        // Four numbers need few characters, so noise with many brackets costs linear time.
-        let close = inner.bytes().take(200).position(|byte| byte == b']')?;
-        let numbers: Vec<f64> =
-            inner[..close].split(',').map(|number| number.trim().parse().ok()).collect::<Option<_>>()?;
-        bounding_box(&numbers)
+/// Bytes in which a name or four numbers end, so that noise with many brackets costs linear time.
+const LONGEST: usize = 200;
+
+/// What names the boxes behind it, in Qwen2-VL's notation and in Qwen-VL's.
+const REFERENCES: [(&str, &str); 2] = [("<|object_ref_start|>", "<|object_ref_end|>"), ("<ref>", "</ref>")];
+
+/// Every pair of square brackets with exactly four numbers between, and every `(x1,y1),(x2,y2)`.
+fn boxes_in_text(text: &str) -> Vec<FoundBox> {
+    let (mut found, mut label, mut at) = (Vec::new(), None, 0);
+    while let Some(next) = text[at..].find(['[', '(', '<']) {
+        at += next;
+        let rest = &text[at..];
+        if let Some((name, length)) = reference(rest) {
+            label = Some(name);
+            at += length;
+        } else if let Some((bbox, length)) = four_numbers(rest).or_else(|| two_points(rest)) {
+            found.extend(bbox.map(|bbox| labelled(bbox, label)));
+            at += length;
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+/// A name that the text begins with, and how long it is with its marks.
+fn reference(text: &str) -> Option<(&str, usize)> {
+    REFERENCES.into_iter().find_map(|(open, close)| {
+        let inner = text.strip_prefix(open)?;
+        let end = inner.bytes().take(LONGEST).position(|byte| byte == b'<')?;
+        inner[end..].starts_with(close).then_some(())?;
+        Some((&inner[..end], open.len() + end + close.len()))
     })
+}
+
+/// `[x1, y1, x2, y2]`, and its length.
+fn four_numbers(text: &str) -> Option<(Option<BoundingBox>, usize)> {
+    let (numbers, length) = numbers_between(text, '[', ']')?;
+    (numbers.len() == 4).then(|| (bounding_box(&numbers), length))
+}
+
+/// `(x1,y1),(x2,y2)`, and its length.
+fn two_points(text: &str) -> Option<(Option<BoundingBox>, usize)> {
+    let (mut numbers, first) = numbers_between(text, '(', ')')?;
+    let rest = text[first..].trim_start();
+    let rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    let (second, length) = numbers_between(rest, '(', ')')?;
+    let are_points = numbers.len() == 2 && second.len() == 2;
+    numbers.extend(second);
+    are_points.then(|| (bounding_box(&numbers), text.len() - rest.len() + length))
+}
+
+fn numbers_between(text: &str, open: char, close: char) -> Option<(Vec<f64>, usize)> {
+    let inner = text.strip_prefix(open)?;
+    let end = inner.bytes().take(LONGEST).position(|byte| byte == close as u8)?;
+    let numbers = inner[..end].split(',').map(|number| number.trim().parse().ok()).collect::<Option<_>>()?;
+    Some((numbers, open.len_utf8() + end + close.len_utf8()))
 }
 
 #[cfg(test)]
@@ -139,6 +187,10 @@ mod tests {
             "[3, 4.5, 1, 2]",
             "{\"box\": [1, 2, 3, 4.5]}",
             "{\"cat\": [1, 2, 3, 4.5]}",
+            "(1,2),(3,4.5)",
+            "(3, 4.5) (1, 2)",
+            "<|box_start|>(1,2),(3,4.5)<|box_end|>",
+            "<box>(1,2),(3,4.5)</box>",
         ];
         for text in cases {
             assert_eq!(parse_box(text), expected, "{text}");
@@ -156,6 +208,9 @@ mod tests {
             "[1, 2, 3, NaN]",
             "[1, 2, 3, inf]",
             "1, 2, 3, 4",
+            "(1, 2)",
+            "(1, 2), (3)",
+            "f(1, 2), g(3, 4)",
             "{\"bbox_2d\": []}",
             "{\"bbox_2d\": [1, 2, 3, \"4\"]}",
             "[1, 2, 3, 1e999]",
@@ -183,8 +238,17 @@ mod tests {
 
     #[test]
     fn every_way_to_write_many_boxes() {
-        let cases: [(&str, &[&str]); 13] = [
+        let cases: [(&str, &[&str]); 19] = [
             ("[]", &[]),
+            ("No Objects", &[]),
+            ("none.", &[]),
+            ("**None**", &[]),
+            (
+                "<|object_ref_start|>the Dog<|object_ref_end|><|box_start|>(1,1),(2,2)<|box_end|><|box_start|>(3,3),(4,4)<|box_end|>",
+                &["1 the dog", "3 the dog"],
+            ),
+            ("<ref>cat</ref><box>(1,1),(2,2)</box><ref>dog</ref><box>(3,3),(4,4)</box>", &["1 cat", "3 dog"]),
+            ("(1,1),(2,2) and [3, 3, 4, 4]", &["1", "3"]),
             ("[[1, 1, 2, 2], [3, 3, 4, 4]]", &["1", "3"]),
             (r#"[{"bbox_2d": [1, 1, 2, 2], "label": " Cat "}, {"bbox_2d": [3, 3, 4, 4]}]"#, &["1 cat", "3"]),
             (r#"{"bbox_2d": [[1, 1, 2, 2], [3, 3, 4, 4]], "label": "cat"}"#, &["1 cat", "3 cat"]),
@@ -205,14 +269,16 @@ mod tests {
         for (answer, expected) in cases {
             assert_eq!(shown(answer).as_deref().unwrap(), expected, "{answer}");
         }
-        for answer in ["", "none", "{}", "[[]]", "[\"cat\"]", "null", "5"] {
+        for answer in ["", "none of them", "{}", "[[]]", "[\"cat\"]", "null", "5"] {
             assert_eq!(parse_boxes(answer), None, "{answer}");
         }
     }
 
     #[test]
     fn noise_is_cheap() {
-        for noise in ["[".repeat(100_000), "[[1,".repeat(30_000)] {
+        let noises =
+            ["[".repeat(100_000), "[[1,".repeat(30_000), "(1,2)(3,".repeat(30_000), "<ref>".repeat(30_000)];
+        for noise in noises {
             assert_eq!(parse_box(&noise), None);
             assert_eq!(parse_boxes(&noise), None);
         }

@@ -54,7 +54,7 @@ impl Reward for ChoiceAccuracy {
 /// Reads option letters; none when the answer is anything else.
 ///
 /// The whole answer is a list of items, each a letter (`B`, `(b)`, `B.`, `option B`) or a letter with its option's
-/// text (`B. a cat`, `(B) a cat`). A letter with text needs a mark after it, so the article of `a cat` is no option,
+/// text (`B. a cat`, `(B) a cat`), with or without emphasis and LaTeX around (`\boxed{\text{B}}`). A letter with text needs a mark after it, so the article of `a cat` is no option,
 /// and `not B` or `B or C` is no answer. Letters may also stand together in alphabetical order (`AC`).
 pub fn letters(answer: &str) -> Option<BTreeSet<char>> {
     let bare = without_decoration(without_fence(answer)).trim_end_matches('.');
@@ -144,6 +144,14 @@ mod tests {
             ("B)", "B"),
             ("**B**", "B"),
             ("Option B", "B"),
+            ("\\boxed{E}", "E"),
+            ("\\boxed{\\text{C: a red kite}}", "C"),
+            ("\\mathrm{(C)}", "C"),
+            ("\\(C\\)", "C"),
+            ("$A$, $C$", "AC"),
+            ("\\boxed{A, C}.", "AC"),
+            ("\\boxed{C} or \\boxed{E}", ""),
+            ("\\boxed{not C}", ""),
             ("B. a cat", "B"),
             ("B: a cat", "B"),
             ("(b) a cat", "B"),

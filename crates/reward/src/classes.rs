@@ -6,6 +6,7 @@ use reft_core::{Completion, Reward, Sample, StageError};
 
 use crate::{
     Reply, answer,
+    latex::unwrapped,
     text::{normalize_text, without_decoration, without_fence},
 };
 
@@ -38,7 +39,11 @@ impl Reward for ClassIou {
 /// A name is whole (`traffic light` is one class), in any case, with any white space between its words; list marks,
 /// quotes and a closing full stop are not part of it.
 pub fn classes(answer: &str) -> BTreeSet<String> {
-    let bare = without_fence(answer).trim_end_matches('.');
+    let mut bare = without_fence(answer);
+    while let Some(inside) = unwrapped(bare) {
+        bare = inside;
+    }
+    let bare = bare.trim_end_matches('.');
     if let Ok(serde_json::Value::Array(items)) = serde_json::from_str(bare) {
         let names = items.iter().filter_map(|item| match item {
             serde_json::Value::String(name) => Some(name.clone()),
@@ -68,7 +73,7 @@ mod tests {
 
     #[test]
     fn sets_by_hand() {
-        let cases: [(&str, &[&str]); 11] = [
+        let cases: [(&str, &[&str]); 14] = [
             ("cat, dog", &["cat", "dog"]),
             ("Dog,CAT", &["cat", "dog"]),
             ("cat\ndog", &["cat", "dog"]),
@@ -79,6 +84,9 @@ mod tests {
             ("[3, 7]", &["3", "7"]),
             ("{3, 7}.", &["3", "7"]),
             ("cat, cat.", &["cat"]),
+            ("\\boxed{\\text{cat, dog}}", &["cat", "dog"]),
+            ("**cat**, \\text{dog}", &["cat", "dog"]),
+            ("$\\text{traffic light}$", &["traffic light"]),
             (" , ", &[]),
         ];
         for (answer, expected) in cases {

@@ -9,6 +9,7 @@
 //! | `precision`, `recall`, `f1` | all, one to one | by pairs whose IoU exceeds the threshold |
 //! | `map`, `map_coco` | all, by confidence | average precision at the threshold, or at COCO's ten |
 //!
+//! Where nothing is there (`No Objects`, `None`, `[]`), saying so earns 1 and any box 0.
 //! Boxes carry their frame. Where the model's frame and the solution's differ, both are converted to pixels of the
 //! original image with the actual sizes; areas are real-valued.
 
@@ -19,7 +20,7 @@ use crate::{
     FoundBox, Reply, answer,
     boxes::MAX_BOXES,
     matching::{self, Rule},
-    parse_box, parse_boxes,
+    parse_boxes,
 };
 
 /// Pays for boxes, 0 to 1; the module's table says how.
@@ -49,24 +50,28 @@ impl DetectionAccuracy {
         }
     }
 
-    /// The IoU of a completion's first box with the right one; 0 without a box.
+    /// The IoU of a completion's first box with the right one; 0 without a box. Where nothing is there, 1 for saying so.
     pub fn iou(&self, sample: &Sample, completion: &Completion) -> Result<f64, StageError> {
-        Ok(self.pair(sample, completion)?.map_or(0.0, |(right, given)| right.iou(&given)))
+        self.first(sample, completion, BoundingBox::iou)
     }
 
-    /// The right box and the first one of the completion, in one frame.
-    fn pair(
+    /// What the first box of the completion earns beside the right one, in one frame.
+    fn first(
         &self,
         sample: &Sample,
         completion: &Completion,
-    ) -> Result<Option<(BoundingBox, BoundingBox)>, StageError> {
+        pay: impl FnOnce(&BoundingBox, &BoundingBox) -> f64,
+    ) -> Result<f64, StageError> {
         let solution = answer::solution(sample);
-        let right = parse_box(solution).ok_or_else(|| unreadable(sample, solution))?;
-        let Some(given) = Reply::of(completion).answer.and_then(parse_box) else {
-            return Ok(None);
+        let right = parse_boxes(solution).ok_or_else(|| unreadable(sample, solution))?;
+        let Some(given) = Reply::of(completion).answer.and_then(parse_boxes) else {
+            return Ok(0.0);
+        };
+        let (Some(right), Some(given)) = (right.first(), given.first()) else {
+            return Ok(both_empty(&right, &given));
         };
         let frames = self.frames(sample)?;
-        Ok(Some((frames.right(&right), frames.given(&given))))
+        Ok(pay(&frames.right(&right.bbox), &frames.given(&given.bbox)))
     }
 
     /// What many boxes earn.
@@ -86,7 +91,7 @@ impl DetectionAccuracy {
             return Ok(0.0);
         };
         if right.is_empty() || given.is_empty() {
-            return Ok(f64::from(right.is_empty() && given.is_empty()));
+            return Ok(both_empty(&right, &given));
         }
         let answered = given.len();
         given.truncate(MAX_BOXES);
@@ -174,10 +179,17 @@ impl Frames {
     }
 }
 
+/// What is paid where one side says that nothing is there: 1 when both do.
+fn both_empty(right: &[FoundBox], given: &[FoundBox]) -> f64 {
+    f64::from(right.is_empty() && given.is_empty())
+}
+
 fn unreadable(sample: &Sample, solution: &str) -> StageError {
     StageError::sample(
         &sample.id,
-        format!("the solution of a detection sample is a box such as `[x1, y1, x2, y2]`, not `{solution}`"),
+        format!(
+            "the solution of a detection sample is a box such as `[x1, y1, x2, y2]`, or `No Objects`, not `{solution}`"
+        ),
     )
 }
 
@@ -200,9 +212,9 @@ impl Reward for DetectionAccuracy {
         let paid = match self.pay {
             DetectionReward::Threshold => f64::from(self.iou(sample, completion)? > self.iou_threshold),
             DetectionReward::Soft => self.iou(sample, completion)?,
-            DetectionReward::Giou => self
-                .pair(sample, completion)?
-                .map_or(0.0, |(right, given)| f64::midpoint(1.0, right.giou(&given))),
+            DetectionReward::Giou => {
+                self.first(sample, completion, |right, given| f64::midpoint(1.0, right.giou(given)))?
+            }
             DetectionReward::Matched
             | DetectionReward::Precision
             | DetectionReward::Recall

@@ -44,6 +44,7 @@ mod deadline;
 mod detection;
 mod error;
 mod format;
+mod latex;
 mod matching;
 pub mod math;
 mod mathematics;

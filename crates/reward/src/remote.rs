@@ -132,6 +132,7 @@ fn question(sample: &Sample, completion: &Completion) -> Value {
                 FinishReason::Stop => "stop",
                 FinishReason::Length => "length",
             },
+            "think_opened": completion.think_opened,
         },
     })
 }

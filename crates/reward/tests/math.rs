@@ -72,6 +72,77 @@ fn published_slips_are_not_paid() {
     }
 }
 
+/// Equations up to a factor, in several variables; verdicts of math-verify 0.9 (`verify(parse("$gold$"), parse("$answer$"))`).
+#[test]
+fn equations_that_say_the_same() {
+    let same = [
+        ("2x+4y-3=0", "y=-\\frac12x+\\frac34"),
+        ("2x+4y-3=0", "4x+8y=6"),
+        ("-17x-45y+20z-50=0", "17x+45y-20z+50=0"),
+        ("3x+2y=6", "y=3-\\frac{3}{2}x"),
+        ("y=2x+1", "2x-y=-1"),
+        ("y=2x+1", "x=\\frac{y-1}{2}"),
+        ("xy=6", "y=\\frac6x"),
+        ("xy=6", "x=\\frac6y"),
+        ("x^2+y^2=4", "2x^2+2y^2=8"),
+        ("\\frac{x}{2}+\\frac{y}{3}=1", "3x+2y=6"),
+        ("\\frac{x^2}{4}+\\frac{y^2}{9}=1", "9x^2+4y^2=36"),
+        ("y=\\frac{1}{x+1}", "y(x+1)=1"),
+        ("y=2x", "y/x=2"),
+        ("1.5x+y=3", "3x+2y=6"),
+        ("x+y=0", "-x-y=0"),
+        ("y=e^x", "2y=2e^x"),
+        ("y^2=4x", "x=\\frac{y^2}{4}"),
+        ("A=\\pi r^2", "\\frac{A}{\\pi}=r^2"),
+        ("V=\\frac13\\pi r^2h", "3V=\\pi r^2h"),
+        ("y=\\sin x", "2y=2\\sin x"),
+        ("x+y+z=1", "z=1-x-y"),
+    ];
+    for (gold, answer) in same {
+        assert!(equal(gold, answer), "{gold} {answer}");
+        assert!(equal(answer, gold), "{answer} {gold}");
+    }
+    let other = [
+        ("2x+4y-3=0", "y=-\\frac12x-\\frac34"),
+        ("x^2+y^2=4", "x^2+y^2=2"),
+        ("x=3", "2x=6"),
+        ("x^3=1", "2x^3=2"),
+        ("x^2=4", "x=2"),
+        ("xy=0", "y=0"),
+        ("x^2y=0", "xy=0"),
+        ("x=3", "y=3"),
+        ("x+y<3", "2x+2y<6"),
+        ("x+y=3", "x+y=3=2"),
+        ("y=x", "y=-x"),
+        ("\\pi x=y", "x=\\pi y"),
+    ];
+    for (gold, answer) in other {
+        assert!(!equal(gold, answer), "{gold} {answer}");
+        assert!(!equal(answer, gold), "{answer} {gold}");
+    }
+}
+
+/// Readings whose size could double at every level of nesting; each took seconds, gigabytes or both.
+#[test]
+fn nesting_does_not_multiply() {
+    let nested = |open: &str, close: &str, n: usize| format!("{}x{}", open.repeat(n), close.repeat(n));
+    let texts = [
+        nested("(1\\pm", ")", 38),
+        nested("\\pm(", ")", 38),
+        nested("1\\frac{", "}{2}", 18),
+        nested("1\\frac{1", "}{2}", 18),
+        nested("|1\\pm|", "|", 18),
+    ];
+    for text in &texts {
+        for other in &texts {
+            let start = Instant::now();
+            equal(text, &format!("{other} "));
+            equal(&format!("{text},1"), &format!("1,{other}"));
+            assert!(start.elapsed() < Duration::from_millis(100), "{text} {other}: {:?}", start.elapsed());
+        }
+    }
+}
+
 #[test]
 fn no_input_hangs() {
     let n = 100_000;

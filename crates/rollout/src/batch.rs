@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use reft_core::{Completion, FinishReason, Group, Sample, Seed, Support};
 use reft_vlm::processor::Processor;
-use tch::{Device, Tensor};
 
 use crate::{
+    cache::Newest,
     finish::Finish,
     sampler::{self, Drawn},
 };
@@ -17,6 +17,8 @@ pub(crate) struct OpenGroup {
     pub(crate) index: usize,
     pub(crate) sample: Arc<Sample>,
     pub(crate) prompt_ids: Vec<i64>,
+    /// Whether the prompt ends inside a think block.
+    pub(crate) think_opened: bool,
     /// The position of the first completion token.
     pub(crate) next_position: i64,
     /// Tokens after which its completions are cut.
@@ -97,16 +99,14 @@ impl Batch {
         self.rows(slots).map(draw).collect()
     }
 
-    /// `[r]` the newest token of some completions, and `[3, r]` its position.
-    pub(crate) fn next_input(&self, slots: &[usize], device: Device) -> (Tensor, Tensor) {
-        let (mut newest, mut positions): (Vec<i64>, Vec<i64>) =
-            (Vec::with_capacity(slots.len()), Vec::with_capacity(slots.len()));
-        for (group, _, row) in self.rows(slots) {
-            newest.extend(row.token_ids.last());
-            positions.push(group.next_position + row.token_ids.len() as i64 - 1);
-        }
-        let positions = Tensor::from_slice(&positions).to_device(device).unsqueeze(0).expand([3, -1], false);
-        (Tensor::from_slice(&newest).to_device(device), positions)
+    /// The newest token of some completions.
+    pub(crate) fn newest(&self, slots: Vec<usize>) -> Newest {
+        let of_row = |(group, _, row): (&OpenGroup, usize, &Row)| {
+            let newest = row.token_ids.last().copied()?;
+            Some((newest, group.next_position + row.token_ids.len() as i64 - 1))
+        };
+        let (tokens, positions) = self.rows(&slots).filter_map(of_row).unzip();
+        Newest { slots, tokens, positions }
     }
 
     /// Appends a token to each of some completions. Groups whose last completion ends leave their places. Returns how
@@ -158,6 +158,7 @@ impl OpenGroup {
             token_ids: row.token_ids,
             logprobs: row.logprobs,
             finish: row.finish.unwrap_or(FinishReason::Length),
+            think_opened: self.think_opened,
             support: row.support,
         };
         Group {

@@ -3,13 +3,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use reft_core::{Group, Progress, RolloutEngine, Sample, SamplingParams, StageError};
-use reft_kernels::Heads;
-use reft_vlm::{Vlm, model::inference::Inference, processor::EncodedPrompt};
+use reft_kernels::{Decode, KvPlan};
+use reft_vlm::{
+    Vlm,
+    model::inference::{Inference, kernel_threads},
+    processor::EncodedPrompt,
+};
 use tch::Tensor;
 
 use crate::{
     batch::{Batch, NonFinite, OpenGroup, Row},
-    cache::{KvCache, KvPlan, Prefill},
+    cache::{KvCache, LayeredCache, Prefill},
     finish::Finish,
     sampler::Sampler,
 };
@@ -87,9 +91,9 @@ impl GenerationEngine {
         Self { token_budget, ..Self::default() }
     }
 
-    /// Attends by tensor operations on a GPU too, for comparisons.
+    /// Computes by tensor operations alone, for comparisons.
     #[must_use]
-    pub fn without_cuda_kernels(self) -> Self {
+    pub fn without_kernels(self) -> Self {
         Self { with_kernels: false, ..self }
     }
 }
@@ -109,22 +113,59 @@ impl RolloutEngine<Vlm> for GenerationEngine {
         let _inference = Inference::start();
         let total = samples.len() * group_size;
         let mut n_finished = 0;
+        let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)
+            .map_err(|error| StageError::other("rollout", error))?;
         let mut report = |n: usize| {
             n_finished += n;
             if progress(n_finished, total) { Ok(()) } else { Err(StageError::Interrupted) }
         };
-        let mut run = Run::new(policy, samples, params, self)?;
-        loop {
-            while let Some(admitted) = run.admit()? {
-                report(run.prefill(admitted)?)?;
+        let queue = waiting(policy, samples)?;
+        let plan = plan(self.token_budget, policy, &queue, params);
+        let decoder = &policy.network().decoder;
+        let answer = |cache: KvCache<'_>| {
+            Run {
+                policy,
+                params,
+                sampler,
+                finish: Finish::new(policy.processor(), params),
+                queue,
+                batch: Batch::new(plan.groups, group_size, samples.len()),
+                cache,
             }
-            let slots = run.batch.live_slots();
-            if slots.is_empty() {
-                return Ok(run.batch.into_groups());
+            .answer(&mut report)
+        };
+        match self.with_kernels.then(|| decoder.for_kernels()).flatten() {
+            Some(kernels) => {
+                Decode::with(&kernels, plan, kernel_threads(), |decode| answer(KvCache::Whole(decode)))
             }
-            report(run.step(slots)?)?;
+            None => answer(KvCache::Layered(Box::new(LayeredCache::new(
+                &plan,
+                decoder.n_layers(),
+                decoder.heads(),
+                policy.kind(),
+                policy.device(),
+                self.with_kernels,
+            )))),
         }
     }
+}
+
+/// Samples that wait, with their places among all and their prompts' tokens.
+type Queue<'a> = VecDeque<(usize, &'a Arc<Sample>, usize)>;
+
+fn waiting<'a>(policy: &Vlm, samples: &'a [Arc<Sample>]) -> Result<Queue<'a>, StageError> {
+    // A count costs no pixels.
+    let wait = |(index, sample): (usize, &'a Arc<Sample>)| {
+        let tokens = policy.processor().count_prompt_tokens(&sample.messages);
+        Ok((index, sample, tokens.map_err(|e| StageError::sample(&sample.id, e))?))
+    };
+    samples.iter().enumerate().map(wait).collect()
+}
+
+fn plan(token_budget: usize, policy: &Vlm, queue: &Queue<'_>, params: &SamplingParams) -> KvPlan {
+    let longest = queue.iter().map(|&(_, _, tokens)| tokens).max().unwrap_or(0);
+    let limit = params.max_new_tokens.min(policy.processor().context_limit().max(1));
+    KvPlan::within(token_budget, queue.len(), params.group_size, longest, limit)
 }
 
 /// One call of the engine.
@@ -133,10 +174,9 @@ struct Run<'a> {
     params: &'a SamplingParams,
     sampler: Sampler,
     finish: Finish<'a>,
-    /// Samples that wait, with their places among all and their prompts' tokens.
-    queue: VecDeque<(usize, &'a Arc<Sample>, usize)>,
+    queue: Queue<'a>,
     batch: Batch,
-    cache: KvCache,
+    cache: KvCache<'a>,
 }
 
 /// A group that has a place in the cache.
@@ -146,47 +186,22 @@ struct Admitted {
     prompt: EncodedPrompt,
 }
 
-impl<'a> Run<'a> {
-    fn new(
-        policy: &'a Vlm,
-        samples: &'a [Arc<Sample>],
-        params: &'a SamplingParams,
-        engine: &GenerationEngine,
-    ) -> Result<Self, StageError> {
-        let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)
-            .map_err(|error| StageError::other("rollout", error))?;
-        // A count costs no pixels.
-        let mut queue = VecDeque::with_capacity(samples.len());
-        for (index, sample) in samples.iter().enumerate() {
-            let tokens = policy.processor().count_prompt_tokens(&sample.messages);
-            queue.push_back((index, sample, tokens.map_err(|e| StageError::sample(&sample.id, e))?));
+impl Run<'_> {
+    /// Until nobody waits and all have ended. `report` hears how many have.
+    fn answer(
+        mut self,
+        report: &mut dyn FnMut(usize) -> Result<(), StageError>,
+    ) -> Result<Vec<Group>, StageError> {
+        loop {
+            while let Some(admitted) = self.admit()? {
+                report(self.prefill(admitted)?)?;
+            }
+            let slots = self.batch.live_slots();
+            if slots.is_empty() {
+                return Ok(self.batch.into_groups());
+            }
+            report(self.step(slots)?)?;
         }
-        let longest = queue.iter().map(|&(_, _, tokens)| tokens).max().unwrap_or(0);
-        let context = policy.processor().context_limit();
-        let limit = params.max_new_tokens.min(context.max(1));
-        let plan = KvPlan::within(engine.token_budget, samples.len(), params.group_size, longest, limit);
-        let text = &policy.config().text;
-        let heads = Heads {
-            n: text.num_attention_heads as usize,
-            kv: text.num_key_value_heads as usize,
-            d: text.head_dim as usize,
-        };
-        Ok(Self {
-            policy,
-            params,
-            sampler,
-            finish: Finish::new(policy.processor(), params),
-            queue,
-            batch: Batch::new(plan.groups, params.group_size, samples.len()),
-            cache: KvCache::new(
-                &plan,
-                text.num_hidden_layers as usize,
-                heads,
-                policy.kind(),
-                policy.device(),
-                engine.with_kernels,
-            ),
-        })
     }
 
     /// The next waiting groups that have room, for one prefill; none when no group waits or no place is free.
@@ -216,6 +231,7 @@ impl<'a> Run<'a> {
             index,
             sample: Arc::clone(sample),
             prompt_ids: prompt.token_ids.clone(),
+            think_opened: prompt.think_opened,
             next_position: 0, // known once the prompts are packed
             limit: self.params.max_new_tokens.min(room),
             rows: (0..self.params.group_size).map(|_| Row::default()).collect(),
@@ -250,11 +266,9 @@ impl<'a> Run<'a> {
 
     /// One more token of each completion that is not finished. Returns how many ended with it.
     fn step(&mut self, slots: Vec<usize>) -> Result<usize, StageError> {
-        let decoder = &self.policy.network().decoder;
-        let (tokens_r, positions_3r) = self.batch.next_input(&slots, self.policy.device());
-        self.cache.begin_step(slots.clone());
-        let hidden_rd = decoder.forward(&decoder.embed(&tokens_r), &positions_3r, &mut self.cache);
-        self.draw(&decoder.logits(&hidden_rd), &slots)
+        let newest = self.batch.newest(slots.clone());
+        let logits_rv = self.cache.step(&self.policy.network().decoder, newest);
+        self.draw(&logits_rv, &slots)
     }
 
     fn draw(&mut self, logits_rv: &Tensor, slots: &[usize]) -> Result<usize, StageError> {

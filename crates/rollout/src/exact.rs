@@ -116,7 +116,7 @@ fn generate(
     Ok(Group {
         sample: Arc::clone(sample),
         prompt_tokens,
-        completions: rows.into_iter().map(|row| row.close(policy)).collect(),
+        completions: rows.into_iter().map(|row| row.close(policy, prompt.think_opened)).collect(),
         // Set by the loop that knows how many updates the policy has seen.
         policy_version: 0,
     })
@@ -132,12 +132,13 @@ struct Open {
 }
 
 impl Open {
-    fn close(self, policy: &Vlm) -> Completion {
+    fn close(self, policy: &Vlm, think_opened: bool) -> Completion {
         Completion {
             text: policy.processor().decode(&self.token_ids),
             token_ids: self.token_ids,
             logprobs: self.logprobs,
             finish: self.finish.unwrap_or(FinishReason::Length),
+            think_opened,
             support: self.support,
         }
     }

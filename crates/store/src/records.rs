@@ -79,6 +79,7 @@ fn answers<'a>(groups: impl Iterator<Item = &'a Group> + Clone) -> Table {
     table.count("index", each().map(|(_, i, _)| i));
     table.text("completion", completion().map(|c| Some(&c.text)));
     table.text("finish", completion().map(|c| Some(finish_name(c.finish))));
+    table.flag("think_opened", completion().map(|c| c.think_opened));
     table.count("tokens", completion().map(|c| c.token_ids.len()));
     table.count("prompt_tokens", each().map(|(group, _, _)| group.prompt_tokens));
     table.float("logprob_mean", completion().map(mean_logprob));

@@ -4,8 +4,8 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray as _, Float32Array, ListArray, RecordBatch, StringArray, UInt32Array,
-        UInt64Array,
+        Array, ArrayRef, AsArray as _, BooleanArray, Float32Array, ListArray, RecordBatch, StringArray,
+        UInt32Array, UInt64Array,
     },
     buffer::OffsetBuffer,
     datatypes::{DataType, Field, Float32Type, Schema, UInt32Type, UInt64Type},
@@ -36,6 +36,10 @@ impl Table {
 
     pub(crate) fn text<S: AsRef<str>>(&mut self, name: &str, values: impl Iterator<Item = Option<S>>) {
         self.column(name, Arc::new(values.collect::<StringArray>()));
+    }
+
+    pub(crate) fn flag(&mut self, name: &str, values: impl Iterator<Item = bool>) {
+        self.column(name, Arc::new(values.map(Some).collect::<BooleanArray>()));
     }
 
     pub(crate) fn float(&mut self, name: &str, values: impl Iterator<Item = Option<f32>>) {
@@ -81,7 +85,7 @@ pub(crate) fn list(lengths: impl Iterator<Item = usize>, items: ArrayRef) -> Arr
 }
 
 /// The rows of a Parquet file that a run directory holds, by column name.
-/// Text, numbers and lists of text; columns of other types (images) are left out.
+/// Text, numbers, truth values and lists of text; columns of other types (images) are left out.
 pub fn read_rows(path: &Path) -> Result<Vec<Map<String, Value>>, StoreError> {
     let fail = |source| StoreError::Parquet { path: path.to_owned(), source };
     let file = File::open(path).map_err(StoreError::io("read", path))?;
@@ -112,6 +116,7 @@ fn cell(column: &ArrayRef, i: usize) -> Option<Value> {
     Some(match column.data_type() {
         DataType::Utf8 | DataType::Float32 if null => Value::Null,
         DataType::Utf8 => column.as_string::<i32>().value(i).into(),
+        DataType::Boolean => column.as_boolean().value(i).into(),
         DataType::Float32 => json!(column.as_primitive::<Float32Type>().value(i)),
         DataType::UInt32 => column.as_primitive::<UInt32Type>().value(i).into(),
         DataType::UInt64 => column.as_primitive::<UInt64Type>().value(i).into(),

@@ -29,6 +29,7 @@ impl RolloutEngine<TablePolicy> for ToyEngine {
                 token_ids: vec![action as i64],
                 logprobs: vec![log_probs[action] as f32],
                 finish: FinishReason::Stop,
+                think_opened: false,
                 support: None,
             }
         })

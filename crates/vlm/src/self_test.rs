@@ -42,6 +42,7 @@ fn logprobs() -> Vec<f64> {
             grid,
             pixels,
         }],
+        think_opened: false,
     };
     let completion = [4, 5, 6, 7];
     let kept = Arc::new(KeptFeatures::within(0));

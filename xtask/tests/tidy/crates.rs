@@ -31,7 +31,8 @@ const LEVELS: [&[&str]; 7] = [
 ];
 
 /// The only arrows inside a level.
-const SIDEWAYS: [(&str, &str); 2] = [("reft-eval", "reft-reward"), ("reft-eval", "reft-data")];
+const SIDEWAYS: [(&str, &str); 3] =
+    [("reft-eval", "reft-reward"), ("reft-eval", "reft-data"), ("reft-data", "reft-reward")];
 
 /// Arrows inside a level that exist for tests alone: the loops are tried, and killed, on a real run directory.
 const IN_TESTS: [(&str, &str); 1] = [("reft-pipeline", "reft-store")];

@@ -1,6 +1,6 @@
 //! `reft data forms|inspect|difficulty|scenes`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 use curr_reft::{
@@ -67,8 +67,17 @@ fn forms(args: &FormsArgs, output: Output) -> Result<()> {
     let settings = FormSettings { options: usize::from(args.options), seed: Seed::new(args.seed) };
     let open = load(args.rows.of(&args.input))?.samples;
     let converted = forms::convert(&open, form, &PromptConfig::default(), &settings)?;
-    write::samples(&args.output, &converted)?;
-    written(converted.len(), &args.output, output)
+    write::samples(&args.output, &converted.samples)?;
+    let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
+    converted.left_out.iter().for_each(|(_, reason)| *left_out.entry(reason.as_str()).or_default() += 1);
+    let rows = converted.samples.len();
+    let result = Asked { rows, output: &args.output, left_out };
+    output.print(&result, || {
+        let mut lines = vec![format!("{rows} rows written to {}", args.output.display())];
+        let left_out = result.left_out.iter();
+        lines.extend(left_out.map(|(reason, n)| format!("{n} samples {reason} and are left out")));
+        lines.join("\n")
+    })
 }
 
 fn scenes(args: &ScenesArgs, output: Output) -> Result<()> {
@@ -89,6 +98,14 @@ fn scenes(args: &ScenesArgs, output: Output) -> Result<()> {
 fn load(file: FileData) -> Result<Dataset> {
     let config = DataConfig::File(file);
     Ok(Dataset::load(&config, &PromptConfig::default(), &[Form::Open], Seed::new(0))?)
+}
+
+/// How many rows went where in another form, and how many are missing, by reason.
+#[derive(Serialize)]
+struct Asked<'a> {
+    rows: usize,
+    output: &'a Path,
+    left_out: BTreeMap<&'a str, usize>,
 }
 
 /// How many rows went where.
@@ -128,6 +145,7 @@ fn table(report: &Report) -> String {
     if let Some(tokens) = &report.tokens {
         lengths(&mut lines, tokens);
     }
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     for overlap in &report.overlaps {
         lines.push(format!(
             "also in {}: {} questions with their images, {} images",

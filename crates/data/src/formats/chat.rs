@@ -1,16 +1,18 @@
 //! Chat rows: `messages` of `{role, content}`, taken word for word; the prompt template does not apply.
 //!
-//! Content is text or a list of parts. An image part names a file, holds `{bytes, path}`, or is bare and takes the next
-//! image of the row's `images` column; so does a mark `<image>` in a row that has such a column. When the last turn is the assistant's it is the completion to imitate; so is a
+//! Content is text or a list of parts. An image part names a file, holds `{bytes, path}`, base64 or a `data:` URL, or is bare
+//! and takes the next image of the row's `images` column; so does a mark `<image>` in a row that has such a column. When the last turn is the assistant's it is the completion to imitate; so is a
 //! `completion` column.
 
 use std::collections::VecDeque;
 
 use reft_core::{Form, ImageRef, Message, Part, Role, Sample, SampleId, Task};
 
-use super::{Reader, question, untagged};
+use super::{Reader, objects::Objects, question, untagged};
 use crate::{
     DataError, Place,
+    images::SOURCES,
+    prompt::{self, MARK},
     rows::{Field, Row},
 };
 
@@ -19,14 +21,23 @@ pub(super) fn sample(
     row: &Row,
     place: Place,
 ) -> Result<(Sample, Option<String>), DataError> {
-    let mut loose: VecDeque<ImageRef> = reader.images.of_row(row, place)?.into();
+    let loose: VecDeque<ImageRef> = reader.images.of_row(row, place)?.into();
     let (_, field) = reader.required(row, place, &["messages", "prompt"])?;
     let turns = field.list().ok_or_else(|| reader.fail(place, "`messages` should be a list"))?;
     if turns.is_empty() {
         return Err(reader.fail(place, "`messages` is empty"));
     }
+    let mut filling =
+        Filling { has_images: !loose.is_empty(), loose, objects: Objects::of(reader, row, place)? };
     let mut messages: Vec<Message> =
-        turns.iter().map(|turn| message(reader, turn, &mut loose, place)).collect::<Result<_, _>>()?;
+        turns.iter().map(|turn| message(reader, turn, &mut filling, place)).collect::<Result<_, _>>()?;
+    if let Some(objects) = filling.objects {
+        objects.check_used(reader, place)?;
+    }
+    let mut loose = filling.loose;
+    if !messages.iter().any(|message| message.role == Role::System) {
+        messages = prompt::with_system(reader.system(row, place)?, messages);
+    }
     // Images that no part and no mark asked for stand before the first question.
     if let Some(user) = messages.iter_mut().find(|m| m.role == Role::User) {
         user.content.splice(0..0, loose.drain(..).map(Part::Image));
@@ -51,7 +62,7 @@ pub(super) fn sample(
         Some(_) | None => text_of(user),
     };
     let solution = match (question::solution(row), &written) {
-        (Some(column), _) => reader.text(place, column)?,
+        (Some(column), _) => reader.solution(place, column, reader.task(row, place)?)?,
         (None, Some(written)) => last_answer(written).to_owned(),
         (None, None) => String::new(),
     };
@@ -76,10 +87,19 @@ pub(super) fn sample(
     Ok((sample, written))
 }
 
+/// What the marks of a chat stand for.
+struct Filling<'a> {
+    /// Whether the row has a column of images, so that `<image>` is a mark.
+    has_images: bool,
+    /// Images of that column that no mark has asked for yet.
+    loose: VecDeque<ImageRef>,
+    objects: Option<Objects<'a>>,
+}
+
 fn message(
     reader: &mut Reader,
     turn: &Field,
-    loose: &mut VecDeque<ImageRef>,
+    filling: &mut Filling<'_>,
     place: Place,
 ) -> Result<Message, DataError> {
     let Field::Struct(turn) = turn else {
@@ -90,9 +110,9 @@ fn message(
         None => return Err(reader.fail(place, "a message has no `role`")),
     };
     let content = match turn.get("content") {
-        Some(Field::Text(text)) => marked(text, loose),
+        Some(Field::Text(text)) => marked(reader, text, filling, place)?,
         Some(Field::List(parts)) => {
-            parts.iter().map(|field| part(reader, field, loose, place)).collect::<Result<_, _>>()?
+            parts.iter().map(|field| part(reader, field, filling, place)).collect::<Result<_, _>>()?
         }
         _ => {
             let message = "`content` of a message should be text or a list of parts";
@@ -104,11 +124,21 @@ fn message(
 
 /// Text whose `<image>` marks stand for the images of the row's `images` column, as flat chat tables have it. Without
 /// such images the marks are plain text.
-fn marked(text: &str, loose: &mut VecDeque<ImageRef>) -> Vec<Part> {
+fn marked(
+    reader: &Reader,
+    text: &str,
+    filling: &mut Filling<'_>,
+    place: Place,
+) -> Result<Vec<Part>, DataError> {
+    let filled = match &mut filling.objects {
+        Some(objects) => objects.fill(reader, text, place)?,
+        None => text.to_owned(),
+    };
     let mut content = Vec::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("<image>") {
-        let Some(image) = loose.pop_front() else { break };
+    let mut rest = filled.as_str();
+    while let Some((before, after)) = rest.split_once(MARK).filter(|_| filling.has_images) {
+        let image = filling.loose.pop_front();
+        let image = image.ok_or_else(|| reader.fail(place, format!("more {MARK} than images")))?;
         if !before.trim().is_empty() {
             content.push(Part::Text(before.to_owned()));
         }
@@ -118,13 +148,13 @@ fn marked(text: &str, loose: &mut VecDeque<ImageRef>) -> Vec<Part> {
     if !rest.is_empty() || content.is_empty() {
         content.push(Part::Text(rest.to_owned()));
     }
-    content
+    Ok(content)
 }
 
 fn part(
     reader: &mut Reader,
     field: &Field,
-    loose: &mut VecDeque<ImageRef>,
+    filling: &mut Filling<'_>,
     place: Place,
 ) -> Result<Part, DataError> {
     let Field::Struct(part) = field else {
@@ -132,19 +162,24 @@ fn part(
     };
     match part.get("type").and_then(Field::text) {
         Some("text") => match part.get("text").and_then(Field::text) {
-            Some(text) => Ok(Part::Text(text.to_owned())),
+            Some(text) => match &mut filling.objects {
+                Some(objects) => objects.fill(reader, text, place).map(Part::Text),
+                None => Ok(Part::Text(text.to_owned())),
+            },
             None => Err(reader.fail(place, "a text part has no `text`")),
         },
-        Some("image") => match part.first(&["image", "path"]) {
-            Some((_, image)) => reader.images.open(image, place).map(Part::Image),
-            None => loose
-                .pop_front()
-                .map(Part::Image)
-                .ok_or_else(|| reader.fail(place, "an image part has no `image`")),
-        },
-        other => {
-            Err(reader.fail(place, format!("`type` of a part should be text or image and is {other:?}")))
+        Some("image" | "image_url" | "input_image") => {
+            match part.get("bytes").or(part.first(&SOURCES).map(|(_, image)| image)) {
+                Some(_) => reader.images.open(field, place).map(Part::Image),
+                None => filling
+                    .loose
+                    .pop_front()
+                    .map(Part::Image)
+                    .ok_or_else(|| reader.fail(place, "an image part has no `image`")),
+            }
         }
+        other => Err(reader
+            .fail(place, format!("`type` of a part should be text, image or image_url and is {other:?}"))),
     }
 }
 

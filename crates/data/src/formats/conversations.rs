@@ -37,7 +37,7 @@ pub(super) fn sample(
         _ => return Err(reader.fail(place, "no question before the last reply")),
     };
     let solution = match (question::solution(row), &reply) {
-        (Some(column), _) => reader.text(place, column)?,
+        (Some(column), _) => reader.solution(place, column, reader.task(row, place)?)?,
         (None, Some(reply)) => reply.clone(),
         (None, None) => {
             return Err(reader.fail(place, "ends without a reply and has no `solution` column"));
@@ -46,7 +46,12 @@ pub(super) fn sample(
     let task = reader.task(row, place)?.ok_or_else(|| {
         reader.fail(place, "names no task; add a column `task` or set `task` of the data set")
     })?;
-    let messages = if turns.len() == 1 {
+    let system = match messages.first().filter(|message| message.role == Role::System) {
+        Some(turn) => Some(turn.clone()),
+        None => reader.system(row, place)?,
+    };
+    let is_single = messages.iter().filter(|message| message.role != Role::System).count() == 1;
+    let messages = if is_single {
         prompt::messages(reader.prompts, task, Form::Open, &problem, image_list)
     } else {
         messages
@@ -56,7 +61,7 @@ pub(super) fn sample(
         task,
         form: Form::Open,
         problem,
-        messages,
+        messages: prompt::with_system(system, messages),
         solution: untagged(&solution).to_owned(),
         box_frame: reader.config.box_frame.0,
         parent: None,

@@ -1,7 +1,9 @@
 //! From rows to samples: the row formats that users already have (docs/DATA.md shows one row of each).
 
 mod chat;
+mod columns;
 mod conversations;
+mod objects;
 mod question;
 mod vlmevalkit;
 
@@ -12,7 +14,7 @@ use std::{
 };
 
 use reft_config::{FileData, PromptConfig, RowFormat};
-use reft_core::{Sample, SampleId, Task};
+use reft_core::{Message, Part, Role, Sample, SampleId, Task};
 
 use crate::{
     DataError, Place, error,
@@ -25,6 +27,8 @@ use crate::{
 pub(crate) struct Loaded {
     pub(crate) samples: Vec<Arc<Sample>>,
     pub(crate) written: HashMap<SampleId, String>,
+    /// What a user should know about the file, a sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Reads all rows that the recipe wants.
@@ -33,11 +37,12 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
     let mut broken = Broken::default();
     let mut earlier = vlmevalkit::Earlier::default();
     let mut loaded = Loaded::default();
-    let mut ids: HashSet<SampleId> = HashSet::new();
+    let mut ids = Ids::default();
+    let mut unread = columns::Unread::default();
     let mut format = config.format;
     let (mut rows, mut other_splits) = (0, 0);
     for row in rows::open(&config.path)? {
-        let (place, row) = row?;
+        let (place, mut row) = row?;
         rows += 1;
         if let Some(split) = &config.split {
             let found = reader.required(&row, place, &["split"])?.1.display();
@@ -46,16 +51,18 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
                 continue;
             }
         }
+        open_json_texts(&mut row);
         if format == RowFormat::Auto {
             format = detect(&row).ok_or_else(|| reader.fail(place, no_format(&row)))?;
         }
+        unread.note(&reader, &row, place, format)?;
         let read = match format {
             RowFormat::CurrReft | RowFormat::HfImage => question::sample(&mut reader, &row, place),
             RowFormat::Conversations => conversations::sample(&mut reader, &row, place),
             RowFormat::VlmEvalKit => vlmevalkit::sample(&mut reader, &row, place, &mut earlier),
             RowFormat::Messages | RowFormat::Auto => chat::sample(&mut reader, &row, place),
         };
-        let (sample, written) = match read {
+        let (mut sample, written) = match read {
             Ok(read) => read,
             Err(error @ DataError::Image { .. }) => {
                 broken.note(place, error);
@@ -63,9 +70,7 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
             }
             Err(error) => return Err(error),
         };
-        if !ids.insert(sample.id.clone()) {
-            return Err(reader.fail(place, format!("id `{}` is taken by an earlier row", sample.id)));
-        }
+        sample.id = ids.unique(sample.id);
         if let Some(written) = written {
             loaded.written.insert(sample.id.clone(), written);
         }
@@ -75,6 +80,7 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
         }
     }
     broken.check(&config.path)?;
+    loaded.notes.extend(ids.say().into_iter().chain(unread.say()));
     if loaded.samples.is_empty() {
         return Err(DataError::Empty {
             what: format!("`{}`", config.path.display()),
@@ -87,6 +93,57 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
         });
     }
     Ok(loaded)
+}
+
+/// Ids of rows. Public mixtures repeat them, where an id names an image: later rows get a number behind it.
+#[derive(Default)]
+struct Ids {
+    taken: HashSet<SampleId>,
+    /// How often each id was met.
+    met: HashMap<SampleId, usize>,
+    renamed: usize,
+    first: Option<SampleId>,
+}
+
+impl Ids {
+    fn unique(&mut self, id: SampleId) -> SampleId {
+        if self.taken.insert(id.clone()) {
+            return id;
+        }
+        self.renamed += 1;
+        let met = self.met.entry(id.clone()).or_insert(1);
+        let renamed = loop {
+            *met += 1;
+            let renamed = SampleId::from(format!("{id}~{met}"));
+            if self.taken.insert(renamed.clone()) {
+                break renamed;
+            }
+        };
+        self.first.get_or_insert(id);
+        renamed
+    }
+
+    fn say(self) -> Option<String> {
+        let (id, n) = (self.first?, self.renamed);
+        Some(format!(
+            "{n} rows repeat the id of an earlier row, the first `{id}`; they are named `{id}~2` and so on"
+        ))
+    }
+}
+
+/// Lists and objects of chats and images that a table keeps as JSON texts, opened.
+fn open_json_texts(row: &mut Row) {
+    for (name, field) in &mut row.0 {
+        let Field::Text(text) = field else { continue };
+        if matches!(
+            &**name,
+            "messages" | "conversations" | "prompt" | "images" | "image" | "objects" | "reward_model"
+        ) && text.trim_start().starts_with(['[', '{'])
+            && let Ok(value) = serde_json::from_str(text)
+        {
+            *field = rows::json_field(value);
+        }
+    }
 }
 
 /// Rows whose images cannot be used.
@@ -161,6 +218,28 @@ impl Reader<'_> {
         text.ok_or_else(|| {
             self.fail(place, format!("column `{name}` should be text and is {}", field.kind()))
         })
+    }
+
+    /// A right answer: for detection a list or an object is a box, as JSON; else as [`Self::text`].
+    fn solution(
+        &self,
+        place: Place,
+        (name, field): (&str, &Field),
+        task: Option<Task>,
+    ) -> Result<String, DataError> {
+        match field {
+            Field::List(_) | Field::Struct(_) if task == Some(Task::Detection) => {
+                Ok(field.to_json().to_string())
+            }
+            _ => self.text(place, (name, field)),
+        }
+    }
+
+    /// The system prompt of a column.
+    fn system(&self, row: &Row, place: Place) -> Result<Option<Message>, DataError> {
+        let Some(field) = row.get("system").filter(|field| !field.is_empty()) else { return Ok(None) };
+        let text = self.text(place, ("system", field))?;
+        Ok(Some(Message { role: Role::System, content: vec![Part::Text(text)] }))
     }
 
     /// The `id` column, or the file's name and the row's number.

@@ -35,10 +35,10 @@ pub(super) fn sample(
         Some(column) => column,
         None => reader.required(row, place, SOLUTION)?,
     };
-    let solution = reader.text(place, solution)?;
     let task = reader.task(row, place)?.ok_or_else(|| {
         reader.fail(place, "names no task; add a column `task` or set `task` of the data set")
     })?;
+    let solution = reader.solution(place, solution, Some(task))?;
     let form = match row.get("form") {
         Some(field) => reader.parse(place, "form", field)?,
         None => Form::Open,
@@ -68,7 +68,7 @@ pub(super) fn sample(
         id: reader.id(row, place),
         task,
         form,
-        messages,
+        messages: prompt::with_system(reader.system(row, place)?, messages),
         problem,
         solution: untagged(&solution).to_owned(),
         box_frame,

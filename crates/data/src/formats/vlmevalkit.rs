@@ -9,9 +9,7 @@ use reft_core::{Form, ImageRef, Sample, Task};
 
 use super::{Reader, untagged};
 use crate::{
-    DataError, Place,
-    forms::lettered,
-    prompt,
+    DataError, Place, prompt,
     rows::{Field, Row},
 };
 
@@ -34,11 +32,16 @@ pub(super) fn sample(
     let images = images(reader, row, place, earlier)?;
     earlier.insert(index, images.clone());
 
-    let options = ('A'..='Z').map_while(|letter| row.get(letter.encode_utf8(&mut [0; 4]))?.display());
-    let options: Vec<(String, bool)> = options.map(|option| (option, false)).collect();
+    // Each under its own letter: the right answer names it, whatever is empty before it.
+    let options = ('A'..='Z').filter_map(|letter| {
+        let option = row.get(letter.encode_utf8(&mut [0; 4]))?.display()?;
+        Some(format!("{letter}. {option}"))
+    });
+    let options: Vec<String> = options.collect();
     let form = if options.len() < 2 { Form::Open } else { Form::Choice };
+    let options = if form == Form::Choice { options.join(" ") } else { String::new() };
     let hint = row.get("hint").and_then(Field::display);
-    let asked = [hint.unwrap_or_default(), question, lettered(&options).0];
+    let asked = [hint.unwrap_or_default(), question, options];
     let asked: Vec<&str> = asked.iter().map(|piece| piece.trim()).filter(|piece| !piece.is_empty()).collect();
     let problem = asked.join(" ");
 
@@ -47,7 +50,10 @@ pub(super) fn sample(
         id: reader.id(row, place),
         task,
         form,
-        messages: prompt::messages(reader.prompts, task, form, &problem, images),
+        messages: prompt::with_system(
+            reader.system(row, place)?,
+            prompt::messages(reader.prompts, task, form, &problem, images),
+        ),
         problem,
         solution: untagged(&solution).to_owned(),
         box_frame: reader.config.box_frame.0,

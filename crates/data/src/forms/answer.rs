@@ -3,6 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use reft_core::{BoundingBox, BoxFrame, ImageSize, Sample, Task};
+use reft_reward::parse_boxes;
 
 use crate::DataError;
 
@@ -38,22 +39,23 @@ enum ValueKey {
 }
 
 impl Answer {
-    /// Reads the solution of an open sample.
-    pub(super) fn of(sample: &Sample) -> Result<Self, DataError> {
+    /// Reads the solution of an open sample; none where it says that nothing is there.
+    pub(super) fn of(sample: &Sample) -> Result<Option<Self>, DataError> {
         let fail = |message: String| DataError::Sample { sample: sample.id.to_string(), message };
         let solution = sample.solution.trim();
         if solution.is_empty() {
             return Err(fail("has an empty solution".into()));
         }
-        Ok(match sample.task {
+        Ok(Some(match sample.task {
             Task::Math | Task::Vqa => Self::Value(Value::new(solution)),
             Task::Classification => Self::Classes(classes(solution)),
             Task::Detection => {
-                let found =
-                    parse_box(solution).ok_or_else(|| fail(format!("solution `{solution}` holds no box")))?;
-                Self::Place(to_unit(found, sample.box_frame, image_size(sample)))
+                let boxes = parse_boxes(solution)
+                    .ok_or_else(|| fail(format!("solution `{solution}` holds no box")))?;
+                let Some(first) = boxes.first() else { return Ok(None) };
+                Self::Place(to_unit(first.bbox, sample.box_frame, image_size(sample)))
             }
-        })
+        }))
     }
 
     /// Whether both cannot be right for the same sample, so that one may stand in for a wrong answer of the other.
@@ -184,18 +186,6 @@ fn gcd(a: i128, b: i128) -> i128 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The first bracketed list of exactly four numbers.
-pub(super) fn parse_box(text: &str) -> Option<BoundingBox> {
-    text.split('[').skip(1).find_map(|rest| {
-        let numbers: Vec<f64> =
-            rest.split(']').next()?.split(',').map(|n| n.trim().parse().ok()).collect::<Option<_>>()?;
-        match numbers[..] {
-            [x1, y1, x2, y2] => BoundingBox::new(x1, y1, x2, y2),
-            _ => None,
-        }
-    })
-}
-
 /// What a frame's full sides are. Model-input boxes are taken as if the image were not resized: the same factor applies
 /// on the way back, so places stay right, and only their rounding is that of the original size.
 fn sides(frame: BoxFrame, size: ImageSize) -> (f64, f64) {
@@ -239,21 +229,6 @@ mod tests {
         let different = [("1/2", "2"), ("12", "21"), ("\\sqrt{2}", "\\sqrt{3}"), ("1/0", "0")];
         for (a, b) in different {
             assert_ne!(Value::new(a).key, Value::new(b).key, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn boxes_are_found_in_text() {
-        let wanted = BoundingBox::new(1.0, 2.0, 3.5, 4.0);
-        let cases = [
-            ("{\"bbox_2d\": [1, 2, 3.5, 4]}", wanted),
-            ("[{\"label\": \"a\", \"bbox_2d\": [1, 2, 3.5, 4]}]", wanted),
-            ("[1,2,3.5,4]", wanted),
-            ("[1, 2, 3]", None),
-            ("no box", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_box(text), expected, "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! always be coloured.
 
 use rand::{Rng, seq::IndexedRandom as _};
-use reft_core::{Sample, Task};
+use reft_core::{Sample, Seed, Task};
 
 use super::{
     answer::Answer,
@@ -15,8 +15,6 @@ use super::{
     pools::grouped,
     slip::slip,
 };
-use crate::DataError;
-
 /// What a sample is asked.
 #[derive(Debug)]
 pub(super) struct Statement {
@@ -26,12 +24,13 @@ pub(super) struct Statement {
     pub(super) truth: bool,
 }
 
-/// One statement per sample of a task, in the given order.
+/// One statement per sample of a task, in the given order; none where no wrong answer could be shown. Such a sample would
+/// only ever be asked with a `yes`.
 pub(super) fn statements(
     samples: &[&Sample],
     answers: &[Answer],
     rng: &mut impl Rng,
-) -> Result<Vec<Statement>, DataError> {
+) -> Vec<Option<Statement>> {
     let mut partner: Vec<Option<usize>> = vec![None; samples.len()];
     let pairs = grouped(samples, 2, |pool| match samples[0].task {
         Task::Detection => by_fit(pool, answers, 2, &Answer::differs, rng),
@@ -49,9 +48,10 @@ pub(super) fn statements(
             let shown = match (truths[i], partner[i]) {
                 (true, _) => answers[i].clone(),
                 (false, Some(partner)) => answers[partner].clone(),
-                (false, None) => wrong_answer(i, samples, answers, rng)?,
+                (false, None) => wrong_answer(i, answers, rng)?,
             };
-            Ok(Statement { shown: shown.shown_in(samples[i]), truth: truths[i] })
+            let could_be_wrong = partner[i].is_some() || !truths[i] || has_wrong_answer(i, answers);
+            could_be_wrong.then(|| Statement { shown: shown.shown_in(samples[i]), truth: truths[i] })
         })
         .collect()
 }
@@ -74,25 +74,23 @@ fn colour(partner: &[Option<usize>], rng: &mut impl Rng) -> Vec<bool> {
 }
 
 /// For a sample without a partner: another sample's answer, or a slip.
-fn wrong_answer(
-    i: usize,
-    samples: &[&Sample],
-    answers: &[Answer],
-    rng: &mut impl Rng,
-) -> Result<Answer, DataError> {
+fn wrong_answer(i: usize, answers: &[Answer], rng: &mut impl Rng) -> Option<Answer> {
     let others: Vec<&Answer> = answers.iter().filter(|a| a.differs(&answers[i])).collect();
     match others.choose(rng) {
-        Some(other) => Ok((*other).clone()),
-        None => slip(&[&answers[i]], rng).ok_or_else(|| super::no_wrong_answer(samples[i])),
+        Some(other) => Some((*other).clone()),
+        None => slip(&[&answers[i]], rng),
     }
+}
+
+/// Whether [`wrong_answer`] finds one, whatever is drawn.
+fn has_wrong_answer(i: usize, answers: &[Answer]) -> bool {
+    wrong_answer(i, answers, &mut Seed::new(0).rng()).is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use reft_core::Seed;
-
     use super::*;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]

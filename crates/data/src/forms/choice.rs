@@ -22,8 +22,6 @@ use super::{
     pools::grouped,
     slip::slip,
 };
-use crate::DataError;
-
 /// The options of a sample, in the order of their letters.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -31,23 +29,23 @@ pub(super) struct Options {
     pub(super) shown: Vec<(String, bool)>,
 }
 
-/// The options of every sample of a task, in the given order.
+/// The options of every sample of a task, in the given order; none where no wrong one is to be had.
 pub(super) fn options(
     samples: &[&Sample],
     answers: &[Answer],
     size: usize,
     rng: &mut impl Rng,
-) -> Result<Vec<Options>, DataError> {
+) -> Vec<Option<Options>> {
     let task = samples[0].task;
     let mut sets = if task == Task::Classification && !answers.iter().all(is_single) {
-        shared_classes(samples, answers, size, rng)?
+        shared_classes(samples, answers, size, rng)
     } else {
-        shared_answers(samples, answers, size, rng)?
+        shared_answers(samples, answers, size, rng)
     };
 
     // For each number of options, the positions that the next samples' right option will take.
     let mut positions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for set in &mut sets {
+    for set in sets.iter_mut().flatten() {
         let n = set.shown.len();
         set.shown.shuffle(rng);
         let queue = positions.entry(n).or_default();
@@ -62,7 +60,7 @@ pub(super) fn options(
             set.shown.swap(right, wanted);
         }
     }
-    Ok(sets)
+    sets
 }
 
 fn is_single(answer: &Answer) -> bool {
@@ -78,7 +76,7 @@ fn shared_answers(
     answers: &[Answer],
     size: usize,
     rng: &mut impl Rng,
-) -> Result<Vec<Options>, DataError> {
+) -> Vec<Option<Options>> {
     let groups = grouped(samples, size, |pool| match samples[0].task {
         Task::Detection => by_fit(pool, answers, size, &Answer::differs, rng),
         Task::Classification | Task::Math | Task::Vqa => by_value(pool, answers, size, rng),
@@ -99,10 +97,10 @@ fn shared_answers(
                 company[i].iter().map(|&answer| answer.clone()).collect()
             };
             if wrong.is_empty() {
-                return Err(super::no_wrong_answer(samples[i]));
+                return None;
             }
             let wrong = wrong.iter().map(|answer| (answer.shown_in(samples[i]), false));
-            Ok(Options { shown: wrong.chain([(own.shown_in(samples[i]), true)]).collect() })
+            Some(Options { shown: wrong.chain([(own.shown_in(samples[i]), true)]).collect() })
         })
         .collect()
 }
@@ -140,7 +138,7 @@ fn shared_classes(
     answers: &[Answer],
     size: usize,
     rng: &mut impl Rng,
-) -> Result<Vec<Options>, DataError> {
+) -> Vec<Option<Options>> {
     let enough = |a: &Answer, b: &Answer| {
         let (a, b) = (only_in(a, b).len(), only_in(b, a).len());
         a > 0 && b > 0 && a + b >= size
@@ -150,8 +148,8 @@ fn shared_classes(
     let Groups { groups: more, alone } = by_fit(&groups.alone, answers, 2, &some, rng);
     groups.groups.extend(more);
 
-    let mut sets: Vec<Options> = Vec::new();
-    sets.resize_with(samples.len(), || Options { shown: Vec::new() });
+    let mut sets: Vec<Option<Options>> = Vec::new();
+    sets.resize_with(samples.len(), || None);
     for group in &groups.groups {
         let &[a, b] = &group[..] else { continue };
         let (mut first, mut second) = (only_in(&answers[a], &answers[b]), only_in(&answers[b], &answers[a]));
@@ -168,16 +166,15 @@ fn shared_classes(
                 let names = names.iter().cloned();
                 names.map(move |name| (name, right)).collect::<Vec<_>>()
             };
-            sets[member].shown = mark(&first, is_first);
-            sets[member].shown.extend(mark(&second, !is_first));
+            let shown = [mark(&first, is_first), mark(&second, !is_first)].concat();
+            sets[member] = Some(Options { shown });
         }
     }
     let all: Vec<(&String, &String)> = answers.iter().filter_map(classes).flatten().collect();
     for i in alone {
-        sets[i].shown =
-            lone_classes(&answers[i], &all, size, rng).ok_or_else(|| super::no_wrong_answer(samples[i]))?;
+        sets[i] = lone_classes(&answers[i], &all, size, rng).map(|shown| Options { shown });
     }
-    Ok(sets)
+    sets
 }
 
 fn classes(answer: &Answer) -> Option<&Classes> {

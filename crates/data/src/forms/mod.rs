@@ -17,7 +17,7 @@ mod slip;
 use std::sync::Arc;
 
 use reft_config::PromptConfig;
-use reft_core::{Form, Sample, SampleId, Seed, Task};
+use reft_core::{Form, Role, Sample, SampleId, Seed, Task};
 
 use self::answer::Answer;
 use crate::{DataError, prompt};
@@ -37,14 +37,42 @@ impl Default for FormSettings {
     }
 }
 
+/// Samples in one form, and those that cannot be asked in it.
+#[derive(Clone, Debug, Default)]
+pub struct Converted {
+    /// In the order of the open samples.
+    pub samples: Vec<Arc<Sample>>,
+    /// Which ones are missing, and why.
+    pub left_out: Vec<(SampleId, LeftOut)>,
+}
+
+/// Why a sample cannot be asked in a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOut {
+    /// A detection sample whose right answer is that nothing is there.
+    NothingThere,
+    /// Every sample of its task has the same answer.
+    NoWrongAnswer,
+}
+
+impl LeftOut {
+    /// In words, behind a number of samples.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NothingThere => "ask for what is not there",
+            Self::NoWrongAnswer => "have no wrong answer beside theirs in the data",
+        }
+    }
+}
+
 /// Converts open samples to one form, in the same order. Samples that are already in another form, and short-answer
-/// samples, which have no easier form, are left out; [`Form::Open`] returns all samples as they are.
+/// samples, which have no easier form, are passed over; [`Form::Open`] returns all samples as they are.
 pub fn convert(
     samples: &[Arc<Sample>],
     form: Form,
     prompts: &PromptConfig,
     settings: &FormSettings,
-) -> Result<Vec<Arc<Sample>>, DataError> {
+) -> Result<Converted, DataError> {
     if !(2..=5).contains(&settings.options) {
         return Err(DataError::Setting {
             key: "options",
@@ -52,65 +80,82 @@ pub fn convert(
         });
     }
     if form == Form::Open {
-        return Ok(samples.to_vec());
+        return Ok(Converted { samples: samples.to_vec(), left_out: Vec::new() });
     }
+    let mut left_out = Vec::new();
     let mut converted: Vec<Option<Arc<Sample>>> = vec![None; samples.len()];
     for task in [Task::Detection, Task::Classification, Task::Math] {
         let places: Vec<usize> = (0..samples.len())
             .filter(|&i| samples[i].task == task && samples[i].form == Form::Open)
             .collect();
-        let of_task: Vec<&Sample> = places.iter().map(|&i| &*samples[i]).collect();
-        for (place, sample) in places.into_iter().zip(convert_task(&of_task, form, prompts, settings)?) {
-            converted[place] = Some(Arc::new(sample));
+        let mut answers = Vec::with_capacity(places.len());
+        let mut of_task: Vec<(usize, &Sample)> = Vec::with_capacity(places.len());
+        for place in places {
+            match Answer::of(&samples[place])? {
+                Some(answer) => {
+                    answers.push(answer);
+                    of_task.push((place, &samples[place]));
+                }
+                None => left_out.push((samples[place].id.clone(), LeftOut::NothingThere)),
+            }
+        }
+        let (places, of_task): (Vec<usize>, Vec<&Sample>) = of_task.into_iter().unzip();
+        let asked = convert_task(&of_task, &answers, form, prompts, settings);
+        for ((place, sample), asked) in places.into_iter().zip(of_task).zip(asked) {
+            match asked {
+                Some(asked) => converted[place] = Some(Arc::new(asked)),
+                None => left_out.push((sample.id.clone(), LeftOut::NoWrongAnswer)),
+            }
         }
     }
-    Ok(converted.into_iter().flatten().collect())
+    Ok(Converted { samples: converted.into_iter().flatten().collect(), left_out })
 }
 
+/// The samples of one task; none for those without a wrong answer.
 fn convert_task(
     samples: &[&Sample],
+    answers: &[Answer],
     form: Form,
     prompts: &PromptConfig,
     settings: &FormSettings,
-) -> Result<Vec<Sample>, DataError> {
+) -> Vec<Option<Sample>> {
     let Some(first) = samples.first() else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let answers: Vec<Answer> = samples.iter().map(|sample| Answer::of(sample)).collect::<Result<_, _>>()?;
     let seed = settings.seed.at(form.as_str()).at(first.task.as_str());
     let mut rng = seed.rng();
-    let questions: Vec<(String, String)> = if form == Form::Binary {
-        binary::statements(samples, &answers, &mut rng)?
-            .into_iter()
-            .map(|statement| {
-                let solution = if statement.truth { "yes" } else { "no" };
-                (format!("Is it {}?", statement.shown), solution.to_owned())
-            })
-            .collect()
+    let questions: Vec<Option<(String, String)>> = if form == Form::Binary {
+        let asked = |statement: binary::Statement| {
+            let solution = if statement.truth { "yes" } else { "no" };
+            (format!("Is it {}?", statement.shown), solution.to_owned())
+        };
+        let statements = binary::statements(samples, answers, &mut rng);
+        statements.into_iter().map(|statement| statement.map(asked)).collect()
     } else {
-        choice::options(samples, &answers, settings.options, &mut rng)?
-            .into_iter()
-            .map(|options| lettered(&options.shown))
-            .collect()
+        let sets = choice::options(samples, answers, settings.options, &mut rng);
+        sets.into_iter().map(|options| options.map(|options| lettered(&options.shown))).collect()
     };
 
-    Ok(samples
+    samples
         .iter()
         .zip(questions)
-        .map(|(sample, (tail, solution))| {
+        .map(|(sample, question)| {
+            let (tail, solution) = question?;
             let problem = format!("{} {tail}", sample.problem.trim());
-            Sample {
+            let system = sample.messages.iter().find(|message| message.role == Role::System);
+            let messages = prompt::messages(prompts, sample.task, form, &problem, sample.images().cloned());
+            Some(Sample {
                 id: SampleId::from(format!("{}#{form}", sample.id)),
                 task: sample.task,
                 form,
-                messages: prompt::messages(prompts, sample.task, form, &problem, sample.images().cloned()),
+                messages: prompt::with_system(system.cloned(), messages),
                 problem,
                 solution,
                 box_frame: sample.box_frame,
                 parent: Some(sample.id.clone()),
-            }
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// `A. 10 B. 12 C. 9 D. 14` and the letters of the right options: `A, C`.
@@ -142,15 +187,4 @@ pub(crate) fn shown(sample: &Sample) -> Vec<&str> {
     }
     options.extend(rest);
     options
-}
-
-fn no_wrong_answer(sample: &Sample) -> DataError {
-    DataError::Sample {
-        sample: sample.id.to_string(),
-        message: format!(
-            "no wrong answer can be found beside `{}`: every sample of its task has the same; give more data or leave \
-             the binary and choice forms out",
-            sample.solution
-        ),
-    }
 }

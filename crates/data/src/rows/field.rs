@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use serde_json::{Map, Value};
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Field {
@@ -49,6 +52,11 @@ impl Row {
         names.iter().find_map(|name| self.get(name).map(|field| (*name, field)))
     }
 
+    /// The row as a JSON object.
+    pub fn to_json(&self) -> Map<String, Value> {
+        self.0.iter().map(|(name, field)| (name.to_string(), field.to_json())).collect()
+    }
+
     /// The column names, for error messages.
     pub fn names(&self) -> String {
         let names: Vec<String> = self.0.iter().map(|(key, _)| format!("`{key}`")).collect();
@@ -88,6 +96,31 @@ impl Field {
             Self::Float(x) => Some(x.to_string()),
             Self::Bool(b) => Some(b.to_string()),
             _ => None,
+        }
+    }
+
+    /// The value as JSON: bytes as base64, null for columns of types without a use.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Null | Self::Unsupported(_) => Value::Null,
+            Self::Bytes(bytes) => Value::from(base64::engine::general_purpose::STANDARD.encode(bytes)),
+            Self::Bool(value) => Value::from(*value),
+            Self::Int(value) => Value::from(*value),
+            Self::Float(value) => Value::from(*value),
+            Self::Text(text) => Value::from(text.as_str()),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Struct(row) => Value::Object(row.to_json()),
+        }
+    }
+
+    /// Whether it holds nothing: null, or an empty text, list or object.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(text) => text.is_empty(),
+            Self::List(items) => items.is_empty(),
+            Self::Struct(row) => row.0.iter().all(|(_, field)| field.is_empty()),
+            Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Bytes(_) | Self::Unsupported(_) => false,
         }
     }
 

@@ -1,12 +1,12 @@
 //! JSON Lines: one object per line; empty lines are skipped.
 
 use std::{
-    fs::File,
     io::{BufRead as _, BufReader},
     path::Path,
     sync::Arc,
 };
 
+use reft_core::{open_regular, without_bom};
 use serde_json::Value;
 
 use super::{Field, Row, Rows};
@@ -15,7 +15,7 @@ use crate::{DataError, Place};
 pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
     let path = path.to_owned();
     let file =
-        File::open(&path).map_err(|source| DataError::Io { action: "read", path: path.clone(), source })?;
+        open_regular(&path).map_err(|source| DataError::Io { action: "read", path: path.clone(), source })?;
     let lines = BufReader::new(file).split(b'\n').enumerate();
     Ok(Box::new(lines.filter_map(move |(index, line)| {
         let place = Place::Line(index + 1);
@@ -25,11 +25,12 @@ pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
                 return Some(Err(DataError::Io { action: "read", path: path.clone(), source }));
             }
         };
+        let line = if index == 0 { without_bom(&line) } else { &line };
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
         let fail = |message: String| DataError::Row { path: path.clone(), place, message };
-        Some(match serde_json::from_slice::<Value>(&line) {
+        Some(match serde_json::from_slice::<Value>(line) {
             Ok(Value::Object(object)) => Ok((place, row(object))),
             Ok(_) => Err(fail("is no JSON object".into())),
             Err(error) => Err(fail(format!("is no JSON: {error}"))),
@@ -41,7 +42,7 @@ fn row(object: serde_json::Map<String, Value>) -> Row {
     Row(object.into_iter().map(|(key, value)| (Arc::from(key), field(value))).collect())
 }
 
-fn field(value: Value) -> Field {
+pub(crate) fn field(value: Value) -> Field {
     match value {
         Value::Null => Field::Null,
         Value::Bool(b) => Field::Bool(b),

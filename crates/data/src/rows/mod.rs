@@ -10,6 +10,7 @@ mod tsv;
 use std::path::Path;
 
 pub use field::{Field, Row};
+pub(crate) use json::field as json_field;
 
 use crate::{DataError, Place};
 

@@ -15,8 +15,9 @@ use arrow::{
     ipc::reader::{FileReader, StreamReader},
 };
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::metadata::RowGroupMetaData};
+use reft_core::open_regular;
 
-use super::{Field, Row, Rows};
+use super::{Field, Row, Rows, json};
 use crate::{DataError, Place};
 
 /// Rows per batch at most.
@@ -51,7 +52,7 @@ pub(super) fn open_arrow(path: &Path) -> Result<Rows, DataError> {
 }
 
 fn open_file(path: &Path) -> Result<File, DataError> {
-    File::open(path).map_err(|source| io(path, source))
+    open_regular(path).map_err(|source| io(path, source))
 }
 
 fn io(path: &Path, source: std::io::Error) -> DataError {
@@ -82,11 +83,28 @@ pub(crate) fn struct_rows(array: &StructArray) -> Result<Vec<Row>, ArrowError> {
     let mut rows = vec![Row(Vec::with_capacity(array.num_columns())); array.len()];
     for (schema, column) in array.fields().iter().zip(array.columns()) {
         let name: Arc<str> = Arc::from(schema.name().as_str());
-        for (row, field) in rows.iter_mut().zip(fields(column.as_ref())?) {
+        for (row, field) in rows.iter_mut().zip(fields_of(schema, column.as_ref())?) {
             row.0.push((Arc::clone(&name), field));
         }
     }
     Ok(rows)
+}
+
+/// One field per entry of a column. One of Arrow's type `arrow.json`, which the `datasets` library writes for values of
+/// mixed types, holds what its texts say.
+fn fields_of(schema: &arrow::datatypes::Field, array: &dyn Array) -> Result<Vec<Field>, ArrowError> {
+    let mut fields = fields(array)?;
+    if schema.extension_type_name() == Some("arrow.json") {
+        for field in &mut fields {
+            if let Field::Text(text) = field {
+                let value = serde_json::from_str(text);
+                *field = json::field(value.map_err(|error| {
+                    ArrowError::JsonError(format!("column `{}`: {error}", schema.name()))
+                })?);
+            }
+        }
+    }
+    Ok(fields)
 }
 
 /// One field per entry of an array.
@@ -125,7 +143,11 @@ fn fields(array: &dyn Array) -> Result<Vec<Field>, ArrowError> {
             let list = cast.as_list::<i64>();
             (0..list.len())
                 .map(|i| {
-                    if present(i) { fields(list.value(i).as_ref()).map(Field::List) } else { Ok(Field::Null) }
+                    if present(i) {
+                        fields_of(item, list.value(i).as_ref()).map(Field::List)
+                    } else {
+                        Ok(Field::Null)
+                    }
                 })
                 .collect::<Result<_, _>>()?
         }

@@ -8,16 +8,20 @@ use std::{
 };
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use reft_core::{open_regular, without_bom};
 
 use super::{Field, Row, Rows};
 use crate::{DataError, Place};
 
 pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
-    let file =
-        File::open(path).map_err(|source| DataError::Io { action: "read", path: path.to_owned(), source })?;
+    let fail = |source| DataError::Io { action: "read", path: path.to_owned(), source };
+    let mut input = BufReader::new(open_regular(path).map_err(fail)?);
+    let start = input.fill_buf().map_err(fail)?;
+    let mark = start.len() - without_bom(start).len();
+    input.consume(mark);
     let mut records = Records {
         path: path.to_owned(),
-        input: BufReader::new(file),
+        input,
         reader: ReaderBuilder::new().delimiter(b'\t').build(),
         text: vec![0; 4096],
         ends: vec![0; 64],

@@ -39,7 +39,7 @@ fn rows() {
     };
     let turns = |turns: Value, image: Value| json!({"task": "math", "conversations": turns, "image": image});
     let human = |text: &str| json!({"from": "human", "value": text});
-    let cases: [(&str, Value, &[&str]); 17] = [
+    let cases: [(&str, Value, &[&str]); 21] = [
         (
             "no solution",
             json!({"problem": "p", "task": "math"}),
@@ -75,7 +75,27 @@ fn rows() {
         ),
         ("text as image", question(json!({"image": "text.png"})), &["line 2", "`text.png`", "is damaged"]),
         ("ribbon", question(json!({"image": "ribbon.png"})), &["line 2", "1005x5", "aspect ratio above 200"]),
-        ("twice the id", question(json!({"id": "one"})), &["line 2", "id `one` is taken"]),
+        (
+            "a URL",
+            question(json!({"image": "https://example.com/a.png"})),
+            &["line 2", "`https://example.com/a.png`", "nothing is fetched"],
+        ),
+        (
+            "data that is no base64",
+            question(json!({"image": "data:image/png,x"})),
+            &["line 2", "not in base64"],
+        ),
+        (
+            "a bomb",
+            question(json!({"image": "bomb.png"})),
+            &["line 2", "`bomb.png`", "20000x20000", "shrink it"],
+        ),
+        (
+            "tools",
+            question(json!({"tools": [{"name": "zoom"}]})),
+            &["line 2", "column `tools`", "remove the column"],
+        ),
+        ("a video", question(json!({"video": "a.mp4"})), &["line 2", "column `video`", "frames"]),
         (
             "marks without images",
             turns(json!([human("<image> what?"), {"from": "gpt", "value": "x"}]), Value::Null),
@@ -106,6 +126,11 @@ fn rows() {
         fs::write(folder.path().join("damaged.png"), &png(40, 30)[..20]).unwrap();
         fs::write(folder.path().join("text.png"), "no picture").unwrap();
         fs::write(folder.path().join("ribbon.png"), png(1005, 5)).unwrap();
+        // The header is in the first bytes: the sides, and their checksum.
+        let mut bomb = png(40, 30);
+        bomb[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
+        bomb[29..33].copy_from_slice(&0x6c12_d16e_u32.to_be_bytes());
+        fs::write(folder.path().join("bomb.png"), bomb).unwrap();
         refused_file(name, &path, json!({}), expected);
     }
 }
@@ -124,7 +149,7 @@ fn chat_rows() {
         (
             "unknown part",
             json!([{"role": "user", "content": [{"type": "video"}]}]),
-            &["line 1", "text or image", "video"],
+            &["line 1", "text, image or image_url", "video"],
         ),
         (
             "an image part without an image",

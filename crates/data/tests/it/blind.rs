@@ -60,7 +60,7 @@ fn skewed() -> Samples {
 
 fn converted(samples: &Samples, form: Form, task: Task) -> Samples {
     let settings = FormSettings { seed: Seed::new(9), ..FormSettings::default() };
-    let all = convert(samples, form, &PromptConfig::default(), &settings).expect("converts");
+    let all = convert(samples, form, &PromptConfig::default(), &settings).expect("converts").samples;
     all.into_iter().filter(|sample| sample.task == task).collect()
 }
 

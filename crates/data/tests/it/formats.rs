@@ -7,11 +7,11 @@ use arrow::{
     ipc::writer::{FileWriter, StreamWriter},
 };
 use reft_config::PromptConfig;
-use reft_core::{BoxFrame, Form, ImageSize, ImageSource, Part, Role, Sample, Task};
+use reft_core::{BoxFrame, Form, ImageSize, ImageSource, Role, Sample, Task};
 use reft_data::{Dataset, write};
 use serde_json::{Value, json};
 
-use crate::support::{fixture, folder, load, png, scenes};
+use crate::support::{fixture, folder, load, png, scenes, shape};
 
 fn one(row: Value, settings: Value) -> (Dataset, Arc<Sample>) {
     let (_folder, path) = folder(&[row]);
@@ -22,26 +22,6 @@ fn one(row: Value, settings: Value) -> (Dataset, Arc<Sample>) {
     let data = load(config, &[Form::Open]).unwrap_or_else(|error| panic!("{error}"));
     let sample = Arc::clone(&data.samples[0]);
     (data, sample)
-}
-
-/// Roles and content as text, images as `<WIDTHxHEIGHT>`.
-fn shape(sample: &Sample) -> String {
-    let turns: Vec<String> = sample
-        .messages
-        .iter()
-        .map(|message| {
-            let parts: Vec<String> = message
-                .content
-                .iter()
-                .map(|part| match part {
-                    Part::Text(text) => text.clone(),
-                    Part::Image(image) => format!("<{}x{}>", image.size.width, image.size.height),
-                })
-                .collect();
-            format!("{:?}: {}", message.role, parts.join("|"))
-        })
-        .collect();
-    turns.join(" // ")
 }
 
 #[test]

@@ -7,7 +7,7 @@ use reft_config::PromptConfig;
 use reft_core::{BoundingBox, Form, Sample, Seed, Task};
 use reft_data::{
     DataError,
-    forms::{FormSettings, convert},
+    forms::{FormSettings, LeftOut, convert},
 };
 
 use crate::support::open;
@@ -17,7 +17,7 @@ fn settings(options: usize, seed: u64) -> FormSettings {
 }
 
 fn to(form: Form, samples: &[Arc<Sample>], settings: &FormSettings) -> Result<Vec<Arc<Sample>>, DataError> {
-    convert(samples, form, &PromptConfig::default(), settings)
+    convert(samples, form, &PromptConfig::default(), settings).map(|converted| converted.samples)
 }
 
 /// Numbers from a small range, so that equal answers abound; a few fractions that equal whole numbers.
@@ -211,9 +211,36 @@ fn one_sample_gets_slips() {
         assert!(choice[0].problem.contains(" E. "), "{}", choice[0].problem);
         check_binary(&sample, 3).unwrap();
     }
-    let class = [open(0, Task::Classification, "Which?", "cat")];
-    let error = to(Form::Choice, &class, &settings(4, 0)).unwrap_err().to_string();
-    assert!(error.contains("sample `s0`: no wrong answer"), "{error}");
+}
+
+/// Samples that a form cannot ask are left out of it, and said.
+#[test]
+fn what_cannot_be_asked_is_left_out() {
+    let classes = [
+        open(0, Task::Classification, "Which?", "cat, dog"),
+        open(1, Task::Classification, "Which?", "cat"),
+        open(2, Task::Classification, "Which?", "dog"),
+    ];
+    for form in [Form::Binary, Form::Choice] {
+        let converted = convert(&classes[..1], form, &PromptConfig::default(), &settings(4, 0)).unwrap();
+        assert!(converted.samples.is_empty());
+        assert_eq!(converted.left_out, [("s0".into(), LeftOut::NoWrongAnswer)]);
+    }
+    // The first has every class, so no option beside its own could be wrong.
+    let converted = convert(&classes, Form::Choice, &PromptConfig::default(), &settings(4, 0)).unwrap();
+    let asked: Vec<&str> = converted.samples.iter().map(|sample| sample.id.as_str()).collect();
+    assert_eq!(asked, ["s1#choice", "s2#choice"]);
+    assert_eq!(converted.left_out, [("s0".into(), LeftOut::NoWrongAnswer)]);
+
+    let boxes = ["No Objects", "[10, 10, 60, 60]", "None", "[]", "(700,700),(900,900)"];
+    let boxes: Vec<_> =
+        boxes.iter().enumerate().map(|(i, solution)| open(i, Task::Detection, "Where?", solution)).collect();
+    for form in [Form::Binary, Form::Choice] {
+        let converted = convert(&boxes, form, &PromptConfig::default(), &settings(4, 0)).unwrap();
+        assert_eq!(converted.samples.len(), 2);
+        assert_eq!(converted.left_out.len(), 3);
+        assert!(converted.left_out.iter().all(|(_, reason)| *reason == LeftOut::NothingThere));
+    }
 }
 
 #[test]

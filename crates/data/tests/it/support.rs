@@ -8,7 +8,7 @@ use std::{
 
 use image::{DynamicImage, RgbImage};
 use reft_config::{DataConfig, PromptConfig};
-use reft_core::{BoxFrame, Form, Sample, Seed, Task};
+use reft_core::{BoxFrame, Form, Part, Sample, Seed, Task};
 use reft_data::{DataError, Dataset, prompt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -76,4 +76,24 @@ pub(crate) fn chain(error: &DataError) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Roles and content as text, images as `<WIDTHxHEIGHT>`.
+pub(crate) fn shape(sample: &Sample) -> String {
+    let turns: Vec<String> = sample
+        .messages
+        .iter()
+        .map(|message| {
+            let parts: Vec<String> = message
+                .content
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => text.clone(),
+                    Part::Image(image) => format!("<{}x{}>", image.size.width, image.size.height),
+                })
+                .collect();
+            format!("{:?}: {}", message.role, parts.join("|"))
+        })
+        .collect();
+    turns.join(" // ")
 }

@@ -50,6 +50,7 @@ pub(crate) fn groups() -> Vec<ScoredGroup> {
             logprobs: token_ids.iter().enumerate().map(|(t, _)| -1.0 - 0.1 * t as f32).collect(),
             token_ids,
             finish: FinishReason::Length,
+            think_opened: false,
             support: None,
         });
         let sample = Sample {

@@ -1,4 +1,6 @@
-//! What is taken off an answer before it is read: dollar signs, `\boxed{}`, `\text{}` around the whole.
+//! What is taken off an answer before it is read: dollar signs, `\boxed{}`, `\text{}` around the whole, bold print.
+
+use crate::latex::{BOXES, content, group_end, undelimited};
 
 /// The mathematics inside its wrappers: the last `\boxed{..}` or `\fbox{..}` where there is one, without delimiters.
 pub(super) fn unwrap(text: &str) -> &str {
@@ -8,15 +10,26 @@ pub(super) fn unwrap(text: &str) -> &str {
     }
     // Each round removes characters, so this ends.
     loop {
-        let inner = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")]
-            .into_iter()
-            .find_map(|(open, close)| text.strip_prefix(open)?.strip_suffix(close))
-            .or_else(|| whole_text_command(text));
+        // A sentence's full stop behind the wrapper: `**13**.`
+        let inner = unwrapped(text).or_else(|| unwrapped(text.strip_suffix('.')?.trim_end()));
         match inner {
-            Some(inner) => text = inner.trim(),
+            Some(inner) => text = inner,
             None => return text,
         }
     }
+}
+
+fn unwrapped(text: &str) -> Option<&str> {
+    undelimited(text).or_else(|| whole_text_command(text)).or_else(|| unbolded(text))
+}
+
+/// The content of Markdown's bold print around a number or a delimited formula; math-verify refuses others.
+fn unbolded(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("**")?.strip_suffix("**")?.trim();
+    let number = inner.strip_prefix('-').unwrap_or(inner);
+    let is_number = number.contains(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || ",.%".contains(c));
+    (is_number || undelimited(inner).is_some() || content(inner, &BOXES).is_some()).then_some(inner)
 }
 
 /// Whether two texts differ only in how much white space separates their pieces.
@@ -24,45 +37,18 @@ pub(super) fn same_text(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
 
-/// The end of the brace group whose content starts at `start`, as the offset of its closing brace.
-pub(super) fn group_end(text: &str, start: usize) -> Option<usize> {
-    let mut depth = 1_usize;
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(start) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
 fn last_boxed(text: &str) -> Option<&str> {
-    let open = ["\\boxed{", "\\fbox{"]
-        .into_iter()
-        .filter_map(|command| text.rfind(command).map(|at| at + command.len()))
-        .max()?;
+    let open =
+        BOXES.into_iter().filter_map(|command| text.rfind(command).map(|at| at + command.len())).max()?;
     Some(&text[open..group_end(text, open)?])
 }
 
 /// The content of a `\text{..}` that is the whole text, unless it is a formula: in text mode, formulas mean nothing.
 /// `\text{true}` stays, because math-verify takes it for a truth value, which the bare word is not.
 fn whole_text_command(text: &str) -> Option<&str> {
-    let command = ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{", "\\mbox{"]
-        .into_iter()
-        .find(|command| text.starts_with(command))?;
-    let end = group_end(text, command.len())?;
-    let content = &text[command.len()..end];
-    let is_words = !content.contains(['\\', '^', '_', '{']) && content.trim() != "true";
-    (end + 1 == text.len() && is_words).then_some(content)
+    let content = content(text, &["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{", "\\mbox{"])?;
+    let is_words = !content.contains(['\\', '^', '_', '{']) && content != "true";
+    is_words.then_some(content)
 }
 
 #[cfg(test)]
@@ -81,6 +67,14 @@ mod tests {
             ("\\text{5} \\text{cm}", "\\text{5} \\text{cm}"),
             ("\\boxed{5", "\\boxed{5"),
             ("$", "$"),
+            ("**73**", "73"),
+            ("**$73$**.", "73"),
+            ("$73$.", "73"),
+            ("**-1,234.**", "-1,234."),
+            ("**x**", "**x**"),
+            ("*7*", "*7*"),
+            ("**2**3**", "**2**3**"),
+            ("13.", "13."),
         ];
         for (text, expected) in cases {
             assert_eq!(unwrap(text), expected);

@@ -40,6 +40,12 @@ fn same(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool, Refusal
         (true, false) if gold.is_assignment() => (gold.last_side(), answer),
         _ => (gold, answer),
     };
+    if let Some(values) = both_signs(gold, budget)? {
+        return same(&values, answer, budget);
+    }
+    if let Some(values) = both_signs(answer, budget)? {
+        return same(gold, &values, budget);
+    }
     match (gold, answer) {
         // `\text{true}` is a truth value to math-verify, the bare word is none.
         (Node::Words { text: a, .. }, Node::Words { text: b, .. }) if a == b => Ok(a != "true"),
@@ -95,6 +101,18 @@ fn same(gold: &Node, answer: &Node, budget: &mut Budget) -> Result<bool, Refusal
     }
 }
 
+/// The two values of `a \pm b`.
+fn both_signs(node: &Node, budget: &mut Budget) -> Result<Option<Node>, Refusal> {
+    let Node::PlusMinus { terms, step } = node else { return Ok(None) };
+    budget.spend(node.size())?;
+    let with_sign = |minus| {
+        let mut terms = terms.clone();
+        terms.push(((**step).clone(), minus));
+        if minus || terms.len() > 1 { Node::Sum(terms) } else { terms.swap_remove(0).0 }
+    };
+    Ok(Some(Node::Set(vec![with_sign(false), with_sign(true)])))
+}
+
 fn pairwise<'a>(
     left: impl Iterator<Item = &'a Node>,
     right: impl Iterator<Item = &'a Node>,
@@ -141,7 +159,9 @@ fn ends_equal(left: &[Node], right: &[Node], budget: &mut Budget) -> Result<bool
     if same(&name, &other_name, budget).unwrap_or(false) && same(&value, &other_value, budget)? {
         return Ok(true);
     }
-    Ok(differences_equal((&name, &value), (&other_name, &other_value), budget).unwrap_or(false))
+    let (sides, other_sides) = ((&name, &value), (&other_name, &other_value));
+    Ok(differences_equal(sides, other_sides, budget).unwrap_or(false)
+        || same_solutions(sides, other_sides, budget).unwrap_or(false))
 }
 
 type Sides<'a> = (&'a Node, &'a Node);
@@ -153,6 +173,10 @@ fn relations_equal(
 ) -> Result<bool, Refusal> {
     if gold.len() != answer.len() {
         return Ok(false);
+    }
+    if let ([a, b], [c, d], [Relation::Equal], [Relation::Equal]) = (left, right, gold, answer) {
+        return Ok(differences_equal_up_to_sign((a, b), (c, d), Relation::Equal, budget)?
+            || same_solutions((a, b), (c, d), budget)?);
     }
     for (at, (gold, answer)) in gold.iter().zip(answer).enumerate() {
         let (a, b) = ((&left[at], &left[at + 1]), (&right[at], &right[at + 1]));
@@ -188,6 +212,16 @@ fn differences_equal(a: Sides<'_>, b: Sides<'_>, budget: &mut Budget) -> Result<
         return Ok(false);
     }
     values_equal((&a, &exact.0), (&b, &exact.1), budget)
+}
+
+/// Whether two equations in the same variables say the same, up to a factor that is not zero: `2x + 4y = 3` and
+/// `y = 3/4 - x/2`, `xy = 6` and `y = 6/x`. In one variable an equation names its value, and math-verify wants it named.
+fn same_solutions(a: Sides<'_>, b: Sides<'_>, budget: &mut Budget) -> Result<bool, Refusal> {
+    let difference = |(left, right): Sides<'_>, budget: &mut Budget| {
+        normal(left, budget)?.add(&normal(right, budget)?.negate(), budget)
+    };
+    let (a, b) = (difference(a, budget)?, difference(b, budget)?);
+    a.has_zeros_of(&b, budget)
 }
 
 /// The interval that an inequality of one variable describes: `x < 3`, `1 <= x < 2`.

@@ -6,7 +6,7 @@
 //! unless an uninspected generator takes part ([`Exact::is_decisive`]).
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt::Write as _,
 };
 
@@ -56,6 +56,10 @@ pub(super) enum Atom {
 }
 
 impl Atom {
+    fn is_number(&self) -> bool {
+        matches!(self, Self::Prime(_) | Self::MinusOne | Self::Pi | Self::E)
+    }
+
     /// Whether it is a positive real number, for which `(a b)^q = a^q b^q`.
     fn is_positive(&self) -> bool {
         matches!(self, Self::Prime(_) | Self::Pi | Self::E)
@@ -131,6 +135,29 @@ impl Exact {
         [&self.numerator, &self.denominator]
             .iter()
             .all(|sum| sum.0.keys().all(|monomial| monomial.keys().all(known)))
+    }
+
+    /// Whether it is another expression in the same variables, two or more, times a number that is not zero, so that both
+    /// are zero for the same values of the variables. Denominators are left out, as where they are zero there is no value.
+    pub(super) fn has_zeros_of(&self, other: &Self, budget: &mut Budget) -> Result<bool, Refusal> {
+        let variables = self.variables();
+        if variables.len() < 2 || variables != other.variables() {
+            return Ok(false);
+        }
+        let (a, b) = (self.numerator.without_fractions(budget)?, other.numerator.without_fractions(budget)?);
+        let Some(leading) = a.0.keys().map(variables_of).find(|variables| !variables.is_empty()) else {
+            return Ok(false);
+        };
+        let (a_leading, b_leading) = (a.coefficient_of(&leading), b.coefficient_of(&leading));
+        if b_leading.0.is_empty() {
+            return Ok(false);
+        }
+        Ok(a.times(&b_leading, budget)? == b.times(&a_leading, budget)?)
+    }
+
+    fn variables(&self) -> BTreeSet<&Atom> {
+        let monomials = self.numerator.0.keys().chain(self.denominator.0.keys());
+        monomials.flatten().map(|(atom, _)| atom).filter(|atom| !atom.is_number()).collect()
     }
 
     pub(super) fn add(self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
@@ -294,6 +321,32 @@ impl Sum {
         (self.0.len() == 1).then_some((coefficient, monomial))
     }
 
+    /// Times the variables that it is divided by: `y - 6 / x` becomes `x y - 6`.
+    fn without_fractions(&self, budget: &mut Budget) -> Result<Self, Refusal> {
+        let mut divisors = Monomial::new();
+        for (atom, exponent) in
+            self.0.keys().flatten().filter(|(atom, e)| !atom.is_number() && e.is_negative())
+        {
+            budget.spend(1)?;
+            let most = divisors.entry(atom.clone()).or_default();
+            *most = (&*most).max(&-exponent).clone();
+        }
+        self.times(&Self::term(BigRational::one(), divisors), budget)
+    }
+
+    /// What stands before a product of variables.
+    fn coefficient_of(&self, variables: &Monomial) -> Self {
+        let of_these = self.0.iter().filter(|(monomial, _)| variables_of(monomial) == *variables);
+        let number = |monomial: &Monomial| -> Monomial {
+            monomial
+                .iter()
+                .filter(|(atom, _)| atom.is_number())
+                .map(|(a, e)| (a.clone(), e.clone()))
+                .collect()
+        };
+        Self(of_these.map(|(monomial, coefficient)| (number(monomial), coefficient.clone())).collect())
+    }
+
     fn plus(mut self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
         for (monomial, coefficient) in &other.0 {
             budget.spend(2 + monomial.len())?;
@@ -348,6 +401,11 @@ impl Sum {
         }
         Ok(())
     }
+}
+
+/// A monomial without its numbers.
+fn variables_of(monomial: &Monomial) -> Monomial {
+    monomial.iter().filter(|(atom, _)| !atom.is_number()).map(|(a, e)| (a.clone(), e.clone())).collect()
 }
 
 /// One term, with whole powers of primes and signs moved into its coefficient.

@@ -4,7 +4,8 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::Pow as _;
 
-use super::{Refusal, clean};
+use super::Refusal;
+use crate::latex::group_end;
 
 /// The smallest piece of a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -308,7 +309,7 @@ impl<'a> Lexer<'a> {
             return Err(Refusal::Unread);
         }
         let start = spaces + 1;
-        let end = clean::group_end(rest, start).ok_or(Refusal::Unread)?;
+        let end = group_end(rest, start).ok_or(Refusal::Unread)?;
         let content = rest[start..end].trim();
         self.at += end + 1;
         match content {

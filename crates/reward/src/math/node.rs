@@ -16,6 +16,9 @@ pub(super) enum Node {
     E,
     /// Terms, and whether each is subtracted.
     Sum(Vec<(Node, bool)>),
+    /// Terms and one more, added in one value and subtracted in the other: `3 \pm 2`. Written out only where two answers
+    /// are compared: nested signs would double the answer at every level.
+    PlusMinus { terms: Vec<(Node, bool)>, step: Box<Node> },
     /// Factors, and whether each is divided by.
     Product(Vec<(Node, bool)>),
     /// Base and exponent.
@@ -125,6 +128,23 @@ impl Node {
     /// Whether it is an equation with only variables on the left: `x = 3`, `f(x) = 2x`, `(x, y) = (1, 2)`.
     pub(super) fn is_assignment(&self) -> bool {
         matches!(self, Self::Relation { sides, .. } if self.is_equation() && sides.first().is_some_and(Self::is_symbols))
+    }
+
+    /// Nodes that it is made of, itself included.
+    pub(super) fn size(&self) -> usize {
+        let signed = |parts: &[(Self, bool)]| parts.iter().map(|(part, _)| part.size()).sum::<usize>();
+        let all = |parts: &[Self]| parts.iter().map(Self::size).sum::<usize>();
+        1 + match self {
+            Self::Number { .. } | Self::Symbol(_) | Self::Pi | Self::E => 0,
+            Self::Sum(parts) | Self::Product(parts) => signed(parts),
+            Self::PlusMinus { terms, step } => signed(terms) + step.size(),
+            Self::Power(base, exponent) => base.size() + exponent.size(),
+            Self::Percent(inner) | Self::Words { product: inner, .. } => inner.size(),
+            Self::Call(_, parts) | Self::Set(parts) | Self::Union(parts) => all(parts),
+            Self::Sequence { items, .. } => all(items),
+            Self::Matrix(rows) => rows.iter().map(|row| all(row)).sum(),
+            Self::Relation { sides, .. } => all(sides),
+        }
     }
 
     /// The last side of a relation; the node itself when it is none.

@@ -45,9 +45,12 @@ pub(super) fn normal(node: &Node, budget: &mut Budget) -> Result<Exact, Refusal>
         }
         Node::Call(function, arguments) => call(*function, arguments, budget),
         Node::Words { product, .. } => normal(product, budget),
-        Node::Set(_) | Node::Sequence { .. } | Node::Union(_) | Node::Matrix(_) | Node::Relation { .. } => {
-            Err(Refusal::Undefined)
-        }
+        Node::PlusMinus { .. }
+        | Node::Set(_)
+        | Node::Sequence { .. }
+        | Node::Union(_)
+        | Node::Matrix(_)
+        | Node::Relation { .. } => Err(Refusal::Undefined),
     }
 }
 

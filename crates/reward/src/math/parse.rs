@@ -20,6 +20,9 @@ use super::{
 
 /// Deepest nesting of groups, roots and exponents.
 const MAX_DEPTH: usize = 40;
+/// Groups, roots and exponents of a text. One has fewer than characters; the limit ends any reading that would go back and
+/// forth.
+const MAX_STEPS: usize = 4 * MAX_CHARS;
 
 /// Reads a whole text.
 pub(super) fn parse(text: &str) -> Result<Node, Refusal> {
@@ -32,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Refusal> {
     let mut tokens = lex::tokens(text)?;
     drop_unit(&mut tokens);
     drop_name(&mut tokens);
-    let mut parser = Parser { tokens: &split_words(tokens), at: 0, depth: 0, bars: 0 };
+    let mut parser = Parser { tokens: &split_words(tokens), at: 0, depth: 0, steps: 0, bars: 0 };
     let node = parser.list()?;
     if parser.at < parser.tokens.len() {
         return Err(Refusal::Unread);
@@ -44,6 +47,7 @@ pub(super) struct Parser<'a> {
     pub(super) tokens: &'a [Token],
     pub(super) at: usize,
     depth: usize,
+    steps: usize,
     /// Open absolute values: inside one, a bar closes.
     pub(super) bars: usize,
 }
@@ -73,9 +77,10 @@ impl Parser<'_> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        if self.depth == MAX_DEPTH {
+        if self.depth == MAX_DEPTH || self.steps == MAX_STEPS {
             return Err(Refusal::TooHard);
         }
+        self.steps += 1;
         self.depth += 1;
         let result = read(self);
         self.depth -= 1;
@@ -150,19 +155,14 @@ impl Parser<'_> {
 
     pub(super) fn sum(&mut self) -> Result<Node, Refusal> {
         if self.eat_command(&["pm", "mp"]) {
-            let value = self.product()?;
-            return Ok(Node::Set(vec![value.clone(), Node::Sum(vec![(value, true)])]));
+            return Ok(Node::PlusMinus { terms: Vec::new(), step: Box::new(self.product()?) });
         }
         let negative = self.signs();
         let first = self.product()?;
         let mut terms = vec![(first, negative)];
         loop {
             if self.eat_command(&["pm", "mp"]) {
-                let step = self.product()?;
-                let [mut plus, mut minus] = [terms.clone(), terms];
-                plus.push((step.clone(), false));
-                minus.push((step, true));
-                return Ok(Node::Set(vec![Node::Sum(plus), Node::Sum(minus)]));
+                return Ok(Node::PlusMinus { terms, step: Box::new(self.product()?) });
             }
             let subtract = match self.peek() {
                 Some(Token::Mark('+')) => false,
@@ -209,10 +209,18 @@ impl Parser<'_> {
 
     fn implicit(&mut self) -> Result<Node, Refusal> {
         let first = self.power()?;
-        if let Some(mixed) = self.mixed_number(&first)? {
-            return Ok(mixed);
-        }
         let mut factors = vec![(first, false)];
+        if is_integer(&factors[0].0) && matches!(self.peek(), Some(Token::Command(name)) if name == "frac") {
+            factors.push((self.power()?, false));
+            // `1\frac{1}{2}`: an integer right before a fraction of integers is a mixed number.
+            let is_mixed = matches!(
+                &factors[1].0,
+                Node::Product(parts) if parts.len() == 2 && parts.iter().all(|(part, _)| is_integer(part))
+            );
+            if is_mixed {
+                return Ok(Node::Sum(factors));
+            }
+        }
         loop {
             let bare = matches!(self.peek(), Some(Token::Number { .. }));
             if !bare && !self.starts_factor() {
@@ -228,26 +236,6 @@ impl Parser<'_> {
                 return Err(Refusal::Unread);
             }
             factors.push((factor, false));
-        }
-    }
-
-    /// `1\frac{1}{2}`: an integer right before a fraction of integers.
-    fn mixed_number(&mut self, first: &Node) -> Result<Option<Node>, Refusal> {
-        let is_integer =
-            |node: &Node| matches!(node, Node::Number { value, decimal: false } if value.is_integer());
-        let before = self.at;
-        if !is_integer(first) || !matches!(self.peek(), Some(Token::Command(name)) if name == "frac") {
-            return Ok(None);
-        }
-        let fraction = self.power()?;
-        match &fraction {
-            Node::Product(parts) if parts.len() == 2 && parts.iter().all(|(part, _)| is_integer(part)) => {
-                Ok(Some(Node::Sum(vec![(first.clone(), false), (fraction, false)])))
-            }
-            _ => {
-                self.at = before;
-                Ok(None)
-            }
         }
     }
 
@@ -316,6 +304,10 @@ impl Parser<'_> {
         let exponent = self.power()?;
         Ok(Some(if negative { Node::Sum(vec![(exponent, true)]) } else { exponent }))
     }
+}
+
+fn is_integer(node: &Node) -> bool {
+    matches!(node, Node::Number { value, decimal: false } if value.is_integer())
 }
 
 /// The single factor, or what many make.

@@ -157,9 +157,12 @@ fn value(node: &Node, probe: u64) -> Option<Approx> {
         Node::Percent(inner) => value(inner, probe)?.multiply(Approx::rounded(0.01, 0.0, 0.0)),
         Node::Call(function, arguments) => call(*function, arguments, probe)?,
         Node::Words { product, .. } => value(product, probe)?,
-        Node::Set(_) | Node::Sequence { .. } | Node::Union(_) | Node::Matrix(_) | Node::Relation { .. } => {
-            return None;
-        }
+        Node::PlusMinus { .. }
+        | Node::Set(_)
+        | Node::Sequence { .. }
+        | Node::Union(_)
+        | Node::Matrix(_)
+        | Node::Relation { .. } => return None,
     };
     (result.re.is_finite() && result.im.is_finite() && result.error.is_finite()).then_some(result)
 }

@@ -2,9 +2,10 @@
 //! bf16 on a GPU.
 
 use reft_cuda::{DecodeKernels, DecodeShape, DecodeStep};
+use reft_kernels::{Heads, KvPlan};
 use tch::{Device, Kind, Tensor};
 
-use super::{KvPlan, Occupancy, tensors::TensorLayer};
+use super::{layered::Occupancy, tensors::TensorLayer};
 
 /// Kernels with the memory that all layers use in turn.
 pub(super) struct DeviceAttention {
@@ -19,7 +20,7 @@ pub(super) struct DeviceAttention {
 
 impl DeviceAttention {
     /// None where the kernels do not apply or cannot be loaded; tensor operations do the same, slower.
-    pub(super) fn new(plan: &KvPlan, heads: reft_kernels::Heads, kind: Kind, device: Device) -> Option<Self> {
+    pub(super) fn new(plan: &KvPlan, heads: Heads, kind: Kind, device: Device) -> Option<Self> {
         let shape = DecodeShape {
             groups: plan.groups,
             group_size: plan.group_size,

@@ -3,10 +3,10 @@
 //! Linear layers work on the slots that take part in a step; only here are these laid out by group, so that one product
 //! per key/value head serves all completions of all groups.
 
-use reft_kernels::Heads;
+use reft_kernels::{Heads, KvPlan};
 use tch::{Device, Kind, Tensor};
 
-use super::{KvPlan, Occupancy};
+use super::layered::Occupancy;
 
 /// Places for own tokens that a buffer starts with. It doubles up to what was planned.
 const FIRST_PLACES: i64 = 32;

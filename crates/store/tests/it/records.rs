@@ -19,6 +19,7 @@ fn group() -> Group {
         token_ids: vec![1; logprobs.len()],
         logprobs,
         finish,
+        think_opened: false,
         support: None,
     };
     Group {

@@ -183,7 +183,7 @@ fn is_finite(tensor: &Tensor) -> bool {
 /// The files that an index names, each with the tensors that the index says are in it.
 fn shards(path: &Path) -> Result<Vec<TensorFile>, CheckpointError> {
     let error = |message: String| CheckpointError::file(path, message);
-    let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    let text = reft_core::read_text(path).map_err(|e| error(e.to_string()))?;
     let index: Index = serde_json::from_str(&text).map_err(|e| error(format!("not an index: {e}")))?;
     let mut files: BTreeMap<&str, TensorFile> = BTreeMap::new();
     for (tensor, shard) in &index.weight_map {

@@ -134,7 +134,7 @@ pub(crate) fn base_of(dir: &Path) -> Result<PathBuf, VlmError> {
 
 fn read(path: &Path) -> Result<(Config, Value), CheckpointError> {
     let error = |e: &dyn std::fmt::Display| CheckpointError::file(path, e);
-    let text = fs::read_to_string(path).map_err(|e| error(&e))?;
+    let text = reft_core::read_text(path).map_err(|e| error(&e))?;
     let json: Value = serde_json::from_str(&text).map_err(|e| error(&e))?;
     let config = Config::deserialize(&json).map_err(|e| error(&e))?;
     Ok((config, json))

@@ -6,11 +6,14 @@
 //!
 //! Axes in tensor names: t token, k image token, h head, d width.
 
+use reft_autograd::{linear, numbers};
+use reft_kernels::Heads;
 use tch::{Kind, Tensor};
 
 use super::{
     AttentionBias, TextConfig,
-    layers::{Bias, GatedMlp, Linear, RmsNorm, Rotary, product, rotary_frequencies},
+    inference::has_kernels,
+    layers::{Bias, GatedMlp, Linear, RmsNorm, Rotary, rotary_frequencies},
     params::ParamSource,
     vision::VisionFeatures,
 };
@@ -124,7 +127,33 @@ impl Decoder {
 
     /// Hidden states `[t, width]` to logits `[t, vocab]` in fp32.
     pub fn logits(&self, hidden_td: &Tensor) -> Tensor {
-        product(hidden_td, &self.lm_head, None).to_kind(Kind::Float)
+        linear(hidden_td, &self.lm_head, None).to_kind(Kind::Float)
+    }
+
+    /// Its numbers, for the kernels of a decode step; none where these do not compute: outside an
+    /// [`Inference`](super::inference::Inference), on a GPU, in bf16, with dropout.
+    pub fn for_kernels(&self) -> Option<reft_kernels::Decoder<'_>> {
+        if !has_kernels(self.embed_tokens.device(), self.embed_tokens.kind()) {
+            return None;
+        }
+        Some(reft_kernels::Decoder {
+            heads: self.heads(),
+            eps: self.config.rms_norm_eps as f32,
+            embed_tokens: numbers(&self.embed_tokens),
+            layers: self.layers.iter().map(Layer::for_kernels).collect::<Option<_>>()?,
+            norm: self.norm.for_kernels(),
+            lm_head: numbers(&self.lm_head),
+            frequencies: rotary_frequencies(self.config.rope_theta, self.heads().d / 2),
+        })
+    }
+
+    /// Heads of attention.
+    pub fn heads(&self) -> Heads {
+        Heads {
+            n: self.config.num_attention_heads as usize,
+            kv: self.config.num_key_value_heads as usize,
+            d: self.config.head_dim as usize,
+        }
     }
 
     /// Layers.
@@ -136,7 +165,8 @@ impl Decoder {
     pub(super) fn rotary(&self, positions_3t: &Tensor, kind: Kind) -> Rotary {
         let axes = mrope_axes(self.config.mrope_section, self.config.mrope_interleaved);
         let device = positions_3t.device();
-        let frequencies = rotary_frequencies(self.config.rope_theta, axes.len() as i64, device);
+        let frequencies = rotary_frequencies(self.config.rope_theta, axes.len());
+        let frequencies = Tensor::from_slice(&frequencies).to_device(device);
         let axes = Tensor::from_slice(&axes).to_device(device);
         let positions_td = positions_3t.index_select(0, &axes).transpose(0, 1).to_kind(Kind::Float);
         Rotary::from_angles(&(positions_td * frequencies), kind)
@@ -181,6 +211,20 @@ impl Layer {
         let x_td = x_td + self.self_attn.forward(&self.input_layernorm.forward(x_td), rotary, layer, plan);
         let mlp_td = self.mlp.forward(&self.post_attention_layernorm.forward(&x_td));
         x_td + mlp_td
+    }
+
+    fn for_kernels(&self) -> Option<reft_kernels::Layer<'_>> {
+        let Attention { qkv_proj, o_proj, qk_norm, .. } = &self.self_attn;
+        let [gate_up_proj, down_proj] = self.mlp.for_kernels()?;
+        Some(reft_kernels::Layer {
+            input_layernorm: self.input_layernorm.for_kernels(),
+            qkv_proj: qkv_proj.for_kernels()?,
+            qk_norm: qk_norm.as_ref().map(|norms| norms.each_ref().map(RmsNorm::for_kernels)),
+            o_proj: o_proj.for_kernels()?,
+            post_attention_layernorm: self.post_attention_layernorm.for_kernels(),
+            gate_up_proj,
+            down_proj,
+        })
     }
 }
 

@@ -2,18 +2,15 @@
 //!
 //! Axes in tensor names: t token, h head, d width.
 
-use reft_autograd::{Heads, is_plain, linear, rms_norm, silu_gate, turned_heads};
+use reft_autograd::{Heads, is_plain, linear, numbers, rms_norm, silu_gate, turned_heads};
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
     LinearSpec, LowRank,
     inference::{is_for_kernels, kernel_threads, map},
     params::ParamSource,
 };
-
-/// Rows up to which the kernel for few rows is faster than libtorch's product.
-const FEW_ROWS: i64 = 64;
 
 /// Whether a linear layer has a bias.
 #[derive(Clone, Copy)]
@@ -65,7 +62,7 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let y = product(x, &self.weight, self.bias.as_ref());
+        let y = linear(x, &self.weight, self.bias.as_ref());
         if self.updates.is_empty() {
             return y;
         }
@@ -81,24 +78,21 @@ impl Linear {
             .collect();
         Tensor::cat(&parts, -1)
     }
-}
 
-/// `x W^T + bias`.
-pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let size = x.size();
-    if size.len() != 2 || size[0] > FEW_ROWS || size[0] == 0 || !is_for_kernels(x) {
-        return linear(x, weight, bias);
-    }
-    let (input, shape) = (size[1] as usize, [size[0], weight.size()[0]]);
-    let x = x.contiguous();
-    let threads = kernel_threads();
-    match bias {
-        Some(bias) => map([&x, weight, bias], &shape, |[x, weight, bias], out| {
-            reft_kernels::product(x.numbers, weight.numbers, Some(bias.numbers), input, out, threads);
-        }),
-        None => map([&x, weight], &shape, |[x, weight], out| {
-            reft_kernels::product(x.numbers, weight.numbers, None, input, out, threads);
-        }),
+    /// Its numbers, fp32 on the CPU; none when inputs are dropped.
+    pub(super) fn for_kernels(&self) -> Option<reft_kernels::Linear<'_>> {
+        let (mut first, mut updates) = (0, Vec::new());
+        for (columns, update) in &self.updates {
+            if let Some(update) = update {
+                updates.push(update.for_kernels(first)?);
+            }
+            first += *columns as usize;
+        }
+        Some(reft_kernels::Linear {
+            weight: numbers(&self.weight),
+            bias: self.bias.as_ref().map(numbers),
+            updates,
+        })
     }
 }
 
@@ -111,6 +105,11 @@ pub(super) struct RmsNorm {
 impl RmsNorm {
     pub(super) fn new(source: &mut dyn ParamSource, name: &str, width: i64, eps: f64) -> Self {
         Self { weight: source.param(format!("{name}.weight"), &[width]), eps }
+    }
+
+    /// Its numbers, fp32 on the CPU.
+    pub(super) fn for_kernels(&self) -> &[f32] {
+        numbers(&self.weight)
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
@@ -239,6 +238,12 @@ impl GatedMlp {
         let (gate, up) = (gate_up.narrow(-1, 0, self.inner), gate_up.narrow(-1, self.inner, self.inner));
         self.down_proj.forward(&(self.act.apply(&gate) * up))
     }
+
+    /// The numbers of gate with up, and of down, fp32 on the CPU; none where kernels have not its activation.
+    pub(super) fn for_kernels(&self) -> Option<[reft_kernels::Linear<'_>; 2]> {
+        let is_known = self.act == Activation::Silu;
+        is_known.then(|| Some([self.gate_up_proj.for_kernels()?, self.down_proj.for_kernels()?])).flatten()
+    }
 }
 
 /// `second(act(first(x)))`, with biases.
@@ -269,9 +274,8 @@ impl PlainMlp {
 }
 
 /// `[n]` frequencies `base^(-i / n)`.
-pub(super) fn rotary_frequencies(base: f64, n: i64, device: Device) -> Tensor {
-    let frequencies: Vec<f32> = (0..n).map(|i| 1.0 / (base as f32).powf(i as f32 / n as f32)).collect();
-    Tensor::from_slice(&frequencies).to_device(device)
+pub(super) fn rotary_frequencies(base: f64, n: usize) -> Vec<f32> {
+    (0..n).map(|i| 1.0 / (base as f32).powf(i as f32 / n as f32)).collect()
 }
 
 /// Cosines and sines `[t, 1, d]` of the rotary angles `[t, d/2]`, each angle used for two halves of a head.

@@ -3,6 +3,7 @@
 //! Axes in tensor names: t token, r rank.
 
 use rand::Rng as _;
+use reft_autograd::numbers;
 use reft_core::Seed;
 use tch::Tensor;
 
@@ -27,6 +28,17 @@ impl LowRank {
         }
         let low_tr = x.linear::<Tensor>(&self.a, None) * self.scale;
         (y + low_tr.linear::<Tensor>(&self.b, None)).to_kind(y.kind())
+    }
+
+    /// Its numbers, fp32 on the CPU, as an update of the outputs from `first` on; none when inputs are dropped.
+    pub(super) fn for_kernels(&self, first: usize) -> Option<reft_kernels::LowRank<'_>> {
+        self.dropout.is_none().then(|| reft_kernels::LowRank {
+            first,
+            a: numbers(&self.a),
+            b: numbers(&self.b),
+            rank: self.a.size()[0] as usize,
+            scale: self.scale as f32,
+        })
     }
 }
 

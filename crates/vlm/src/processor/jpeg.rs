@@ -5,12 +5,9 @@ use std::panic;
 use image::RgbImage;
 use mozjpeg::Decompress;
 
-/// The pixels before rotation. None where libjpeg has nothing to say: the stream is cut off, which it would fill with
-/// grey, broken, or of colours that it does not turn into RGB. The other decoder then tells what is wrong.
+/// The pixels of a stream with an end, before rotation. None where libjpeg has nothing to say: the stream is broken, or of
+/// colours that it does not turn into RGB. The other decoder then tells what is wrong.
 pub(super) fn decode(bytes: &[u8]) -> Option<RgbImage> {
-    if !has_end(bytes) {
-        return None;
-    }
     // The library reports a broken stream by unwinding.
     panic::catch_unwind(|| {
         let mut started = Decompress::new_mem(bytes).ok()?.rgb().ok()?;
@@ -24,8 +21,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<RgbImage> {
 }
 
 /// Whether the end-of-image marker follows the last scan (ITU T.81, B.1.1.2): segments are skipped by their length, so
-/// that a thumbnail's end does not count.
-fn has_end(bytes: &[u8]) -> bool {
+/// that a thumbnail's end does not count. What lacks it was cut off, which decoders fill with grey.
+pub(super) fn has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     loop {
         // Coded data, or fill bytes, up to a marker that is neither a stuffed zero nor a restart.

@@ -38,6 +38,8 @@ pub struct EncodedPrompt {
     pub token_ids: Vec<i64>,
     /// The images in reading order.
     pub images: Vec<ImageSpan>,
+    /// Whether the template ends the prompt inside a think block, as those of thinking models do.
+    pub think_opened: bool,
 }
 
 /// An image of a prompt.
@@ -68,6 +70,13 @@ pub struct Processor {
 struct Layout {
     token_ids: Vec<i64>,
     starts: Vec<usize>,
+    think_opened: bool,
+}
+
+/// What the template made of a conversation, with one image token per image.
+struct Templated {
+    token_ids: Vec<i64>,
+    think_opened: bool,
 }
 
 impl Processor {
@@ -102,6 +111,7 @@ impl Processor {
         Ok(EncodedPrompt {
             images: spans.collect::<Result<_, ProcessorError>>()?,
             token_ids: layout.token_ids,
+            think_opened: layout.think_opened,
         })
     }
 
@@ -164,7 +174,7 @@ impl Processor {
     }
 
     fn layout(&self, messages: &[Message], grids: &[ImageGrid]) -> Result<Layout, ProcessorError> {
-        let template_ids = self.template_ids(messages)?;
+        let Templated { token_ids: template_ids, think_opened } = self.templated(messages)?;
         let is_image = |id: &i64| Some(*id) == self.image_token_id;
         let placed = template_ids.iter().filter(|id| is_image(id)).count();
         if placed != grids.len() {
@@ -192,17 +202,21 @@ impl Processor {
                 limit: self.context_limit,
             });
         }
-        Ok(Layout { token_ids, starts })
+        Ok(Layout { token_ids, starts, think_opened })
     }
 
-    /// Token ids with one image token per image.
+    /// The conversation by the template.
     ///
     /// Ordinary chats are tokenized as one text, as the reference does, because a text's first characters may merge
     /// with the template's last ones. Only when a text holds a control-token string are texts cut out and tokenized
     /// apart, without control tokens.
-    fn template_ids(&self, messages: &[Message]) -> Result<Vec<i64>, ProcessorError> {
+    fn templated(&self, messages: &[Message]) -> Result<Templated, ProcessorError> {
         if !messages.iter().any(|message| self.tokenizer.has_special(&text_of(message))) {
-            return self.tokenizer.encode_template(&self.template.render(messages)?);
+            let rendered = self.template.render(messages)?;
+            return Ok(Templated {
+                token_ids: self.tokenizer.encode_template(&rendered)?,
+                think_opened: opens_thinking(&rendered),
+            });
         }
         let texts: Vec<&str> = messages.iter().flat_map(|m| &m.content).filter_map(text_part).collect();
         let marks: Vec<String> = (0..texts.len()).map(|place| format!("{MARK}{place}{MARK}")).collect();
@@ -218,8 +232,12 @@ impl Processor {
                 ids.extend(self.tokenizer.encode_literal(text)?);
             }
         }
-        Ok(ids)
+        Ok(Templated { token_ids: ids, think_opened: opens_thinking(&rendered) })
     }
+}
+
+fn opens_thinking(prompt: &str) -> bool {
+    prompt.trim_end().ends_with("<think>")
 }
 
 fn images(messages: &[Message]) -> impl Iterator<Item = &ImageRef> {

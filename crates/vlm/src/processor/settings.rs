@@ -155,7 +155,7 @@ impl ImageSettings {
 
 /// A JSON file; none when it is not there.
 pub(crate) fn read_json(path: &Path) -> Result<Option<Value>, ProcessorError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match reft_core::read_text(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(ProcessorError::file(path, e)),

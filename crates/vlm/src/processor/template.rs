@@ -43,7 +43,7 @@ impl ChatTemplate {
         let tokenizer_path = dir.join("tokenizer_config.json");
         let tokenizer = read_json(&tokenizer_path)?.unwrap_or_default();
         let source = if path.exists() {
-            std::fs::read_to_string(&path).map_err(|e| ProcessorError::file(&path, e))?
+            reft_core::read_text(&path).map_err(|e| ProcessorError::file(&path, e))?
         } else {
             let own = read_json(&dir.join("chat_template.json"))?;
             own.as_ref().and_then(template_in).or_else(|| template_in(&tokenizer)).ok_or_else(|| {

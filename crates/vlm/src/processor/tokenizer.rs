@@ -22,7 +22,12 @@ impl TextTokenizer {
     /// Reads `tokenizer.json`, `tokenizer_config.json` and the end tokens of `generation_config.json`.
     pub fn open(dir: &Path) -> Result<Self, ProcessorError> {
         let path = dir.join("tokenizer.json");
-        let parsing = Tokenizer::from_file(&path).map_err(|e| ProcessorError::file(&path, e))?;
+        let json = reft_core::read_regular(&path).map_err(|e| ProcessorError::file(&path, e))?;
+        let mut parsing = Tokenizer::from_bytes(reft_core::without_bom(&json))
+            .map_err(|e| ProcessorError::file(&path, e))?;
+        // Left over from whatever saved the file last; `transformers` sets both anew at every call.
+        parsing.with_truncation(None).map_err(|e| ProcessorError::file(&path, e))?;
+        parsing.with_padding(None);
         let mut literal = parsing.clone();
         literal.set_encode_special_tokens(true);
         let special: BTreeMap<String, i64> = parsing

@@ -68,7 +68,7 @@ impl VlmConfig {
     pub fn open(dir: &Path) -> Result<Self, ConfigError> {
         let path = dir.join("config.json");
         let file_error = |message: String| ConfigError::File { path: path.clone(), message };
-        let text = std::fs::read_to_string(&path).map_err(|e| file_error(e.to_string()))?;
+        let text = reft_core::read_text(&path).map_err(|e| file_error(e.to_string()))?;
         let json: Value = serde_json::from_str(&text).map_err(|e| file_error(e.to_string()))?;
 
         let found = json["model_type"].as_str().unwrap_or("(none)");

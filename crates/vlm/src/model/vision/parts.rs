@@ -50,7 +50,7 @@ pub(super) fn patch_places(grid: ImageGrid, merge: usize) -> impl Iterator<Item 
 /// Rotary angles `[p, head_dim / 2]` of the patches, fp32: rows turn one half, columns the other.
 pub(super) fn rotary_angles(config: &VisionConfig, grids: &[ImageGrid], device: Device) -> Tensor {
     let quarter = config.hidden_size / config.num_heads / 4;
-    let frequencies = rotary_frequencies(config.rope_theta, quarter, Device::Cpu);
+    let frequencies = Tensor::from_slice(&rotary_frequencies(config.rope_theta, quarter as usize));
     let places: Vec<f32> = grids
         .iter()
         .flat_map(|&grid| patch_places(grid, config.spatial_merge_size as usize))
