@@ -24,4 +24,5 @@ for line in sys.stdin:
         answer = {"score": score(question["sample"], question["completion"])}
     except Exception as error:  # The completion pays 0 for this part, and the run goes on.
         answer = {"error": repr(error)}
-    print(json.dumps(answer), flush=True)
+    # The id tells the answer from anything else on standard output.
+    print(json.dumps({**answer, "id": question["id"]}), flush=True)

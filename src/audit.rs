@@ -137,7 +137,7 @@ fn qwen2_5(max_pixels: Option<u64>) -> PixelBudget {
 
 /// The exact length of each prompt in tokens, images by their sizes; nothing is decoded.
 pub fn prompt_tokens(processor: &Processor, samples: &[Arc<Sample>]) -> Result<Vec<usize>, StageError> {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let workers = rayon::current_num_threads();
     let share = samples.len().div_ceil(workers).max(1);
     let parts: Vec<Result<Vec<usize>, StageError>> = thread::scope(|scope| {
         let parts: Vec<_> =

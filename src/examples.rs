@@ -9,7 +9,7 @@ use std::{
 use reft_config::{PhaseConfig, Recipe, Resolved};
 use reft_core::{ImageRef, ImageSource, SampleId};
 use reft_data::OpenData;
-use reft_store::{RunReader, read_rows};
+use reft_store::RunReader;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -43,14 +43,18 @@ pub struct Comparison {
     pub before: (String, Answer),
     /// The last evaluation phase, and its answer.
     pub after: (String, Answer),
-    /// The picture's file, where there is one.
-    pub image: Option<PathBuf>,
+    /// The picture, where there is one.
+    #[serde(skip)]
+    pub picture: Option<ImageRef>,
 }
 
 /// Up to `n` questions of the test sets as they were answered before and after. Those that were wrong and became right
-/// come first, tasks in turn. Pictures that exist only in memory are written to `examples/` of the run.
+/// come first, tasks in turn. Predictions that are damaged are left out ([`RunReader::damaged`]).
 pub fn compare(run: &Path, n: usize) -> Result<Vec<Comparison>, Error> {
-    let reader = RunReader::open(run)?;
+    compare_with(&RunReader::open(run)?, run, n)
+}
+
+pub(crate) fn compare_with(reader: &RunReader, run: &Path, n: usize) -> Result<Vec<Comparison>, Error> {
     let mut by_benchmark: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for report in reader.reports()? {
         by_benchmark.entry(report.benchmark).or_default().push(report.phase);
@@ -58,9 +62,9 @@ pub fn compare(run: &Path, n: usize) -> Result<Vec<Comparison>, Error> {
     let mut candidates = Vec::new();
     for (benchmark, phases) in &by_benchmark {
         let [first, .., last] = phases.as_slice() else { continue };
-        let before = answers(&reader.predictions(first, benchmark))?;
+        let before = answers(reader, &reader.predictions(first, benchmark));
         let mut after: BTreeMap<String, Answer> = BTreeMap::new();
-        for answer in answers(&reader.predictions(last, benchmark))? {
+        for answer in answers(reader, &reader.predictions(last, benchmark)) {
             after.entry(answer.sample.clone()).or_insert(answer);
         }
         let mut seen = BTreeSet::new();
@@ -95,15 +99,11 @@ pub fn compare(run: &Path, n: usize) -> Result<Vec<Comparison>, Error> {
     ordered.sort_by_key(|(key, _)| *key);
 
     let mut pictures = Pictures::of_run(run)?;
-    ordered
-        .into_iter()
-        .take(n)
-        .map(|(_, (before, after, benchmark))| {
-            let image = pictures.find(&benchmark, &before.1.picture);
-            let image = image.map(|image| file_of(&image, run, &before.1.picture)).transpose()?;
-            Ok(Comparison { before, after, image })
-        })
-        .collect()
+    let compared = ordered.into_iter().take(n).map(|(_, (before, after, benchmark))| {
+        let picture = pictures.find(&benchmark, &before.1.picture);
+        Comparison { before, after, picture }
+    });
+    Ok(compared.collect())
 }
 
 impl fmt::Display for Comparison {
@@ -111,9 +111,6 @@ impl fmt::Display for Comparison {
         let (_, question) = &self.before;
         let prompt = question.prompt.replace("<image>", "");
         writeln!(f, "{} ({}): {}", question.sample, question.task, one_line(&prompt, 200))?;
-        if let Some(image) = &self.image {
-            writeln!(f, "  image   {}", image.display())?;
-        }
         writeln!(f, "  answer  {}", question.solution)?;
         for (phase, answer) in [&self.before, &self.after] {
             let mark = if answer.right == Some(true) { "right" } else { "wrong" };
@@ -123,9 +120,16 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// The answers in a Parquet file of a run.
-pub(crate) fn answers(path: &Path) -> Result<Vec<Answer>, Error> {
-    Ok(read_rows(path)?.iter().map(answer).collect())
+impl Comparison {
+    /// The picture's file. A picture in memory is written to the run's `examples/`.
+    pub fn file(&self, run: &Path) -> Result<Option<PathBuf>, Error> {
+        self.picture.as_ref().map(|image| file_of(image, run, &self.before.1.picture)).transpose()
+    }
+}
+
+/// The answers in a Parquet file of a run; none where it is damaged.
+pub(crate) fn answers(reader: &RunReader, path: &Path) -> Vec<Answer> {
+    reader.rows(path).iter().map(answer).collect()
 }
 
 fn answer(row: &Map<String, Value>) -> Answer {
@@ -211,11 +215,8 @@ fn file_of(image: &ImageRef, run: &Path, sample: &str) -> Result<PathBuf, Error>
     let name: String =
         sample.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let path = run.join("examples").join(format!("{name}.{ending}"));
-    let written = fs::create_dir_all(run.join("examples")).and_then(|()| fs::write(&path, bytes));
-    match written {
-        Ok(()) => Ok(path),
-        Err(error) => Err(Error::File { path, message: error.to_string() }),
-    }
+    reft_store::write_whole(&path, &bytes)?;
+    Ok(path)
 }
 
 /// Text without line breaks, cut to a number of characters.

@@ -33,6 +33,9 @@ pub struct Inspection {
     pub summary: Summary,
     /// The reports of each evaluation phase, in order.
     pub results: Vec<(String, Vec<EvalReport>)>,
+    /// Files, and lines of files, that were left out because they are damaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 /// Looks at a run directory, of a run that is over or of one that another process works on.
@@ -50,7 +53,7 @@ pub fn inspect(run: &Path) -> Result<Inspection, Error> {
             _ => results.push((found.phase.clone(), vec![report])),
         }
     }
-    Ok(Inspection { run: run.to_owned(), summary, results })
+    Ok(Inspection { run: run.to_owned(), summary, results, damaged: reader.damaged() })
 }
 
 impl fmt::Display for Inspection {
@@ -73,6 +76,9 @@ impl fmt::Display for Inspection {
         }
         if !self.results.is_empty() {
             writeln!(f, "\n{}", summary_table(&self.results).trim_end())?;
+        }
+        for what in &self.damaged {
+            writeln!(f, "left out: {what}")?;
         }
         Ok(())
     }

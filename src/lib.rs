@@ -31,6 +31,7 @@ pub mod evaluate;
 pub mod examples;
 pub mod generate;
 pub mod grade;
+pub mod images;
 pub mod inspect;
 pub mod model;
 pub mod phases;

@@ -90,4 +90,6 @@ pub fn set_threads(threads: usize) {
     let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if threads == 0 { all() } else { threads };
     tch::set_num_threads(threads as i32);
+    // The pool of everything else: kernels, gradients, scoring. It keeps its size once it runs.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }

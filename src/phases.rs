@@ -1,12 +1,17 @@
 //! From a recipe to stages: the one place where config enums become trait objects.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+};
 
 use reft_config::{
-    EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, PhaseConfig, Recipe, RejectPhase, RewardConfig, SftPhase,
-    WithForm,
+    BadImages, DataConfig, EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, PhaseConfig, Recipe, RejectPhase,
+    RewardConfig, SftPhase, WithForm,
 };
-use reft_core::{Benchmark, Demonstration, Form, RunStore, Sample, Seed, StageError};
+use reft_core::{Benchmark, Demonstration, Form, Progress, RunStore, Sample, SampleId, Seed, StageError};
 use reft_curriculum::Pool;
 use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
 use reft_eval::TaskBenchmark;
@@ -18,9 +23,14 @@ use reft_rollout::{ExactEngine, GenerationEngine};
 use reft_train::SftTrainer;
 use reft_vlm::{Vlm, processor::Processor};
 
-use crate::audit::{DataAudit, FormTokens, prompt_tokens};
+use crate::{
+    audit::{DataAudit, FormTokens, prompt_tokens},
+    images::{BadImage, bad_images},
+    model::check_trainable,
+};
 
-use crate::model::check_trainable;
+/// Bad images that an error names.
+const MOST_NAMED: usize = 5;
 
 /// Changes the stages of a phase before it runs: `|phase, stages| ...`.
 pub type Customize<'a> = Box<dyn FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a>;
@@ -42,6 +52,8 @@ pub type Customize<'a> = Box<dyn FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a>;
 pub struct RecipePhases<'a> {
     recipe: &'a Recipe,
     customize: Customize<'a>,
+    /// Stages of the last phase that the closure has replaced.
+    replaced: Vec<&'static str>,
     /// Data sets that were read: several phases ask them, in other forms.
     open: RefCell<BTreeMap<String, Rc<OpenData>>>,
 }
@@ -49,7 +61,7 @@ pub struct RecipePhases<'a> {
 impl<'a> RecipePhases<'a> {
     /// The phases as the recipe says.
     pub fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, customize: Box::new(|_, _| {}), open: RefCell::default() }
+        Self { recipe, customize: Box::new(|_, _| {}), replaced: Vec::new(), open: RefCell::default() }
     }
 
     /// The phases with some stages replaced.
@@ -210,6 +222,66 @@ impl<'a> RecipePhases<'a> {
         Ok(open)
     }
 
+    /// Decodes the images of all data sets, those of scenes of our own aside. What cannot be decoded is left out where the
+    /// data set says so, and returned by data set; else it is an error that names it.
+    pub fn check_images(
+        &self,
+        progress: Progress<'_>,
+    ) -> Result<BTreeMap<String, Vec<BadImage>>, StageError> {
+        let mut left_out: BTreeMap<String, Vec<BadImage>> = BTreeMap::new();
+        let mut refused = Vec::new();
+        let names: BTreeSet<&str> = self.uses().into_iter().map(|use_| use_.data).collect();
+        for name in names {
+            let samples: Vec<Arc<Sample>> = self
+                .open(name)?
+                .samples()
+                .filter(|sample| self.on_bad_image(name, &sample.id).is_some())
+                .cloned()
+                .collect();
+            for bad in bad_images(&samples, &mut *progress)? {
+                match self.on_bad_image(name, &bad.sample) {
+                    Some(BadImages::Skip) => left_out.entry(name.to_owned()).or_default().push(bad),
+                    _ => refused.push(format!("data set `{name}`, sample `{}`: {}", bad.sample, bad.problem)),
+                }
+            }
+        }
+        if refused.is_empty() {
+            for (name, bad) in &left_out {
+                self.leave_out(name, &bad.iter().map(|bad| bad.sample.clone()).collect())?;
+            }
+            return Ok(left_out);
+        }
+        let n = refused.len();
+        refused.truncate(MOST_NAMED);
+        let message = format!(
+            "{n} samples show images that cannot be decoded; repair or remove them, or set `on_bad_image = \"skip\"` of \
+             the data set to go on without: {}{}",
+            refused.join("; "),
+            if n > MOST_NAMED { "; ..." } else { "" }
+        );
+        Err(StageError::other("images", message))
+    }
+
+    /// Goes on without some samples of a data set.
+    pub fn leave_out(&self, name: &str, samples: &BTreeSet<SampleId>) -> Result<(), StageError> {
+        let rest = Rc::new(self.open(name)?.without(samples));
+        self.open.borrow_mut().insert(name.to_owned(), rest);
+        Ok(())
+    }
+
+    /// What becomes of a bad image of a sample; none for scenes, whose images are ours.
+    fn on_bad_image(&self, name: &str, sample: &SampleId) -> Option<BadImages> {
+        match self.recipe.data.get(name)? {
+            DataConfig::File(file) => Some(file.on_bad_image),
+            DataConfig::Scenes(_) => None,
+            DataConfig::Mixture(_) => {
+                // Samples of a mixture are named after their source.
+                let (source, id) = sample.as_str().split_once('/')?;
+                self.on_bad_image(source, &SampleId::from(id))
+            }
+        }
+    }
+
     /// What the data sets of all phases hold: counts, prompt lengths, duplicates, and which questions of an evaluation
     /// are trained on as well. A prompt that leaves the model no room for an answer is an error.
     pub fn audit(&self, processor: &Processor) -> Result<Vec<DataAudit>, StageError> {
@@ -293,6 +365,44 @@ fn lengths(name: &str, data: &Dataset, processor: &Processor) -> Result<Tokens, 
     Ok(Tokens::of_prompts(&data.samples, &lengths, wanted))
 }
 
+/// What tells whether a stage is still the same: where it lies in memory, or its settings. (Two different stages without
+/// any data have no place of their own and look the same.)
+fn marks(stages: &Stages<Vlm>) -> Vec<(&'static str, String)> {
+    fn place<T: ?Sized>(stage: &T) -> String {
+        format!("{:?}", std::ptr::from_ref(stage).cast::<()>())
+    }
+    match stages {
+        Stages::Rl(rl) => vec![
+            ("steps", format!("{} {}", rl.steps, rl.prompts_per_step)),
+            ("sampling", format!("{:?}", rl.sampling)),
+            ("curriculum", place(&*rl.curriculum)),
+            ("rollout", place(&*rl.rollout)),
+            ("reward", place(&*rl.reward)),
+            ("advantage", place(&*rl.advantage)),
+            ("filters", rl.filters.iter().map(|filter| place(&**filter)).collect()),
+            ("refill", rl.refill.as_deref().map(place).unwrap_or_default()),
+            ("optimizer", place(&*rl.optimizer)),
+        ],
+        Stages::Sft(sft) => vec![
+            ("steps", format!("{} {}", sft.steps, sft.batch_size)),
+            ("demonstrations", format!("{} {}", place(&*sft.demonstrations), sft.demonstrations.len())),
+            ("trainer", place(&*sft.trainer)),
+        ],
+        Stages::Reject(reject) => vec![
+            ("sampling", format!("{:?}", reject.sampling)),
+            ("questions", format!("{} {}", place(&*reject.questions), reject.questions.len())),
+            ("rollout", place(&*reject.rollout)),
+            ("judge", place(&*reject.judge)),
+            ("selector", place(&*reject.selector)),
+        ],
+        Stages::Eval(eval) => vec![
+            ("sampling", format!("{:?}", eval.sampling)),
+            ("benchmarks", eval.benchmarks.iter().map(|benchmark| place(&**benchmark)).collect()),
+            ("rollout", place(&*eval.rollout)),
+        ],
+    }
+}
+
 /// A phase's use of a data set.
 struct Use<'a> {
     data: &'a str,
@@ -360,12 +470,19 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
             PhaseConfig::Reject(phase) => self.reject(phase, policy)?,
             PhaseConfig::Eval(phase) => self.eval(phase, policy)?,
         };
+        let before = marks(&stages);
         (self.customize)(phase, &mut stages);
+        let changed = before.into_iter().zip(marks(&stages)).filter(|(before, after)| before != after);
+        self.replaced = changed.map(|((name, _), _)| name).collect();
         if let (PhaseConfig::Grpo(phase), Stages::Rl(rl)) = (phase, &mut stages) {
             // Also a reward of the user's own must not stop the run.
             let reward = std::mem::replace(&mut rl.reward, Box::new(Format));
             rl.reward = Deadline::from_recipe(reward, &phase.reward);
         }
         Ok(stages)
+    }
+
+    fn replaced(&self) -> Vec<&'static str> {
+        self.replaced.clone()
     }
 }

@@ -10,12 +10,12 @@ use std::{
 
 use base64::Engine as _;
 use reft_core::ImageRef;
-use reft_store::RunReader;
+use reft_store::{RunReader, write_whole};
 use serde::Serialize;
 
 use crate::{
     Error,
-    examples::{Answer, Pictures, answers, bytes_of, compare, mime_of},
+    examples::{Answer, Pictures, answers, bytes_of, compare_with, mime_of},
     inspect::inspect,
 };
 use page::{Page, Shown};
@@ -40,12 +40,14 @@ pub struct Written {
     pub report: PathBuf,
     /// The curves as files, when asked for.
     pub curves: Vec<PathBuf>,
+    /// What was left out because it is damaged.
+    pub damaged: Vec<String>,
 }
 
 /// Writes the report of a run, of one that is over or of one that another process works on.
 pub fn report(run: &Path, settings: &ReportSettings) -> Result<Written, Error> {
     let reader = RunReader::open(run)?;
-    let inspection = inspect(run)?;
+    let mut inspection = inspect(run)?;
     let curves = curves::of(&reader.metrics()?)?;
     let mut pictures = Pictures::of_run(run)?;
 
@@ -53,40 +55,41 @@ pub fn report(run: &Path, settings: &ReportSettings) -> Result<Written, Error> {
     for phase in &reader.info().phases {
         let files = reader.completions(phase)?;
         let Some(first) = files.first() else { continue };
-        let mut shown = excerpt(first, settings.completions)?;
+        let mut shown = excerpt(&reader, first, settings.completions);
         if let Some(last) = files.last().filter(|last| *last != first) {
-            shown.extend(excerpt(last, settings.completions)?);
+            shown.extend(excerpt(&reader, last, settings.completions));
         }
         let data = pictures.data_of(phase).unwrap_or_default();
         let shown = shown.into_iter().map(|(step, answer)| {
-            let image = pictures.find(&data, &answer.picture).map(|image| data_uri(&image)).transpose()?;
-            Ok(Shown { step, answer, image })
+            let image = pictures.find(&data, &answer.picture).and_then(|image| data_uri(&image));
+            Shown { step, answer, image }
         });
-        phases.push((phase.clone(), shown.collect::<Result<_, Error>>()?));
+        phases.push((phase.clone(), shown.collect()));
     }
 
-    let html =
-        Page { inspection: &inspection, curves: &curves, compared: compare(run, 9)?, phases }.html()?;
+    let compared = compare_with(&reader, run, 9)?;
+    inspection.damaged = reader.damaged();
+    let html = Page { inspection: &inspection, curves: &curves, compared, phases }.html();
     let output = settings.output.clone().unwrap_or_else(|| run.join("report.html"));
-    write(&output, &html)?;
+    write_whole(&output, html.as_bytes())?;
     let mut files = Vec::new();
     if let Some(folder) = &settings.curves {
         fs::create_dir_all(folder)
             .map_err(|error| Error::File { path: folder.clone(), message: error.to_string() })?;
         for curve in &curves {
             let path = folder.join(format!("{}.svg", curve.metric.replace('/', "-")));
-            write(&path, &curve.svg)?;
+            write_whole(&path, curve.svg.as_bytes())?;
             files.push(path);
         }
     }
-    Ok(Written { report: output, curves: files })
+    Ok(Written { report: output, curves: files, damaged: inspection.damaged })
 }
 
 /// The first answers of `n` different questions of a step, with the step's name.
-fn excerpt(file: &Path, n: usize) -> Result<Vec<(String, Answer)>, Error> {
+fn excerpt(reader: &RunReader, file: &Path, n: usize) -> Vec<(String, Answer)> {
     let step = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', " ");
     let mut shown: Vec<(String, Answer)> = Vec::new();
-    for answer in answers(file)? {
+    for answer in answers(reader, file) {
         if shown.len() == n {
             break;
         }
@@ -94,28 +97,14 @@ fn excerpt(file: &Path, n: usize) -> Result<Vec<(String, Answer)>, Error> {
             shown.push((step.clone(), answer));
         }
     }
-    Ok(shown)
+    shown
 }
 
-/// An image inside the page.
-fn data_uri(image: &ImageRef) -> Result<String, Error> {
-    Ok(encode(&bytes_of(image)?))
-}
-
-/// An image file inside the page.
-fn data_uri_of_file(path: &Path) -> Result<String, Error> {
-    let bytes =
-        fs::read(path).map_err(|error| Error::File { path: path.to_owned(), message: error.to_string() })?;
-    Ok(encode(&bytes))
-}
-
-fn encode(bytes: &[u8]) -> String {
-    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-    format!("data:{};base64,{text}", mime_of(bytes))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|error| Error::File { path: path.to_owned(), message: error.to_string() })
+/// An image inside the page; none where its file is gone.
+fn data_uri(image: &ImageRef) -> Option<String> {
+    let bytes = bytes_of(image).ok()?;
+    let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
+    Some(format!("data:{};base64,{text}", mime_of(&bytes)))
 }
 
 #[cfg(test)]
@@ -132,6 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::examples::compare;
 
     const GLYPHS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digits/digits.parquet");
 
@@ -223,7 +213,7 @@ mod tests {
         assert_eq!((compared.len(), tasks.len()), (3, 3), "tasks take turns");
         for one in &compared {
             assert_eq!((one.before.1.right, one.after.1.right), (Some(false), Some(true)));
-            let image = one.image.as_ref().unwrap();
+            let image = one.file(&root).unwrap().unwrap();
             assert!(image.starts_with(root.join("examples")) && image.exists(), "{}", image.display());
             assert!(one.to_string().contains("after (right): <i>after"), "{one}");
         }

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use reft_eval::{EvalReport, Interval};
 
-use super::{Curve, data_uri_of_file};
+use super::{Curve, data_uri};
 use crate::{
-    Error,
     examples::{Answer, Comparison},
     inspect::Inspection,
 };
@@ -38,7 +37,7 @@ td,th{border-bottom:1px solid #ddd;padding:.3rem .8rem;text-align:left}td.n{text
 .right{color:#00704f}.wrong{color:#b04000}";
 
 impl Page<'_> {
-    pub(super) fn html(&self) -> Result<String, Error> {
+    pub(super) fn html(&self) -> String {
         let summary = &self.inspection.summary;
         let state = if summary.finished { "finished" } else { "not finished" };
         let title = escape(&summary.name);
@@ -50,10 +49,11 @@ impl Page<'_> {
         );
         self.results(&mut out);
         self.draw_curves(&mut out);
-        self.comparisons(&mut out)?;
+        self.comparisons(&mut out);
         self.completions(&mut out);
+        self.left_out(&mut out);
         out.push_str("</body></html>\n");
-        Ok(out)
+        out
     }
 
     fn results(&self, out: &mut String) {
@@ -106,19 +106,24 @@ impl Page<'_> {
         }
     }
 
-    fn comparisons(&self, out: &mut String) -> Result<(), Error> {
+    fn left_out(&self, out: &mut String) {
+        for what in &self.inspection.damaged {
+            put(out, format_args!("<p class=\"wrong\">left out: {}</p>\n", escape(what)));
+        }
+    }
+
+    fn comparisons(&self, out: &mut String) {
         if !self.compared.is_empty() {
             out.push_str("<h2>Before and after</h2>\n");
         }
         for compared in &self.compared {
-            let image = compared.image.as_deref().map(data_uri_of_file).transpose()?;
+            let image = compared.picture.as_ref().and_then(data_uri);
             open_answer(out, image.as_deref(), &compared.before.1);
             for (phase, answer) in [&compared.before, &compared.after] {
                 completion(out, phase, answer);
             }
             out.push_str("</div></div>\n");
         }
-        Ok(())
     }
 
     fn completions(&self, out: &mut String) {

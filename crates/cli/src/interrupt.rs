@@ -11,14 +11,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
 };
 
 /// The exit code of a program that was interrupted, by the shell's convention.
 const INTERRUPTED: i32 = 130;
 
-/// Set by the first Ctrl-C, or by the signal that a job scheduler sends before it kills.
+/// Set by the first Ctrl-C, by the signal that a job scheduler sends before it kills, or by a terminal that closes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {
     asked: Arc<AtomicBool>,
@@ -29,7 +29,7 @@ impl Interrupt {
     /// Starts listening. Once a process.
     pub(crate) fn listen() -> Result<Self> {
         let interrupt = Self::default();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
             // In this order: the first signal finds the flag still down and raises it, the second ends the process.
             flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&interrupt.asked))
                 .and_then(|_| flag::register(signal, Arc::clone(&interrupt.asked)))

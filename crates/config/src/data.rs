@@ -69,6 +69,20 @@ pub struct FileData {
     /// Longest prompt in tokens, images included; longer ones are left out and listed. 0 leaves out none. Curr-ReFT: 2,048.
     #[serde(default)]
     pub max_prompt_tokens: usize,
+    /// What becomes of rows whose images cannot be read or decoded. All are decoded once before the first step.
+    #[serde(default)]
+    pub on_bad_image: BadImages,
+}
+
+/// What becomes of rows with bad images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BadImages {
+    /// The run does not start.
+    #[default]
+    Error,
+    /// They are left out, counted and named.
+    Skip,
 }
 
 impl FileData {
@@ -84,6 +98,7 @@ impl FileData {
             images: None,
             image_memory_mib: Self::default_image_memory(),
             max_prompt_tokens: 0,
+            on_bad_image: BadImages::default(),
         }
     }
 

@@ -3,7 +3,10 @@
 //! Order, weakest first: built-in defaults, files from left to right, the kind tables (`[grpo]`, ...) under the phases
 //! of their kind, the phases themselves, overrides.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value as Schema;
 use toml::Value;
@@ -19,6 +22,9 @@ use crate::{
 /// What a phase of a kind starts from where its struct's own defaults do not fit.
 /// A `[phase.sampling]` of an `eval` phase that names only `max_new_tokens` must stay greedy.
 const BUILT_IN: &str = "[eval.sampling]\ngroup_size = 1\ntemperature = 0.0\n";
+
+/// What the origin of an override begins with.
+const SET: &str = "--set ";
 
 /// A checked recipe that still knows where its values come from.
 #[derive(Clone, Debug)]
@@ -124,7 +130,7 @@ fn apply(tree: &mut Node, text: &str) -> Result<(), ConfigError> {
     if path.iter().any(|part| part.is_empty()) {
         return Err(fail("expected a key such as `run.seed`".to_owned()));
     }
-    let value = Node::new(parse_value(value.trim()), &Origin::from(format!("--set {text}")));
+    let value = Node::new(parse_value(value.trim()), &Origin::from(format!("{SET}{text}")));
     let not_a_table = |at: String| fail(format!("`{at}` is not a table"));
 
     match path.as_slice() {
@@ -194,5 +200,11 @@ fn fail_on(mut problems: Vec<Problem>, tree: &Node) -> Result<(), ConfigError> {
             problem.origin = tree.origin(&problem.key).map(ToString::to_string);
         }
     }
+    // `--set grpo.KEY=..` reaches every phase of the kind and is one slip.
+    let mut seen = BTreeSet::new();
+    problems.retain(|problem| match &problem.origin {
+        Some(origin) if origin.starts_with(SET) => seen.insert((origin.clone(), problem.message.clone())),
+        _ => true,
+    });
     Err(ConfigError::Invalid(problems))
 }

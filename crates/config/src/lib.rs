@@ -35,6 +35,7 @@ mod curriculum;
 mod data;
 mod error;
 mod filter;
+mod foreign;
 mod guard;
 mod layers;
 mod lora;
@@ -59,7 +60,8 @@ pub use curriculum::{
     SecConfig, StageConfig, StageOrder, StagedConfig,
 };
 pub use data::{
-    DataConfig, FileData, FrameName, MixtureData, MixtureSource, RowFormat, SceneData, SceneDomain, TaskName,
+    BadImages, DataConfig, FileData, FrameName, MixtureData, MixtureSource, RowFormat, SceneData,
+    SceneDomain, TaskName,
 };
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};

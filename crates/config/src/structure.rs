@@ -9,6 +9,7 @@ use toml::Value;
 
 use crate::{
     Problem,
+    foreign::translation,
     nearest::suggestion,
     node::{Node, join},
 };
@@ -73,8 +74,8 @@ fn check_table(node: &Node, schema: &Schema, key: &str, required: Required, prob
         } else if others.as_bool() == Some(false) {
             let names = known.into_iter().flatten().map(|(name, _)| name.as_str());
             let names: Vec<_> = names.collect();
-            problems
-                .push(Problem::new(child, format!("unknown key{}", suggestion(name, names.iter().copied()))));
+            let hint = translation(name).unwrap_or_else(|| suggestion(name, names.iter().copied()));
+            problems.push(Problem::new(child, format!("unknown key{hint}")));
         }
     }
     if required == Required::Yes {

@@ -130,6 +130,12 @@ pub trait RunStore: Recorder {
         policy: &dyn Checkpointed,
     ) -> Result<PathBuf, StageError>;
 
+    /// A phase starts or resumes with these stages replaced by the user's own. A resume that would replace others than the
+    /// phase started with is an error. A store that is not resumed need not look.
+    fn check_replaced(&mut self, _phase: &str, _stages: &[&str]) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// The run is done: keeps the final policy.
     fn finish(&mut self, policy: &dyn Checkpointed) -> Result<(), StageError>;
 

@@ -130,6 +130,16 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
+    /// About how many encoded bytes a copy of it would hold in memory; none for files that are named.
+    pub fn bytes_to_hold(&self) -> u64 {
+        match self {
+            Self::Path(_) => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            // Read one by one; a photograph, roughly.
+            Self::Stored(_) => 1 << 20,
+        }
+    }
+
     /// The encoded bytes: a copy of a reference where they are in memory, else read from disk. Errors name the file.
     pub fn read(&self) -> io::Result<Arc<[u8]>> {
         match self {

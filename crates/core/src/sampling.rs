@@ -64,6 +64,48 @@ impl SamplingParams {
         }
     }
 
+    /// Settings out of their range: the field, and what is wrong with it.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, field, message: String| {
+            if !holds {
+                problems.push((field, message));
+            }
+        };
+        // Written so that NaN, which no range contains, is refused too.
+        let numbers = [
+            ("temperature", self.temperature, 0.0, f32::MAX, "0 or above"),
+            ("top_p", self.top_p, f32::MIN_POSITIVE, 1.0, "above 0 and at most 1"),
+            ("min_p", self.min_p, 0.0, 1.0, "from 0 to 1"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                f32::MIN_POSITIVE,
+                f32::MAX,
+                "above 0; 1 changes nothing",
+            ),
+            ("presence_penalty", self.presence_penalty, -2.0, 2.0, "from -2 to 2"),
+        ];
+        for (field, value, low, high, words) in numbers {
+            check((low..=high).contains(&value), field, format!("`{value}` must be {words}"));
+        }
+        let same = self.temperature == 0.0 && self.group_size > 1;
+        check(
+            !same,
+            "temperature",
+            "is 0, so all completions of a question would be the same; raise it or ask for one completion"
+                .to_owned(),
+        );
+        let (min, max) = (self.min_new_tokens, self.max_new_tokens);
+        check(self.group_size > 0, "group_size", "must be at least 1".to_owned());
+        check(max > 0, "max_new_tokens", "must be at least 1".to_owned());
+        check(min <= max, "min_new_tokens", format!("`{min}` is above `max_new_tokens` = {max}"));
+        for (field, strings) in [("stop", &self.stop), ("banned", &self.banned)] {
+            check(!strings.iter().any(String::is_empty), field, "holds an empty string".to_owned());
+        }
+        problems
+    }
+
     /// Whether some token that the policy may write may be out of reach of a draw, so that
     /// [`Completion::support`](crate::Completion::support) is recorded.
     pub fn limits_support(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A data set of a recipe, loaded: the one entry point of training, evaluation and the command line.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
 };
@@ -145,6 +145,16 @@ impl OpenData {
     /// The samples as they are on disk, source by source.
     pub fn samples(&self) -> impl Iterator<Item = &Arc<Sample>> {
         self.parts.iter().flat_map(|part| &part.samples)
+    }
+
+    /// Without some samples.
+    #[must_use]
+    pub fn without(&self, left_out: &BTreeSet<SampleId>) -> Self {
+        let mut rest = self.clone();
+        for part in &mut rest.parts {
+            part.samples.retain(|sample| !left_out.contains(&sample.id));
+        }
+        rest
     }
 
     /// What a user should know about how it was read, a sentence each: ids that repeat, columns that are not used.

@@ -108,7 +108,8 @@ fn packed_groups_have_the_gradient_of_the_padded_computation() {
             let pass =
                 TokenPass::new(model.network(), &batch, Distribution::whole(model.allowed_tokens()), keep);
             let diff = (pass.logprobs() - logprob_c.detach()).abs().max().double_value(&[]);
-            assert!(diff < 1e-5, "{name}: {diff}");
+            // A CPU without AVX-512 sums in another order: 1.05e-5 at one token there.
+            assert!(diff < 1.5e-5, "{name}: {diff}");
             pass.backward(Entropy::Value, |stats, range| {
                 (&stats.logprob_c * weight_c.narrow(0, range.start, range.end - range.start)).sum(Kind::Float)
             });
@@ -195,7 +196,8 @@ fn splits_and_recomputation_do_not_change_the_step() {
     for (name, keys) in cases {
         let whole = moves(name, &keys, &json!({}));
         for more in [json!({"micro_batch_tokens": 1}), json!({"recompute": true, "micro_batch_tokens": 1})] {
-            assert_same(&moves(name, &keys, &more), &whole, 1e-4, 5e-7, &format!("{name} {keys} {more}"));
+            // Four updates, each from the weights of the one before; 1.6e-4 on a CPU without AVX-512.
+            assert_same(&moves(name, &keys, &more), &whole, 3e-4, 5e-7, &format!("{name} {keys} {more}"));
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Scoring on all cores: rewards, judges and graders are `Sync` and hold no tensor.
 
 use std::{
-    num::NonZero,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +15,8 @@ pub(crate) fn try_map<T: Sync, R: Send>(
     items: &[T],
     f: impl Fn(&T) -> Result<R, StageError> + Sync,
 ) -> Result<Vec<R>, StageError> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
+    // Threads of its own, as a reward may wait for a program or a server; as many as the run is given.
+    let threads = rayon::current_num_threads().min(items.len());
     if threads < 2 {
         return items.iter().map(f).collect();
     }

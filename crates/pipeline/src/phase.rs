@@ -16,6 +16,11 @@ pub trait PhaseBuilder<P: ?Sized> {
 
     /// The stages of phase `index`. Called once when the phase starts or resumes, with the policy as it is then.
     fn build(&mut self, index: usize, policy: &mut P, store: &dyn RunStore) -> Result<Stages<P>, StageError>;
+
+    /// Which stages of the phase that was built last are not those that the recipe asks for.
+    fn replaced(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// A phase that is ready to run, for a list of phases that need nothing from one another.

@@ -71,6 +71,9 @@ fn step<P: Checkpointed>(
         step_metrics.merge(refill.metrics());
     }
     clock.lap("reward");
+    // Before the update: an answer that makes it fail must not be lost with it.
+    ctx.store.groups(&ctx.phase, done + 1, &scored)?;
+    clock.lap("record");
 
     let admitted = admitted(&scored);
     if admitted.is_empty() {
@@ -84,7 +87,6 @@ fn step<P: Checkpointed>(
     stages.curriculum.observe(&scored);
     step_metrics.merge(stages.curriculum.metrics());
     warn_without_signal(ctx, &step_metrics)?;
-    ctx.store.groups(&ctx.phase, done + 1, &scored)?;
     clock.lap("record");
     ctx.trained(&step_metrics, &clock.stop())?;
     if let Some(watch) = watch {

@@ -96,6 +96,7 @@ fn run_phase<P: Checkpointed>(
 ) -> Result<(), StageError> {
     let index = ctx.cursor.phase;
     let mut stages = phases.build(index, policy, ctx.store)?;
+    ctx.store.check_replaced(&ctx.phase, &phases.replaced())?;
     ctx.total = stages.total();
     ctx.skipped = 0;
     let details = json!({"phase": ctx.phase, "kind": stages.kind(), "step": ctx.cursor.step});

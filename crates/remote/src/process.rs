@@ -106,6 +106,12 @@ impl Drop for Process {
             }
             ended
         });
+        // What it has started is in its process group and ends with it, also where the program itself has ended.
+        #[cfg(unix)]
+        let _ = rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::KILL,
+        );
         if !ended {
             // Both fail only where the program is gone already.
             let _ = self.child.kill();

@@ -1,11 +1,15 @@
 //! A program of the user's that answers JSON lines: a pool of processes, each answering one question at a time.
 //!
 //! Protocol: one JSON object per line on standard input, one JSON object per line on standard output, in order, flushed
-//! after each line. What the program writes to standard error is shown where it fails. When its input ends it should
+//! after each line. Each question has an `id`, which its answer repeats: a line that belongs to no question, such as one
+//! that a library prints, is never taken for an answer. What the program writes to standard error is shown where it fails. When its input ends it should
 //! end too.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +38,8 @@ pub struct Program {
     spec: ProgramSpec,
     pool: Mutex<Pool>,
     returned: Condvar,
+    /// Questions asked so far.
+    asked: AtomicU64,
 }
 
 /// The processes that nobody waits for.
@@ -47,7 +53,7 @@ struct Pool {
 impl Program {
     /// A pool that has started nothing yet.
     pub fn new(spec: ProgramSpec) -> Self {
-        Self { spec, pool: Mutex::default(), returned: Condvar::new() }
+        Self { spec, pool: Mutex::default(), returned: Condvar::new(), asked: AtomicU64::new(0) }
     }
 
     /// What is run.
@@ -55,17 +61,27 @@ impl Program {
         &self.spec
     }
 
-    /// Asks one question. Waits for a free process without limit: each busy one is limited.
+    /// Asks one question, a JSON object. Waits for a free process without limit: each busy one is limited.
     pub fn call(&self, request: &Value) -> Result<Value, CallError> {
+        let id = self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut request = request.clone();
+        request["id"] = id.into();
         let request = request.to_string();
         let mut reason = String::new();
         for _ in 0..=self.spec.retries {
             let mut process = self.take()?;
             match process.call(&request, self.spec.timeout) {
-                Ok(line) => {
-                    self.put_back(process);
-                    return object(&line);
-                }
+                Ok(line) => match answer(&line, id) {
+                    Ok(answer) => {
+                        self.put_back(process);
+                        return Ok(answer);
+                    }
+                    Err(error) => {
+                        // Whatever it writes next may belong to another question.
+                        self.discard(process);
+                        return Err(error);
+                    }
+                },
                 Err(Silence::Timeout) => {
                     self.discard(process);
                     return Err(CallError::Timeout(self.spec.timeout));
@@ -111,11 +127,22 @@ impl Program {
     }
 }
 
-/// A JSON object, as every answer must be.
-fn object(line: &str) -> Result<Value, CallError> {
-    if let Ok(answer @ Value::Object(_)) = serde_json::from_str(line) {
-        return Ok(answer);
+/// A JSON object with the question's id, as every answer must be.
+fn answer(line: &str, id: u64) -> Result<Value, CallError> {
+    let shown = || line.chars().take(200).collect::<String>();
+    let Ok(Value::Object(mut answer)) = serde_json::from_str(line) else {
+        let message = format!("an answer must be a JSON object on one line, not `{}`", shown());
+        return Err(CallError::Failed(message));
+    };
+    match answer.shift_remove("id") {
+        Some(repeated) if repeated == id => Ok(Value::Object(answer)),
+        repeated => {
+            let found = repeated.map_or_else(|| "none".to_owned(), |repeated| repeated.to_string());
+            Err(CallError::Failed(format!(
+                "an answer must repeat the `id` of its question, {id}, and this has {found}: `{}`; what is no answer \
+                 belongs on standard error",
+                shown()
+            )))
+        }
     }
-    let shown: String = line.chars().take(200).collect();
-    Err(CallError::Failed(format!("an answer must be a JSON object on one line, not `{shown}`")))
 }

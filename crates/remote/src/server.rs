@@ -1,7 +1,7 @@
 //! A server that answers JSON with JSON over HTTP.
 //!
 //! Failures that may pass (no connection, no answer in time, status 408, 429 and 5xx) are tried again after a pause
-//! that doubles; any other status is final.
+//! that doubles, or that the server names (`Retry-After`), up to a minute; any other status is final.
 
 use std::{thread, time::Duration};
 
@@ -38,7 +38,8 @@ pub struct Server {
 
 enum Failure {
     Timeout,
-    MayPass(String),
+    /// With the pause that the server asks for.
+    MayPass(String, Option<Duration>),
     Final(String),
 }
 
@@ -81,11 +82,11 @@ impl Server {
             let is_last = attempt == self.spec.retries;
             match failure {
                 Failure::Final(reason) => return Err(self.failed(&reason)),
-                Failure::MayPass(reason) if is_last => return Err(self.failed(&reason)),
+                Failure::MayPass(reason, _) if is_last => return Err(self.failed(&reason)),
                 Failure::Timeout if is_last => return Err(CallError::Timeout(self.spec.timeout)),
-                Failure::MayPass(_) | Failure::Timeout => {}
+                Failure::MayPass(_, Some(asked)) => thread::sleep(asked.clamp(pause, MAX_PAUSE.max(pause))),
+                Failure::MayPass(_, None) | Failure::Timeout => thread::sleep(pause),
             }
-            thread::sleep(pause);
             pause = (2 * pause).min(MAX_PAUSE);
             attempt += 1;
         }
@@ -102,6 +103,8 @@ impl Server {
         }
         let mut response = post.send(request.to_string()).map_err(failure)?;
         let status = response.status().as_u16();
+        let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
         let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().map_err(failure)?;
         let text = String::from_utf8_lossy(&body);
         let shown = || text.trim().chars().take(200).collect::<String>();
@@ -110,7 +113,9 @@ impl Server {
                 Ok(answer @ Value::Object(_)) => Ok(answer),
                 _ => Err(Failure::Final(format!("an answer must be a JSON object, not `{}`", shown()))),
             },
-            408 | 429 | 500..=599 => Err(Failure::MayPass(format!("status {status}: {}", shown()))),
+            408 | 429 | 500..=599 => {
+                Err(Failure::MayPass(format!("status {status}: {}", shown()), retry_after))
+            }
             _ => Err(Failure::Final(format!("status {status}: {}", shown()))),
         }
     }
@@ -122,7 +127,7 @@ fn failure(error: ureq::Error) -> Failure {
         ureq::Error::BadUri(_) | ureq::Error::BodyExceedsLimit(_) | ureq::Error::Tls(_) => {
             Failure::Final(error.to_string())
         }
-        error => Failure::MayPass(error.to_string()),
+        error => Failure::MayPass(error.to_string(), None),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use reft_remote::{CallError, Program, ProgramSpec};
 use serde_json::{Value, json};
 
-const PREAMBLE: &str = "import json, os, sys, time\nfor line in sys.stdin:\n    ask = json.loads(line)\n    n = ask['n']\n    say = lambda o: print(json.dumps(o), flush=True)\n";
+const PREAMBLE: &str = "import json, os, sys, time\nfor line in sys.stdin:\n    ask = json.loads(line)\n    n = ask['n']\n    say = lambda o: print(json.dumps({**o, 'id': ask['id']}), flush=True)\n";
 
 /// A program whose loop body is `body`.
 fn program(body: &str, processes: usize, retries: u32) -> Program {
@@ -100,6 +100,22 @@ fn answers_must_be_objects() {
     let babble = program("print('hello', n, flush=True)", 1, 0);
     assert!(failure(babble.call(&json!({"n": 1}))).contains("not `hello 1`"));
     assert!(failure(babble.call(&json!({"n": 2}))).contains("not `hello 2`"));
+}
+
+/// An answer repeats the id of its question; a line that somebody printed does not.
+#[test]
+fn answers_belong_to_their_questions() {
+    let talkative = program("if n == 1:\n    print('{\"score\": 1}', flush=True)\nsay({'n': n})", 1, 0);
+    let reason = failure(talkative.call(&json!({"n": 1})));
+    assert!(reason.contains("repeat the `id` of its question, 0, and this has none"), "{reason}");
+    for n in 2..5 {
+        assert_eq!(talkative.call(&json!({"n": n})).unwrap(), json!({"n": n}));
+    }
+    let behind = program("say({'n': n})\nif n == 1:\n    say({'n': -1})", 1, 0);
+    assert_eq!(behind.call(&json!({"n": 1})).unwrap(), json!({"n": 1}));
+    let reason = failure(behind.call(&json!({"n": 2})));
+    assert!(reason.contains("1, and this has 0"), "{reason}");
+    assert_eq!(behind.call(&json!({"n": 3})).unwrap(), json!({"n": 3}));
 }
 
 #[test]

@@ -10,7 +10,6 @@
 use std::{
     any::Any,
     collections::VecDeque,
-    num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -44,7 +43,7 @@ impl Deadline {
         if config.timeout_s == 0.0 {
             return inner;
         }
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let cores = rayon::current_num_threads();
         let processes: usize = config.program.values().map(|program| program.processes).sum();
         let connections: usize = config.server.values().map(|server| server.connections).sum();
         Box::new(Self::new(inner, seconds(config.timeout_s), cores.max(processes).max(connections)))

@@ -42,7 +42,10 @@ for line in sys.stdin:
     if text == "crash": os._exit(3)
     if text == "hang": time.sleep(600)
     answer = {"error": {"error": "no idea"}, "long": {"score": 7}, "wrong": {"points": 1}}
-    print(json.dumps(answer.get(text, {"score": len(text) / 10, "note": "ignored"})), flush=True)
+    if text == "stray": print(json.dumps({"score": 1.0}), flush=True)
+    if text == "stray soon": print("loading", flush=True)
+    answer = answer.get(text, {"score": len(text) / 10, "note": "ignored"})
+    print(json.dumps({**answer, "id": ask["id"]}), flush=True)
 "#;
 
 fn program(timeout_s: f64) -> RewardConfig {
@@ -86,6 +89,50 @@ fn a_program_that_hangs_costs_its_completion_alone() {
     let scores = score(&program(2.0), &["hang", "abcde"]);
     assert_eq!(scores[0].outcome, RewardOutcome::Timeout { reason: "`style`: no answer within 2 s".into() });
     assert_eq!((scores[0].total, scores[1].total), (0.0, 1.0));
+}
+
+/// A line that nobody asked for is no score, of this question or of a later one.
+#[test]
+fn stray_output_is_an_error_and_moves_no_score() {
+    let mut config = program(20.0);
+    config.program.get_mut("style").unwrap().processes = 1;
+    let scores = score(&config, &["stray", "abcde", "stray soon", "abc", "a"]);
+    let style: Vec<f32> = scores.iter().map(|parts| parts.part("style").unwrap()).collect();
+    assert_eq!(style, [0.0, 0.5, 0.0, 0.3, 0.1]);
+    let RewardOutcome::Failed { reason } = &scores[0].outcome else { panic!("{:?}", scores[0].outcome) };
+    assert!(reason.contains("repeat the `id`") && reason.contains("standard error"), "{reason}");
+    let RewardOutcome::Failed { reason } = &scores[2].outcome else { panic!("{:?}", scores[2].outcome) };
+    assert!(reason.contains("`loading`"), "{reason}");
+}
+
+/// What a program has started ends with it.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_children_of_a_program_end_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let script = format!(
+        "import json, subprocess, sys, time\n\
+         child = subprocess.Popen(['sleep', '600'])\n\
+         open({pid:?}, 'w').write(str(child.pid))\n\
+         time.sleep(600)\n"
+    );
+    let mut config = program(1.0);
+    config.program.get_mut("style").unwrap().command = vec!["python3".into(), "-c".into(), script];
+    let _ = Rubric::from_recipe(&config, None).unwrap().score_group(&group(&["x"]));
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let is_there = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // Killed, and not yet buried by its new parent.
+        Ok(stat) => !stat.contains(") Z "),
+        Err(_) => false,
+    };
+    for _ in 0..200 {
+        if !is_there() {
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{pid} is still there");
 }
 
 #[test]

@@ -3,25 +3,36 @@
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
 use crate::StoreError;
 
-/// Replaces `path` by `bytes`: written beside it and renamed. Survives a kill; [`sync_file`] makes it survive a power cut.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+/// Where a file is written before it takes its place. Its folder is made.
+pub(crate) fn beside(path: &Path) -> Result<PathBuf, StoreError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     create_dir(parent)?;
     let mut name = OsString::from(".tmp-");
     name.push(path.file_name().unwrap_or_default());
-    let temporary = parent.join(name);
+    Ok(parent.join(name))
+}
+
+/// Replaces `path` by `bytes`: written beside it and renamed. Survives a kill; [`sync_file`] makes it survive a power cut.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let temporary = beside(path)?;
     fs::write(&temporary, bytes).map_err(|source| {
         // Half a file takes the space that is missing.
         let _ = fs::remove_file(&temporary);
         StoreError::io("write", path)(source)
     })?;
     fs::rename(&temporary, path).map_err(StoreError::io("write", path))
+}
+
+/// Writes a file for others to read: whole or not at all, whatever happens meanwhile.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    replace_synced(&parent.unwrap_or(Path::new(".")).join(path.file_name().unwrap_or_default()), bytes)
 }
 
 /// [`replace`], then wait until the disk has it.
@@ -31,12 +42,24 @@ pub(crate) fn replace_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Appends a line.
+/// Appends a line, behind the end of a torn one.
 pub(crate) fn append_line(path: &Path, line: &str) -> Result<(), StoreError> {
     let fail = || StoreError::io("write", path);
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(fail())?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(fail())?;
+    let start = if is_torn(&mut file).map_err(fail())? { "\n" } else { "" };
     // One call, so that a kill can tear at most the last line.
-    file.write_all(format!("{line}\n").as_bytes()).map_err(fail())
+    file.write_all(format!("{start}{line}\n").as_bytes()).map_err(fail())
+}
+
+/// Whether a file ends within a line.
+fn is_torn(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 /// Cuts a file back to `len` bytes. Returns its length before, 0 when there is none.
@@ -60,6 +83,14 @@ pub(crate) fn sync_file(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result.map_err(StoreError::io("sync", path)),
     }
+}
+
+/// Waits until the disk has every file of a folder and of its folders.
+pub(crate) fn sync_tree(path: &Path) -> Result<(), StoreError> {
+    for entry in entries(path)? {
+        if entry.is_dir() { sync_tree(&entry)? } else { sync_file(&entry)? }
+    }
+    sync_dir(path)
 }
 
 /// Waits until the disk has a folder's names. Only Unix can.

@@ -30,7 +30,11 @@ pub enum StoreError {
         owner: String,
     },
     /// A new run where one already is.
-    #[error("`{}` already holds a run; resume it, or give the new run another name", path.display())]
+    #[error(
+        "`{}` already holds a run; resume it (`reft train --resume {}`), or give the new run another name (`--name`)",
+        path.display(),
+        path.display()
+    )]
     Exists {
         /// Which folder.
         path: PathBuf,
@@ -61,6 +65,9 @@ pub enum StoreError {
         /// Every difference.
         changes: Vec<String>,
     },
+    /// A resume without the stages that a program had put in, or with others.
+    #[error("{0}")]
+    OtherStages(String),
     /// A checkpoint could not be saved.
     #[error(
         "checkpoint `{name}` was not saved: {source}; {}; remove the cause and resume the run",

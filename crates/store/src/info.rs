@@ -1,6 +1,6 @@
 //! `run.json`: what a run is.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,6 +42,9 @@ pub(crate) struct RunRecord {
     pub(crate) info: RunInfo,
     /// When it was created.
     pub(crate) created: String,
+    /// The stages of each phase so far that a program had replaced by its own.
+    #[serde(default)]
+    pub(crate) replaced: BTreeMap<String, Vec<String>>,
     /// How many processes have worked on it.
     pub(crate) attempts: u64,
     /// Whether all phases are done.
@@ -50,7 +53,7 @@ pub(crate) struct RunRecord {
 
 impl RunRecord {
     pub(crate) fn new(info: RunInfo) -> Self {
-        Self { info, created: clock::now(), attempts: 0, finished: false }
+        Self { info, created: clock::now(), replaced: BTreeMap::new(), attempts: 0, finished: false }
     }
 
     pub(crate) fn read(layout: &Layout) -> Result<Self, StoreError> {

@@ -77,6 +77,21 @@ impl Layout {
         self.root.join("partial")
     }
 
+    /// The folders that hold what a run has done.
+    pub(crate) fn results(&self) -> Vec<PathBuf> {
+        let names = ["checkpoints", "completions", "rejection", "eval", "non_finite", "partial", "final"];
+        names.map(|name| self.root.join(name)).into()
+    }
+
+    /// What is there of a run that has done nothing.
+    pub(crate) fn of_a_start(&self) -> Vec<PathBuf> {
+        let mut paths = self.results();
+        let names =
+            ["run.json", "config.toml", "inputs", "logs", "metrics.jsonl", "timings.jsonl", "events.jsonl"];
+        paths.extend(names.map(|name| self.root.join(name)));
+        paths
+    }
+
     pub(crate) fn final_dir(&self) -> PathBuf {
         self.root.join("final")
     }

@@ -43,6 +43,7 @@ mod run_dir;
 mod table;
 
 pub use batches::KeptBatch;
+pub use disk::write_whole;
 pub use error::StoreError;
 pub use info::RunInfo;
 pub use inputs::Input;

@@ -1,7 +1,8 @@
 //! Looking at a run directory, of a run that is over or of one that another process works on.
 
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -9,13 +10,15 @@ use reft_core::Metrics;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{RunInfo, StoreError, disk, info::RunRecord, layout::Layout};
+use crate::{RunInfo, StoreError, disk, info::RunRecord, layout::Layout, read_rows};
 
 /// Reads a run directory without owning it.
 #[derive(Debug)]
 pub struct RunReader {
     layout: Layout,
     record: RunRecord,
+    /// Files and lines that were left out because they are damaged.
+    damaged: RefCell<BTreeSet<String>>,
 }
 
 /// A line of `metrics.jsonl` or `timings.jsonl`.
@@ -75,7 +78,7 @@ impl RunReader {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
         let record = RunRecord::read(&layout)?;
-        Ok(Self { layout, record })
+        Ok(Self { layout, record, damaged: RefCell::default() })
     }
 
     /// What the run is.
@@ -90,26 +93,43 @@ impl RunReader {
 
     /// The numbers of every step.
     pub fn metrics(&self) -> Result<Vec<MetricRow>, StoreError> {
-        metric_rows(&self.layout.metrics())
+        Ok(metric_rows(self.json_lines(&self.layout.metrics())?))
     }
 
     /// The seconds of every step.
     pub fn timings(&self) -> Result<Vec<MetricRow>, StoreError> {
-        metric_rows(&self.layout.timings())
+        Ok(metric_rows(self.json_lines(&self.layout.timings())?))
     }
 
     /// Everything that happened, oldest first.
     pub fn events(&self) -> Result<Vec<Map<String, Value>>, StoreError> {
-        json_lines(&self.layout.events())
+        self.json_lines(&self.layout.events())
     }
 
-    /// The completion files of a phase by step; [`read_rows`](crate::read_rows) reads one.
+    /// The rows of a Parquet file of the run. A damaged file has none, and is noted.
+    pub fn rows(&self, path: &Path) -> Vec<Map<String, Value>> {
+        read_rows(path).unwrap_or_else(|error| {
+            self.note_damaged(error.to_string());
+            Vec::new()
+        })
+    }
+
+    /// What was left out so far because it is damaged: files, and lines of files.
+    pub fn damaged(&self) -> Vec<String> {
+        self.damaged.borrow().iter().cloned().collect()
+    }
+
+    fn note_damaged(&self, what: String) {
+        self.damaged.borrow_mut().insert(what);
+    }
+
+    /// The completion files of a phase by step; [`RunReader::rows`] reads one.
     pub fn completions(&self, phase: &str) -> Result<Vec<PathBuf>, StoreError> {
         let files = disk::entries(&self.layout.completions(phase))?;
         Ok(files.into_iter().filter(|path| crate::layout::parse_step(path).is_some()).collect())
     }
 
-    /// The predictions of a benchmark; [`read_rows`](crate::read_rows) reads them.
+    /// The predictions of a benchmark; [`RunReader::rows`] reads them.
     pub fn predictions(&self, phase: &str, benchmark: &str) -> PathBuf {
         let dir = self.layout.eval(phase).join(benchmark);
         dir.join("predictions.parquet")
@@ -124,8 +144,15 @@ impl RunReader {
                 if !path.exists() {
                     continue;
                 }
-                let report = serde_json::from_slice(&disk::read(&path)?)
-                    .map_err(|error| StoreError::Damaged { path, reason: error.to_string() })?;
+                let report = match serde_json::from_slice(&disk::read(&path)?) {
+                    Ok(report) => report,
+                    Err(error) => {
+                        self.note_damaged(
+                            StoreError::Damaged { path, reason: error.to_string() }.to_string(),
+                        );
+                        continue;
+                    }
+                };
                 let benchmark = dir.file_name().unwrap_or_default();
                 reports.push(BenchmarkReport {
                     phase: phase.clone(),
@@ -164,9 +191,8 @@ impl RunReader {
     }
 }
 
-fn metric_rows(path: &Path) -> Result<Vec<MetricRow>, StoreError> {
-    let rows = json_lines(path)?.into_iter();
-    Ok(rows
+fn metric_rows(rows: Vec<Map<String, Value>>) -> Vec<MetricRow> {
+    rows.into_iter()
         .map(|row| {
             let mut metrics = Metrics::new();
             for (name, value) in &row {
@@ -181,27 +207,31 @@ fn metric_rows(path: &Path) -> Result<Vec<MetricRow>, StoreError> {
                 metrics,
             }
         })
-        .collect())
+        .collect()
 }
 
-/// The objects of a file that only grows. A last line without its end is still being written, or was torn by a kill.
-fn json_lines(path: &Path) -> Result<Vec<Map<String, Value>>, StoreError> {
-    if !path.exists() {
-        return Ok(Vec::new());
+impl RunReader {
+    /// The objects of a file that only grows. A last line without its end is still being written, or was torn by a kill;
+    /// damaged lines are left out and noted.
+    fn json_lines(&self, path: &Path) -> Result<Vec<Map<String, Value>>, StoreError> {
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let bytes = disk::read(path)?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n');
+        let lines = bytes[..whole.unwrap_or(0)].split(|&byte| byte == b'\n');
+        let mut rows = Vec::new();
+        for (i, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    let reason = format!("line {}: {error}", i + 1);
+                    self.note_damaged(StoreError::Damaged { path: path.to_owned(), reason }.to_string());
+                }
+            }
+        }
+        Ok(rows)
     }
-    let bytes = disk::read(path)?;
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n');
-    let lines = bytes[..whole.unwrap_or(0)].split(|&byte| byte == b'\n');
-    lines
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(i, line)| {
-            serde_json::from_slice(line).map_err(|error| StoreError::Damaged {
-                path: path.to_owned(),
-                reason: format!("line {}: {error}", i + 1),
-            })
-        })
-        .collect()
 }
 
 fn means(rows: &[&MetricRow]) -> Metrics {

@@ -17,6 +17,10 @@ use crate::{
     table::{Table, list},
 };
 
+/// Bytes of images, and rows, that a row group of kept answers has: it is in memory when it is written.
+const CHUNK_BYTES: u64 = 64 << 20;
+const CHUNK_ROWS: usize = 4096;
+
 /// `completions/<phase>/step_000010.parquet` of a reinforcement learning step.
 pub(crate) fn write_scored(path: &Path, groups: &[ScoredGroup]) -> Result<(), StoreError> {
     let mut table = answers(groups.iter().map(|scored| &scored.group));
@@ -163,6 +167,32 @@ pub(crate) fn write_kept(dir: &Path, groups: &[(JudgedGroup, Vec<Verdict>)]) -> 
     let jsonl = dir.join("kept.jsonl");
     disk::replace_synced(&jsonl, lines.as_bytes())?;
 
+    let path = dir.join("kept.parquet");
+    let chunks = chunks(&rows);
+    // Without a row there is a file all the same, with the columns.
+    let chunks = if chunks.is_empty() { vec![&rows[..]] } else { chunks };
+    Table::write_all(&path, chunks.into_iter().map(|rows| kept_table(rows, &path)))
+}
+
+/// Rows whose images are held together.
+fn chunks<'a, 'b>(rows: &'b [KeptRow<'a>]) -> Vec<&'b [KeptRow<'a>]> {
+    let mut chunks = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (i, row) in rows.iter().enumerate() {
+        let of_row: u64 = row.sample.images().map(|image| image.source.bytes_to_hold()).sum();
+        if i > start && (bytes + of_row > CHUNK_BYTES || i - start == CHUNK_ROWS) {
+            chunks.push(&rows[start..i]);
+            (start, bytes) = (i, 0);
+        }
+        bytes += of_row;
+    }
+    if start < rows.len() {
+        chunks.push(&rows[start..]);
+    }
+    chunks
+}
+
+fn kept_table(rows: &[KeptRow<'_>], path: &Path) -> Result<Table, StoreError> {
     let sample = || rows.iter().map(|row| row.sample);
     let mut table = Table::default();
     table.text("sample", sample().map(|s| Some(s.id.as_str())));
@@ -170,13 +200,13 @@ pub(crate) fn write_kept(dir: &Path, groups: &[(JudgedGroup, Vec<Verdict>)]) -> 
     table.text("form", sample().map(|s| Some(s.form.as_str())));
     table.text("problem", sample().map(|s| Some(&s.problem)));
     table.text("solution", sample().map(|s| Some(&s.solution)));
-    table.column("messages", messages_column(&rows));
-    let images = images_column(&rows).map_err(StoreError::io("read images for", dir.join("kept.parquet")))?;
+    table.column("messages", messages_column(rows));
+    let images = images_column(rows).map_err(StoreError::io("read images for", path))?;
     table.column("images", images);
     table.text("completion", rows.iter().map(|row| Some(&row.answer.completion)));
     table.float("score", rows.iter().map(|row| Some(row.answer.score)));
     table.text("reason", rows.iter().map(|row| Some(&row.answer.reason)));
-    table.write(&dir.join("kept.parquet"))
+    Ok(table)
 }
 
 struct KeptRow<'a> {

@@ -31,7 +31,7 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// A new run in `root`, which must not hold one yet. `config` is the resolved recipe, kept as `config.toml`.
+    /// A new run in `root`, which must not hold one that has done anything yet. `config` is the resolved recipe, kept as `config.toml`.
     pub fn create(root: &Path, info: &RunInfo, config: &str) -> Result<Self, StoreError> {
         let layout = Layout::new(root);
         if !layout.lock().exists() && !disk::entries(root)?.is_empty() {
@@ -41,7 +41,13 @@ impl RunDir {
         disk::create_dir(root)?;
         let lock = RunLock::take(&layout)?;
         if layout.run_json().exists() {
-            return Err(StoreError::Exists { path: root.to_owned() });
+            if !is_untouched(&layout) {
+                return Err(StoreError::Exists { path: root.to_owned() });
+            }
+            // A start that failed, in a file that could not be read, say.
+            for path in layout.of_a_start() {
+                disk::remove(&path)?;
+            }
         }
         disk::replace_synced(&layout.config(), config.as_bytes())?;
         Self::start(layout, RunRecord::new(info.clone()), lock)
@@ -134,6 +140,22 @@ impl RunDir {
         disk::sync_file(&metrics)?;
         disk::sync_file(&timings)?;
         Ok(Lengths { metrics: disk::file_len(&metrics), timings: disk::file_len(&timings) })
+    }
+
+    fn other_stages(&self, phase: &str, then: &[String], now: &[String]) -> String {
+        let stages = |names: &[String]| match names {
+            [] => "the recipe's stages".to_owned(),
+            names => format!("a `{}` of a program's own", names.join("`, `")),
+        };
+        let command = self.record.info.environment["command"].as_array().map_or(&[][..], Vec::as_slice);
+        let command: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
+        let program = if command.is_empty() { String::new() } else { format!(": `{}`", command.join(" ")) };
+        format!(
+            "phase `{phase}` was started with {} and would go on with {}; resume with the program that started the run \
+             (`train::resume_with`){program}",
+            stages(then),
+            stages(now)
+        )
     }
 
     fn set_damaged_aside(&self, damaged: &[checkpoint::Damage]) -> Result<(), StoreError> {
@@ -285,15 +307,25 @@ impl RunStore for RunDir {
         Ok(dir)
     }
 
+    fn check_replaced(&mut self, phase: &str, stages: &[&str]) -> Result<(), StageError> {
+        let now: Vec<String> = stages.iter().map(|&stage| stage.to_owned()).collect();
+        match self.record.replaced.get(phase) {
+            None => {
+                self.record.replaced.insert(phase.to_owned(), now);
+                Ok(self.record.write(&self.layout)?)
+            }
+            Some(then) if *then == now => Ok(()),
+            Some(then) => Err(StoreError::OtherStages(self.other_stages(phase, then, &now)).into()),
+        }
+    }
+
     fn finish(&mut self, policy: &dyn Checkpointed) -> Result<(), StageError> {
         self.sync_records()?;
         let temporary = self.layout.root.join(".tmp-final");
         disk::remove(&temporary)?;
         disk::create_dir(&temporary)?;
         policy.export(&temporary)?;
-        for file in disk::entries(&temporary)? {
-            disk::sync_file(&file)?;
-        }
+        disk::sync_tree(&temporary)?;
         disk::rename_dir(&temporary, &self.layout.final_dir())?;
         self.record.finished = true;
         self.record.write(&self.layout)?;
@@ -304,6 +336,14 @@ impl RunStore for RunDir {
     fn is_finished(&self) -> bool {
         self.record.finished
     }
+}
+
+/// Whether a run has recorded, saved and finished nothing.
+fn is_untouched(layout: &Layout) -> bool {
+    let is_empty = |folder: &Path| disk::entries(folder).is_ok_and(|entries| entries.is_empty());
+    RunRecord::read(layout).is_ok_and(|record| !record.finished)
+        && disk::file_len(&layout.metrics()) == 0
+        && layout.results().iter().all(|folder| is_empty(folder))
 }
 
 /// A line of `metrics.jsonl`: phase and step, then the numbers by name; a number that is not finite is `null`.

@@ -60,6 +60,52 @@ impl Table {
         self.column(name, list(values.iter().map(Vec::len), Arc::new(items)));
     }
 
+    /// Writes tables of the same columns one after another, each as a row group of its own: all or nothing, with no more than
+    /// one in memory.
+    pub(crate) fn write_all(
+        path: &Path,
+        tables: impl Iterator<Item = Result<Self, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let temporary = disk::beside(path)?;
+        let written = Self::write_groups(&temporary, path, tables);
+        if written.is_err() {
+            // Half a file takes the space that is missing.
+            let _ = disk::remove(&temporary);
+        }
+        written?;
+        std::fs::rename(&temporary, path).map_err(StoreError::io("write", path))
+    }
+
+    fn write_groups(
+        temporary: &Path,
+        path: &Path,
+        tables: impl Iterator<Item = Result<Self, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let fail = |source| StoreError::Parquet { path: path.to_owned(), source };
+        let file = File::create(temporary).map_err(StoreError::io("write", path))?;
+        let mut writer: Option<ArrowWriter<File>> = None;
+        let mut file = Some(file);
+        for table in tables {
+            let Self { fields, columns } = table?;
+            let schema = Arc::new(Schema::new(fields));
+            let batch =
+                RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| fail(error.into()))?;
+            if let Some(file) = file.take() {
+                writer = Some(
+                    ArrowWriter::try_new(file, schema, Some(properties().map_err(fail)?)).map_err(fail)?,
+                );
+            }
+            if let Some(writer) = &mut writer {
+                writer.write(&batch).and_then(|()| writer.flush()).map_err(fail)?;
+            }
+        }
+        if let Some(writer) = writer {
+            let file = writer.into_inner().map_err(fail)?;
+            file.sync_all().map_err(StoreError::io("write", path))?;
+        }
+        Ok(())
+    }
+
     /// Writes the table, all or nothing. The same columns give the same bytes.
     pub(crate) fn write(self, path: &Path) -> Result<(), StoreError> {
         let bytes = self.encode().map_err(|source| StoreError::Parquet { path: path.to_owned(), source })?;
@@ -69,12 +115,15 @@ impl Table {
     fn encode(self) -> Result<Vec<u8>, ParquetError> {
         let schema = Arc::new(Schema::new(self.fields));
         let batch = RecordBatch::try_new(Arc::clone(&schema), self.columns)?;
-        let properties =
-            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?)).build();
-        let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties()?))?;
         writer.write(&batch)?;
         writer.into_inner()
     }
+}
+
+fn properties() -> Result<WriterProperties, ParquetError> {
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(3)?);
+    Ok(WriterProperties::builder().set_compression(zstd).build())
 }
 
 /// A list column from the lengths of its lists and all their items in order.

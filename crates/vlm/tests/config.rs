@@ -143,6 +143,21 @@ fn what_cannot_be_computed_is_refused() {
     }
 }
 
+/// Packed weights are refused as such, before their tensors are looked at.
+#[test]
+fn quantised_checkpoints_are_refused() {
+    let mut json = golden("qwen2-vl/model");
+    json["quantization_config"] = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+    let error = read(&json).unwrap_err().to_string();
+    assert!(error.contains("quantised (`quantization_config`: bitsandbytes, 4 bits)"), "{error}");
+    let mut json = golden("qwen3-vl/model");
+    json["text_config"]["quantization_config"] = json!({"quant_method": "fp8"});
+    let error = read(&json).unwrap_err().to_string();
+    assert!(error.contains("`quantization_config`: fp8") && error.contains("config.json"), "{error}");
+    json["text_config"]["quantization_config"] = Value::Null;
+    assert!(read(&json).is_ok());
+}
+
 /// The published sizes: as many tensors and parameters as `transformers` makes of the same configs.
 #[test]
 fn published_configs_have_the_references_parameters() {

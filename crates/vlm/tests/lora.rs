@@ -266,6 +266,10 @@ fn bad_adapters_say_what_is_wrong() {
     for part in ["adapter_config.json", "`IA3`", "use_dora", "rank_pattern"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    for name in ["pissa", "PiSSA_niter_16", "olora", "corda", "loftq"] {
+        let text = error(copy(&|config| config["init_lora_weights"] = name.into()).path());
+        assert!(text.contains("has changed the weights that the adapter stands on"), "{text}");
+    }
     let text = error(copy(&|config| config["r"] = 5.into()).path());
     assert!(
         text.contains("28 of another shape") && text.contains("lora_A.weight` is [4, 32], not [5, 32]"),

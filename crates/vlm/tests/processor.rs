@@ -362,6 +362,30 @@ fn templates_have_what_hugging_face_gives_them() {
         ("{{ bos_token }}{{ messages[0]['content'][0]['text'].split(' ')[0] }}{{ eos_token }}", "<s>a</s>"),
         ("  {% if add_generation_prompt %}\nyes\n  {% endif %}\n", "yes\n"),
         ("{{ messages[0].role.upper() }}", "USER"),
+        // Everything below was printed by Jinja 3.1 in the environment of `transformers` 5.
+        (
+            "{{ true }} {{ none }} {{ [1.0, 'a', none] }} {{ {'a': \"it's\"} }} {{ false|string }}",
+            "True None [1.0, 'a', None] {'a': \"it's\"} False",
+        ),
+        (
+            "{{ {'a': [1, 'é'], 'b': {}} | tojson(indent=2) }}",
+            "{\n  \"a\": [\n    1,\n    \"é\"\n  ],\n  \"b\": {}\n}",
+        ),
+        (
+            "{{ {'b': 'é😀', 'a': none} | tojson(ensure_ascii=True, sort_keys=True) }}",
+            r#"{"a": null, "b": "\u00e9\ud83d\ude00"}"#,
+        ),
+        ("{{ [1, 2] | tojson(separators=(',', ':')) }}", "[1,2]"),
+        (
+            "{{ 'a=b=c'.partition('=') }} {{ 'a=b=c'.rpartition('=')[2] }} {{ 'ab'.partition('=')[0] }}",
+            "['a', '=', 'b=c'] c ab",
+        ),
+        ("{{ 'a b c'.rsplit(' ', 1) }} {{ 'abc'.removeprefix('a').removesuffix('c') }}", "['a b', 'c'] b"),
+        ("{{ '%s has %d, %02d' % ('x', 3, 7) }} {{ 'a%s' % messages[0].role }}", "x has 3, 07 auser"),
+        ("a{% generation %}b\n{%- endgeneration -%}\n c", "abc"),
+        ("{% macro f(a, b=1) -%}\n {{ a }}{{ b }}{%- endmacro %}{{ f('x') }}", "x1"),
+        ("{% set s %}x{{ 1 }}{% endset %}{% set a, b = 1, 2 %}{{ s }}{{ a }}{{ b }}", "x112"),
+        ("{{ 7 % 4 }}", "3"),
     ];
     for (source, expected) in cases {
         assert_eq!(render(source).unwrap(), expected, "{source}");
@@ -374,4 +398,21 @@ fn templates_have_what_hugging_face_gives_them() {
     );
     assert!(render("{{ strftime_now('%Y') }}").unwrap_err().to_string().contains("date"));
     assert!(render("{% if %}").is_err());
+}
+
+/// A template is somebody else's program.
+#[test]
+fn templates_that_run_away_are_stopped() {
+    let nested = "{% for a in range(99999) %}".repeat(4) + "x" + &"{% endfor %}".repeat(4);
+    let doubled =
+        "{% set ns = namespace(s='x') %}{% for a in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+    let collected = "{% set ns = namespace(l=[]) %}{% set s = 'x' * 9999999 %}\
+                     {% for a in range(9999) %}{% set ns.l = ns.l + [s ~ a] %}{% endfor %}";
+    let recursive = "{% macro f(s) %}{{ f(s ~ s) }}{% endmacro %}{{ f('x') }}";
+    let written = "{% set s = 'x' * 9999 %}{% for a in range(99999) %}{{ s }}{% endfor %}";
+    for source in [nested.as_str(), doubled, collected, recursive, written] {
+        let template = ChatTemplate::new(source.into(), String::new(), String::new()).unwrap();
+        let error = template.render(&user("x")).unwrap_err().to_string();
+        assert!(error.contains("fuel") || error.contains("too much"), "{source}: {error}");
+    }
 }

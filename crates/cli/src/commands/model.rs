@@ -29,7 +29,7 @@ pub(super) fn generate(args: &GenerateArgs, global: GlobalArgs, output: Output) 
         &config(&args.model),
         &args.input,
         &args.output,
-        &params(&args.sampling),
+        &params(&args.sampling)?,
         args.batch,
         &mut |done, total| {
             watch.progress(done, total);
@@ -77,7 +77,7 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
         &args.rows.of(&args.data),
         &prompts,
         &args.output,
-        &params(&args.sampling),
+        &params(&args.sampling)?,
         args.batch,
         &mut watch,
     );
@@ -147,8 +147,8 @@ fn dtype(arg: DtypeArg) -> Dtype {
     }
 }
 
-fn params(args: &SamplingArgs) -> SamplingParams {
-    SamplingParams {
+fn params(args: &SamplingArgs) -> Result<SamplingParams> {
+    let params = SamplingParams {
         group_size: args.samples,
         temperature: args.temperature,
         top_p: args.top_p,
@@ -161,5 +161,17 @@ fn params(args: &SamplingArgs) -> SamplingParams {
         banned: args.ban.clone(),
         seed: Seed::new(args.seed),
         ..SamplingParams::plain(args.max_new_tokens)
+    };
+    let option = |field: &str| match field {
+        "group_size" => "--samples".to_owned(),
+        "banned" => "--ban".to_owned(),
+        field => format!("--{}", field.replace('_', "-")),
+    };
+    let problems = params.problems();
+    let problems: Vec<String> =
+        problems.iter().map(|(field, why)| format!("`{}` {why}", option(field))).collect();
+    if !problems.is_empty() {
+        bail!("{}", problems.join("; "));
     }
+    Ok(params)
 }

@@ -62,6 +62,9 @@ fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
                 let mut text = format!("\n{inspection}");
                 for example in examples::compare(run, EXAMPLES)? {
                     write!(text, "\n{example}")?;
+                    if let Some(file) = example.file(run)? {
+                        writeln!(text, "  image   {}", file.display())?;
+                    }
                 }
                 write!(text, "{}", next_steps(run))?;
                 Ok(text)
@@ -87,7 +90,7 @@ fn next_steps(run: &Path) -> String {
         "\nWhat next:\n  \
          reft report {run}                       curves and completions as one HTML file\n  \
          reft generate --model {run}/final ...   ask the new model; any Hugging Face tool loads it\n  \
-         reft train RECIPE.toml --set run.seed=1      the same with another seed\n"
+         reft train RECIPE.toml --set run.seed=1 --name NAME      the same with another seed\n"
     )
 }
 
@@ -110,6 +113,7 @@ pub(super) fn report(args: &ReportArgs, output: Output) -> Result<()> {
     let written = write_report(&args.run, &settings)?;
     output.print(&written, || {
         let files = std::iter::once(&written.report).chain(&written.curves);
-        files.map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")
+        let damaged = written.damaged.iter().map(|what| format!("left out: {what}"));
+        files.map(|path| path.display().to_string()).chain(damaged).collect::<Vec<_>>().join("\n")
     })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use reft_core::Seed;
+
 use super::{
     At, curriculum, filter, is_plain_name, loss,
     reward::{self, is_address, not_an_address},
@@ -166,28 +168,8 @@ pub(super) fn check_forms(forms: &[WithForm], at: &mut At<'_>) {
 }
 
 fn check_sampling(sampling: &SamplingConfig, at: &mut At<'_>) {
-    at.at_least_one(sampling.group_size as u64, "group_size");
-    at.at_least_one(sampling.max_new_tokens as u64, "max_new_tokens");
-    let temperature = f64::from(sampling.temperature);
-    at.in_range(temperature, 0.0.., "temperature", "0 or above");
-    at.require(temperature != 0.0 || sampling.group_size <= 1, "temperature", || {
-        "is 0, so all completions of a group would be the same; raise it or set `group_size = 1`".to_owned()
-    });
-    let top_p = f64::from(sampling.top_p);
-    at.in_range(top_p, f64::MIN_POSITIVE..=1.0, "top_p", "above 0 and at most 1");
-    at.in_range(f64::from(sampling.min_p), 0.0..=1.0, "min_p", "from 0 to 1");
-    let (repetition, presence) = (sampling.repetition_penalty, sampling.presence_penalty);
-    at.in_range(
-        f64::from(repetition),
-        f64::MIN_POSITIVE..,
-        "repetition_penalty",
-        "above 0; 1 changes nothing",
-    );
-    at.in_range(f64::from(presence), -2.0..=2.0, "presence_penalty", "from -2 to 2");
-    let (min, max) = (sampling.min_new_tokens, sampling.max_new_tokens);
-    at.require(min <= max, "min_new_tokens", || format!("`{min}` is above `max_new_tokens` = {max}"));
-    for (key, strings) in [("stop", &sampling.stop), ("banned", &sampling.banned)] {
-        at.require(!strings.iter().any(String::is_empty), key, || "holds an empty string".to_owned());
+    for (key, message) in sampling.params(Seed::new(0)).problems() {
+        at.require(false, key, || message);
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use reft_config::{FileData, PromptConfig, RowFormat};
+use reft_config::{BadImages, FileData, PromptConfig, RowFormat};
 use reft_core::{Message, Part, Role, Sample, SampleId, Task};
 
 use crate::{
@@ -79,7 +79,10 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
             break;
         }
     }
-    broken.check(&config.path)?;
+    match config.on_bad_image {
+        BadImages::Error => broken.check(&config.path)?,
+        BadImages::Skip => loaded.notes.extend(broken.say()),
+    }
     loaded.notes.extend(ids.say().into_iter().chain(unread.say()));
     if loaded.samples.is_empty() {
         return Err(DataError::Empty {
@@ -162,6 +165,11 @@ impl Broken {
         if self.first.len() < Self::SHOWN {
             self.first.push(error);
         }
+    }
+
+    fn say(self) -> Option<String> {
+        let (n, first) = (self.places.len(), self.first.into_iter().next()?);
+        Some(format!("{n} rows have images that cannot be used and are left out, the first: {first}"))
     }
 
     fn check(mut self, path: &Path) -> Result<(), DataError> {

@@ -101,7 +101,7 @@ impl SceneSet {
     /// The first `count` scenes, made on all cores; each follows from its number alone, so the result does not depend on
     /// how many there are.
     pub fn scenes(&self, count: usize, prompts: &PromptConfig) -> Result<Vec<Scene>, DataError> {
-        let workers = thread::available_parallelism().map_or(1, usize::from);
+        let workers = rayon::current_num_threads();
         let share = count.div_ceil(workers).max(1);
         let parts: Vec<Result<Vec<Scene>, DataError>> = thread::scope(|scope| {
             let parts: Vec<_> = (0..count)

@@ -37,7 +37,18 @@ pub(crate) fn check<P: ?Sized>(
     stages: &mut RlStages<P>,
 ) -> Result<(), StageError> {
     let Some(preflight) = stages.preflight.take() else { return Ok(()) };
-    let reward = self_test(stages.reward.as_ref(), &preflight.solutions)?;
+    let observer = &mut *ctx.observer;
+    if !preflight.solutions.is_empty() {
+        observer.message(&format!(
+            "phase `{}`: testing the reward on {} solutions",
+            ctx.phase,
+            preflight.solutions.len()
+        ));
+    }
+    let reward = self_test(stages.reward.as_ref(), &preflight.solutions, &mut |done, total| {
+        observer.progress(done, total);
+        !observer.should_stop()
+    })?;
     for (kind, test) in reward.iter().filter(|(_, test)| test.unpaid > 0) {
         ctx.observer.message(&format!(
             "phase `{}`: {} of {} `{kind}` solutions are not paid in full themselves, so no answer to these questions \

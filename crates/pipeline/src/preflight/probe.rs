@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use reft_core::{FinishReason, Sample, ScoredGroup, StageError};
+use reft_core::{Completion, FinishReason, Sample, ScoredGroup, StageError};
 use serde::Serialize;
 
 use super::{Miss, PreflightError, error::nearest};
@@ -25,8 +25,12 @@ pub(super) struct Probe {
     pass_at_g: BTreeMap<String, f64>,
     /// Share of groups whose rewards are all equal.
     useless: f64,
+    /// Longest answer in tokens.
+    max_new_tokens: usize,
     /// Share of answers that the length limit cut.
     truncated: f64,
+    /// Share of answers that it cut before their thinking had ended.
+    cut_thinking: f64,
 }
 
 impl fmt::Display for Probe {
@@ -34,12 +38,16 @@ impl fmt::Display for Probe {
         let rates = self.pass_at_g.iter().map(|(task, rate)| format!("{task} {:.0} %", 100.0 * rate));
         write!(
             f,
-            "before training {} of {} questions can be answered in {} tries ({}); {:.0} % of the groups will teach nothing",
+            "before training {} of {} questions can be answered in {} tries ({}); {:.0} % of the groups will teach \
+             nothing; {:.0} % of the answers end within {} tokens, {:.0} % are cut while they think",
             self.passed,
             self.questions,
             self.group_size,
             rates.collect::<Vec<_>>().join(", "),
-            100.0 * self.useless
+            100.0 * self.useless,
+            100.0 * (1.0 - self.truncated),
+            self.max_new_tokens,
+            100.0 * self.cut_thinking
         )
     }
 }
@@ -72,7 +80,9 @@ pub(super) fn probe<P: ?Sized>(
         passed: scored.iter().filter(|group| passes(group)).count(),
         pass_at_g: pass_at_g(&scored),
         useless: share("reward/zero_std"),
+        max_new_tokens: params.max_new_tokens,
         truncated: share("completion/truncated"),
+        cut_thinking: cut_thinking(&scored),
     };
     if probe.useless < 1.0 {
         return Ok(Some(probe));
@@ -90,6 +100,16 @@ pub(super) fn probe<P: ?Sized>(
 /// Whether any answer is right.
 fn passes(group: &ScoredGroup) -> bool {
     group.accuracies().iter().any(|&accuracy| accuracy >= 1.0)
+}
+
+/// The share of answers that were cut before a think block was closed.
+fn cut_thinking(scored: &[ScoredGroup]) -> f64 {
+    let answers = || scored.iter().flat_map(|group| &group.group.completions);
+    let is_cut = |answer: &&Completion| {
+        let thinks = answer.think_opened || answer.text.contains("<think>");
+        answer.finish == FinishReason::Length && thinks && !answer.text.contains("</think>")
+    };
+    answers().filter(is_cut).count() as f64 / answers().count().max(1) as f64
 }
 
 fn pass_at_g(scored: &[ScoredGroup]) -> BTreeMap<String, f64> {

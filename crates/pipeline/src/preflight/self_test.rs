@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use reft_core::{Completion, Demonstration, Reward, Sample, StageError};
+use reft_core::{Completion, Demonstration, Form, Progress, Reward, Sample, StageError, Task};
 use serde::Serialize;
 
 use super::{Miss, PreflightError, error::nearest};
+use crate::parallel;
 
 /// What the solutions of one form and task are paid.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -32,39 +33,62 @@ const FALL_OF_ACCURACY: f64 = 0.2;
 /// The same where the reward has no part `accuracy`: it may pay most for something else.
 const FALL_OF_TOTAL: f64 = 0.05;
 
-/// Scores each solution as an answer to its own question, and to another of the same form and task.
+/// Scores each solution as an answer to its own question, and to another of the same form and task; on all threads of the
+/// run, some at a time. `progress` hears how many answers are scored of how many, and may end the test.
 ///
 /// Counted is the part `accuracy`; of a reward without one, the total. Own solutions must be paid near the top (where
 /// that is known: an accuracy of 1), other samples' clearly less. The result is by form and task.
 pub fn self_test(
     reward: &dyn Reward,
     solutions: &[Demonstration],
+    progress: Progress<'_>,
 ) -> Result<BTreeMap<String, SelfTest>, StageError> {
-    let mut kinds: BTreeMap<String, Vec<&Demonstration>> = BTreeMap::new();
-    for solution in solutions {
-        let sample = &solution.sample;
-        kinds.entry(format!("{} {}", sample.form, sample.task)).or_default().push(solution);
-    }
-    kinds.into_iter().map(|(kind, of_kind)| Ok((kind.clone(), test_kind(reward, kind, &of_kind)?))).collect()
-}
-
-fn test_kind(
-    reward: &dyn Reward,
-    kind: String,
-    solutions: &[&Demonstration],
-) -> Result<SelfTest, StageError> {
-    let mut own = Tally::default();
-    let mut others = Tally::default();
-    for (i, solution) in solutions.iter().enumerate() {
-        let sample = &solution.sample;
-        own.add(reward, sample, &solution.completion)?;
-        let next = (1..solutions.len()).map(|k| solutions[(i + k) % solutions.len()]);
-        if let Some(other) = next.into_iter().find(|other| other.sample.solution != sample.solution) {
-            others.add(reward, sample, &other.completion)?;
+    let answers = answers(solutions);
+    let chunk = 4 * rayon::current_num_threads();
+    let mut kinds: BTreeMap<String, [Tally; 2]> = BTreeMap::new();
+    for (i, answers_here) in answers.chunks(chunk).enumerate() {
+        if !progress(i * chunk, answers.len()) {
+            return Err(StageError::Interrupted);
+        }
+        let scored = parallel::try_map(answers_here, |answer| answer.score(reward))?;
+        for (answer, scored) in answers_here.iter().zip(scored) {
+            let sample = answer.sample;
+            let [own, others] = kinds.entry(format!("{} {}", sample.form, sample.task)).or_default();
+            if answer.is_own { own.add(scored) } else { others.add(scored) }
         }
     }
+    progress(answers.len(), answers.len());
+    kinds.into_iter().map(|(kind, [own, others])| Ok((kind.clone(), judge(kind, own, others)?))).collect()
+}
 
-    let mean = own.mean();
+/// An answer to a question: its own solution, or another question's.
+struct Answer<'a> {
+    sample: &'a Sample,
+    text: &'a str,
+    is_own: bool,
+}
+
+fn answers(solutions: &[Demonstration]) -> Vec<Answer<'_>> {
+    let mut kinds: BTreeMap<(Form, Task), Vec<&Demonstration>> = BTreeMap::new();
+    for solution in solutions {
+        kinds.entry((solution.sample.form, solution.sample.task)).or_default().push(solution);
+    }
+    let mut answers = Vec::with_capacity(2 * solutions.len());
+    for of_kind in kinds.values() {
+        for (i, solution) in of_kind.iter().enumerate() {
+            let sample: &Sample = &solution.sample;
+            answers.push(Answer { sample, text: &solution.completion, is_own: true });
+            let next = (1..of_kind.len()).map(|k| of_kind[(i + k) % of_kind.len()]);
+            if let Some(other) = next.into_iter().find(|other| other.sample.solution != sample.solution) {
+                answers.push(Answer { sample, text: &other.completion, is_own: false });
+            }
+        }
+    }
+    answers
+}
+
+fn judge(kind: String, own: Tally, others: Tally) -> Result<SelfTest, StageError> {
+    let (samples, mean) = (own.scored.len(), own.mean());
     let unpaid = own.scored.iter().filter(|miss| own.is_accuracy && miss.reward < 1.0).count();
     if own.is_accuracy && mean < OWN_AT_LEAST {
         let misses = own.scored.into_iter().filter(|miss| miss.reward < 1.0).collect();
@@ -82,8 +106,32 @@ fn test_kind(
         Some(shuffled) if shuffled > mean - fall * mean.abs() => {
             Err(PreflightError::Shuffled { kind, own: mean, shuffled, misses: nearest(others.scored) }.into())
         }
-        _ => Ok(SelfTest { samples: solutions.len(), own: mean, unpaid, format, shuffled }),
+        _ => Ok(SelfTest { samples, own: mean, unpaid, format, shuffled }),
     }
+}
+
+impl Answer<'_> {
+    fn score(&self, reward: &dyn Reward) -> Result<Scored, StageError> {
+        let parts = reward.score_parts(self.sample, &Completion::from_text(self.text))?;
+        if let Some(reason) = parts.outcome.reason() {
+            let message =
+                format!("the reward has no score for a right answer, so training would be blind: {reason}");
+            return Err(StageError::sample(&self.sample.id, message));
+        }
+        let accuracy = parts.part("accuracy");
+        Ok(Scored {
+            miss: Miss::new(self.sample, self.text, f64::from(accuracy.unwrap_or(parts.total))),
+            format: parts.part("format").map(f64::from),
+            is_accuracy: accuracy.is_some(),
+        })
+    }
+}
+
+/// What an answer was paid.
+struct Scored {
+    miss: Miss,
+    format: Option<f64>,
+    is_accuracy: bool,
 }
 
 /// Answers and what they were paid.
@@ -96,18 +144,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, reward: &dyn Reward, sample: &Sample, answer: &str) -> Result<(), StageError> {
-        let parts = reward.score_parts(sample, &Completion::from_text(answer))?;
-        if let Some(reason) = parts.outcome.reason() {
-            let message =
-                format!("the reward has no score for a right answer, so training would be blind: {reason}");
-            return Err(StageError::sample(&sample.id, message));
-        }
-        let accuracy = parts.part("accuracy");
-        self.is_accuracy = accuracy.is_some();
-        self.formats.extend(parts.part("format").map(f64::from));
-        self.scored.push(Miss::new(sample, answer, f64::from(accuracy.unwrap_or(parts.total))));
-        Ok(())
+    fn add(&mut self, scored: Scored) {
+        self.is_accuracy = scored.is_accuracy;
+        self.formats.extend(scored.format);
+        self.scored.push(scored.miss);
     }
 
     fn format(&self) -> Option<f64> {

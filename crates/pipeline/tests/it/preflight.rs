@@ -18,7 +18,7 @@ fn solutions(samples: &[Arc<Sample>]) -> Vec<Demonstration> {
 
 /// What is said of a reward on open sums.
 fn refusal(reward: &dyn Reward, solutions: &[Demonstration]) -> String {
-    self_test(reward, solutions).unwrap_err().to_string()
+    self_test(reward, solutions, &mut |_, _| true).unwrap_err().to_string()
 }
 
 /// Pays accuracy and format by a rule that is given.
@@ -41,7 +41,7 @@ impl<F: Fn(&Sample, &str) -> f32 + Send + Sync> Reward for Pays<F> {
 fn a_sound_reward_passes_on_every_form() {
     let open = sums(12);
     let all = [as_binary(&open), as_choice(&open), open].concat();
-    let tested = self_test(&ToyReward, &solutions(&all)).unwrap();
+    let tested = self_test(&ToyReward, &solutions(&all), &mut |_, _| true).unwrap();
     let kinds: Vec<&str> = tested.keys().map(String::as_str).collect();
     assert_eq!(kinds, ["binary math", "choice math", "open math"]);
     for (kind, test) in &tested {
@@ -53,9 +53,9 @@ fn a_sound_reward_passes_on_every_form() {
 #[test]
 fn solutions_that_are_all_alike_cannot_be_shuffled() {
     let yes: Vec<_> = as_binary(&sums(12)).into_iter().filter(|sample| sample.solution == "yes").collect();
-    let tested = self_test(&ToyReward, &solutions(&yes)).unwrap();
+    let tested = self_test(&ToyReward, &solutions(&yes), &mut |_, _| true).unwrap();
     assert_eq!(tested["binary math"].shuffled, None);
-    assert!(self_test(&ToyReward, &[]).unwrap().is_empty());
+    assert!(self_test(&ToyReward, &[], &mut |_, _| true).unwrap().is_empty());
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn solutions_that_the_reward_cannot_read_are_refused() {
     // One broken solution in twelve is the sample's fault, not the reward's.
     let mut some = solutions(&sums(12));
     some[3].completion = "<answer>".into();
-    assert_eq!(self_test(&ToyReward, &some).unwrap()["open math"].unpaid, 1);
+    assert_eq!(self_test(&ToyReward, &some, &mut |_, _| true).unwrap()["open math"].unpaid, 1);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use reft_core::{Recorder as _, RunStore as _};
 use reft_store::{Input, RunDir, RunInfo, RunReader, StoreError};
 
-use crate::support::create;
+use crate::support::{create, step};
 
 #[test]
 fn a_run_directory_in_use_is_refused_with_its_owner() {
@@ -25,7 +26,7 @@ fn a_run_directory_in_use_is_refused_with_its_owner() {
 fn a_run_is_never_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");
-    drop(create(&root));
+    step(&mut create(&root), "a", 1);
     let again = RunDir::create(&root, &RunInfo::new("test", ["a"]), "");
     assert!(matches!(again, Err(StoreError::Exists { .. })));
 
@@ -35,6 +36,31 @@ fn a_run_is_never_overwritten() {
     let error = RunDir::create(&photos, &RunInfo::new("test", ["a"]), "").unwrap_err();
     assert!(error.to_string().contains("other files"), "{error}");
     assert_eq!(fs::read_dir(&photos).unwrap().count(), 1);
+}
+
+/// A start that failed, because a file could not be read, say, is no run that one would miss.
+#[test]
+fn a_folder_in_which_nothing_was_done_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    create(&root).log("cannot read `data.jsonl`").unwrap();
+    let run = RunDir::create(&root, &RunInfo::new("other", ["b"]), "seed = 1\n").unwrap();
+    assert_eq!((run.info().name.as_str(), run.config().unwrap().as_str()), ("other", "seed = 1\n"));
+    assert!(!fs::read_to_string(run.log_path()).unwrap().contains("cannot read"));
+}
+
+/// What a program has put in is not left out by a resume without it.
+#[test]
+fn a_phase_goes_on_with_the_stages_it_started_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    create(&root).check_replaced("a", &["reward"]).unwrap();
+    let mut again = RunDir::open(&root).unwrap();
+    again.check_replaced("a", &["reward"]).unwrap();
+    let message = again.check_replaced("a", &[]).unwrap_err().to_string();
+    assert!(message.contains("phase `a` was started with a `reward` of a program's own"), "{message}");
+    assert!(message.contains("go on with the recipe's stages"), "{message}");
+    again.check_replaced("b", &[]).unwrap();
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 use std::{fs, sync::Arc};
 
+use parquet::file::{
+    metadata::RowGroupMetaData,
+    reader::{FileReader as _, SerializedFileReader},
+};
 use reft_core::{
-    Completion, FinishReason, GradedGroup, Group, ImageSize, JudgedGroup, Judgement, KeptAnswer, Metrics,
-    Recorder as _, RewardOutcome, RewardParts, RunStore as _, ScoredGroup, Verdict,
+    Completion, FinishReason, GradedGroup, Group, ImageRef, ImageSize, ImageSource, JudgedGroup, Judgement,
+    KeptAnswer, Metrics, Part, Recorder as _, RewardOutcome, RewardParts, RunStore as _, ScoredGroup,
+    Verdict,
 };
 use reft_store::{RunReader, read_rows};
 use reft_testkit::{sums, with_image};
@@ -63,7 +68,7 @@ fn completions_hold_everything_about_an_answer() {
     let expected = json!({
         "sample": "sum-1-0", "parent": null, "task": "math", "form": "open",
         "prompt": "<image>1 + 0", "images": ["sum-1-0.png"], "solution": "1",
-        "index": 0, "completion": "<answer>1</answer>", "finish": "stop", "tokens": 2,
+        "index": 0, "completion": "<answer>1</answer>", "finish": "stop", "think_opened": false, "tokens": 2,
         "prompt_tokens": 17, "logprob_mean": -1.5, "policy_version": 5,
         "reward": 1.0, "reward_accuracy": 0.0, "reward_format": 1.0,
         "outcome": "score", "outcome_reason": null, "advantage": 0.5,
@@ -73,6 +78,38 @@ fn completions_hold_everything_about_an_answer() {
     assert_eq!(rows[1]["logprob_mean"], Value::Null);
     assert_eq!(rows[1]["finish"], "length");
     assert_eq!((&rows[1]["outcome"], &rows[1]["outcome_reason"]), (&json!("timeout"), &json!("slow")));
+}
+
+/// Kept answers are written a few megabytes of images at a time: a set may be larger than memory and than an Arrow column.
+#[test]
+fn kept_images_are_written_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    let image = ImageRef {
+        source: ImageSource::Bytes(vec![7; 20 << 20].into()),
+        size: ImageSize { width: 4, height: 3 },
+        label: "large.png".into(),
+    };
+    let judged: Vec<_> = (0..9)
+        .map(|i| {
+            let mut group = group();
+            let mut sample = (*group.sample).clone();
+            sample.id = format!("q{i}").into();
+            sample.messages[0].content = vec![Part::Image(image.clone())];
+            group.sample = Arc::new(sample);
+            let judgement = Judgement { score: 90.0, reason: String::new() };
+            (
+                JudgedGroup { group, judgements: vec![judgement.clone(), judgement] },
+                vec![Verdict::Admit, reject("x")],
+            )
+        })
+        .collect();
+    create(&root).save_kept("a", &judged).unwrap();
+    let path = root.join("rejection/a/kept.parquet");
+    assert_eq!(read_rows(&path).unwrap().len(), 9);
+    let reader = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+    let rows: Vec<i64> = reader.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect();
+    assert_eq!(rows, [3, 3, 3]);
 }
 
 #[test]
@@ -149,9 +186,26 @@ fn metrics_are_sorted_exact_and_read_while_being_written() {
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].metrics.get("z/third"), Some(1.0 / 3.0));
 
-    fs::write(&path, format!("{text}nonsense\n")).unwrap();
-    let message = RunReader::open(&root).unwrap().metrics().unwrap_err().to_string();
-    assert!(message.contains("metrics.jsonl") && message.contains("line 2"), "{message}");
+    // A line that was cut is left out and named; the next one begins behind it.
+    fs::write(&path, format!("{text}{{\"phase\":\"a\",\"ste")).unwrap();
+    run.step("a", 3, &metrics).unwrap();
+    let reader = RunReader::open(&root).unwrap();
+    let steps: Vec<u64> = reader.metrics().unwrap().iter().map(|row| row.step).collect();
+    assert_eq!(steps, [1, 3]);
+    let damaged = reader.damaged();
+    assert!(
+        damaged.len() == 1 && damaged[0].contains("metrics.jsonl") && damaged[0].contains("line 2"),
+        "{damaged:?}"
+    );
+
+    let file = root.join("completions.parquet");
+    fs::write(&file, "PAR1").unwrap();
+    assert!(reader.rows(&file).is_empty());
+    assert!(
+        reader.damaged().iter().any(|what| what.contains("completions.parquet")),
+        "{:?}",
+        reader.damaged()
+    );
 }
 
 #[test]

@@ -23,6 +23,9 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
+/// Initialisations of PEFT that take something off the base's weights, which other programs then do not have.
+const CHANGES_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
+
 /// Settings of PEFT that change what an adapter computes and that are not computed here; each must be off.
 const UNSUPPORTED: [&str; 16] = [
     "alora_invocation_tokens",
@@ -107,6 +110,13 @@ pub(super) fn read_settings(dir: &Path) -> Result<LoraSettings, VlmError> {
     for key in UNSUPPORTED {
         check(json.get(key).is_none_or(is_off), format!("{key} = {} is not supported", json[key]));
     }
+    let initialization = json["init_lora_weights"].as_str().unwrap_or_default().to_lowercase();
+    check(!CHANGES_BASE.iter().any(|name| initialization.starts_with(name)), {
+        format!(
+            "init_lora_weights = `{initialization}` has changed the weights that the adapter stands on; save it with \
+             PEFT's `path_initial_model_for_weight_conversion`, or merge it with PEFT"
+        )
+    });
     if !problems.is_empty() {
         return Err(LoraError::Unsupported { path: path.display().to_string(), problems }.into());
     }

@@ -37,6 +37,12 @@ pub(crate) fn decode_rgb(image: &ImageRef, bytes: &[u8]) -> Result<RgbImage, Pro
     Ok(rgb)
 }
 
+/// Whether an image can be read and decoded.
+pub fn check_image(image: &ImageRef) -> Result<(), ProcessorError> {
+    let bytes = image.source.read().map_err(|e| ProcessorError::image(&image.label, e))?;
+    decode_rgb(image, &bytes).map(drop)
+}
+
 fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);

@@ -18,6 +18,7 @@ use std::path::Path;
 use reft_core::{ImageGrid, ImageRef, Message, Part, PixelBudget};
 use tch::Tensor;
 
+pub use decode::check_image;
 pub use error::ProcessorError;
 pub use image::{ImageProcessor, ProcessedImage};
 pub use key::ImageKey;

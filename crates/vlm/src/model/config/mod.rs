@@ -38,6 +38,18 @@ pub enum ConfigError {
         /// Its `model_type`.
         found: String,
     },
+    /// Weights that are packed.
+    #[error(
+        "`{}`: the weights are quantised (`quantization_config`: {method}), and only plain ones are read; give the \
+         checkpoint that was quantised",
+        path.display()
+    )]
+    Quantized {
+        /// The file.
+        path: PathBuf,
+        /// By what.
+        method: String,
+    },
     /// Numbers that contradict each other.
     #[error("`{}`: {}", path.display(), problems.join("; "))]
     Inconsistent {
@@ -71,6 +83,9 @@ impl VlmConfig {
         let text = reft_core::read_text(&path).map_err(|e| file_error(e.to_string()))?;
         let json: Value = serde_json::from_str(&text).map_err(|e| file_error(e.to_string()))?;
 
+        if let Some(method) = quantization(&json) {
+            return Err(ConfigError::Quantized { path, method });
+        }
         let found = json["model_type"].as_str().unwrap_or("(none)");
         let Some(family) = Family::from_model_type(found) else {
             return Err(ConfigError::Unsupported { path, found: found.into() });
@@ -107,4 +122,14 @@ impl VlmConfig {
         }
         problems
     }
+}
+
+/// How the weights of a checkpoint are packed; none where they are plain numbers.
+fn quantization(json: &Value) -> Option<String> {
+    let settings =
+        [json, &json["text_config"]].into_iter().find_map(|json| json["quantization_config"].as_object())?;
+    let method = settings.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
+    let bits = [("load_in_4bit", "4 bits"), ("load_in_8bit", "8 bits")];
+    let bits = bits.iter().find(|(key, _)| settings.get(*key).is_some_and(|value| value == true));
+    Some(bits.map_or_else(|| method.to_owned(), |(_, bits)| format!("{method}, {bits}")))
 }

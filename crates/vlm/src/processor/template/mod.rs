@@ -1,18 +1,38 @@
 //! Messages to prompt text by the checkpoint's own chat template.
 //!
-//! Templates are Jinja as `transformers` runs it: blocks are trimmed, strings have Python's methods, and
-//! `raise_exception` and `tojson` are there. `strftime_now` fails: a prompt that changes with the date cannot be
-//! repeated.
+//! Templates are Jinja as `transformers` runs it: blocks are trimmed, values print as Python's do (`python`), and what
+//! Python's syntax has more is rewritten (`source`). A template is somebody else's program: how long it runs and how much
+//! it holds and writes is limited. `strftime_now` tells the date of `SOURCE_DATE_EPOCH`, and fails without it: a prompt
+//! that changes from day to day cannot be repeated.
 
-use std::path::Path;
+mod python;
+mod source;
 
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use std::{fmt::Write as _, io, path::Path};
+
+use chrono::DateTime;
+use minijinja::{
+    Environment, Error, ErrorKind, State, Value, context,
+    value::{Kwargs, ValueKind},
+};
 use reft_core::{Message, Part, Role};
 use serde::Serialize;
 
 use super::{ProcessorError, settings::read_json};
 
 const NAME: &str = "chat_template";
+
+/// Instructions that a template may take for a conversation: some seconds.
+const FUEL: u64 = 20_000_000;
+
+/// Bytes that its variables may take together.
+const MOST_HELD: usize = 256 << 20;
+
+/// Items of a list that are counted whenever it is set: templates grow lists at their end.
+const LAST_ITEMS: usize = 16;
+
+/// Bytes that it may write beside the conversation's own texts.
+const MOST_WRITTEN: usize = 4 << 20;
 
 /// A compiled chat template.
 #[derive(Clone, Debug)]
@@ -59,17 +79,17 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.set_formatter(python::write);
+        environment.set_unknown_method_callback(python::method);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_function("strftime_now", |_format: String| -> Result<Value, Error> {
-            let message =
-                "the template asks for today's date, which would make prompts unrepeatable; write one in";
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_filter("tojson", to_json);
-        environment.add_template_owned(NAME, source).map_err(|e| template_error(&e))?;
+        environment.add_function("strftime_now", |format: String| strftime_now(&format));
+        environment.add_filter(source::KEPT, kept);
+        environment.add_filter("string", |value: Value| python::text(&value));
+        environment.add_filter("tojson", |value: Value, kwargs: Kwargs| python::to_json(&value, kwargs));
+        environment.add_template_owned(NAME, source::rewrite(&source)).map_err(|e| template_error(&e))?;
         Ok(Self { environment, bos_token, eos_token })
     }
 
@@ -113,43 +133,77 @@ impl ChatTemplate {
             bos_token => self.bos_token,
             eos_token => self.eos_token,
         };
-        template.render(context).map_err(|e| template_error(&e))
+        let texts = messages.iter().flat_map(|message| &message.content);
+        let given = texts.map(|part| if let Part::Text(text) = part { text.len() } else { 0 }).sum::<usize>();
+        let mut written = Limited { text: Vec::new(), limit: MOST_WRITTEN + 8 * given };
+        template.render_captured_to(context, &mut written).map_err(|e| template_error(&e))?;
+        String::from_utf8(written.text).map_err(|e| ProcessorError::Template(e.to_string()))
     }
 }
 
 fn template_error(error: &Error) -> ProcessorError {
-    ProcessorError::Template(error.to_string())
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    ProcessorError::Template(text)
 }
 
-/// Python's `json.dumps(value, ensure_ascii=False)`: spaces after `,` and `:`, nothing escaped for HTML.
-fn to_json(value: &Value) -> Result<String, Error> {
-    let mut out = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
-    value.serialize(&mut serializer).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    String::from_utf8(out).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
+/// The date of `SOURCE_DATE_EPOCH`, as `strftime` writes it.
+fn strftime_now(format: &str) -> Result<String, Error> {
+    let fail = |message: &str| Error::new(ErrorKind::InvalidOperation, message.to_owned());
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").map_err(|_| {
+        fail(
+            "the template asks for today's date, which would make prompts unrepeatable; set SOURCE_DATE_EPOCH to the \
+             seconds since 1970 that it shall tell",
+        )
+    })?;
+    let date = epoch.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    let date = date.ok_or_else(|| fail("SOURCE_DATE_EPOCH should be seconds since 1970"))?;
+    let mut written = String::new();
+    write!(written, "{}", date.format(format)).map_err(|_| fail("strftime_now has a format that is none"))?;
+    Ok(written)
 }
 
-struct PythonFormatter;
+/// Passes a value on, unless the template holds too much by now.
+fn kept(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    const HELD: &str = "held";
+    let length = |value: &Value| value.as_str().map_or(0, str::len);
+    let bytes = match value.kind() {
+        ValueKind::Seq => {
+            let n = value.len().unwrap_or(0);
+            let last = (n.saturating_sub(LAST_ITEMS)..n).filter_map(|i| value.get_item_by_index(i).ok());
+            n + last.map(|item| length(&item)).sum::<usize>()
+        }
+        _ => length(&value),
+    };
+    let held = state.get_temp(HELD).and_then(|held| held.as_usize()).unwrap_or(0) + bytes;
+    state.set_temp(HELD, held.into());
+    if held > MOST_HELD {
+        return Err(Error::new(ErrorKind::OutOfFuel, "the template holds too much"));
+    }
+    Ok(value)
+}
 
-impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
+/// A text that takes no more than a limit.
+struct Limited {
+    text: Vec<u8>,
+    limit: usize,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.limit {
+            return Err(io::Error::other("the template writes too much"));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
