@@ -56,11 +56,19 @@ fn main() -> anyhow::Result<()> {
     let name = format!("run.name=custom-curriculum-{}", std::process::id());
     let recipe = Resolved::read(&["configs/smoke.toml".into()], &[name])?.recipe;
 
+    // Before the run: data that cannot be read is an error here, not a phase without its curriculum.
+    let mut pools = HashMap::new();
+    for phase in &recipe.phase {
+        if let PhaseConfig::Grpo(grpo) = phase {
+            let forms: Vec<Form> = grpo.forms.iter().map(|form| form.0).collect();
+            let seed = Seed::new(recipe.run.seed).at(grpo.name.as_str());
+            let data = Dataset::load(&recipe.data[&grpo.data], &recipe.prompt, &forms, seed)?;
+            pools.insert(grpo.name.clone(), data.samples);
+        }
+    }
     let outcome = train::start_with(&recipe, &runs, &mut (), |phase, stages| {
-        let (PhaseConfig::Grpo(grpo), Stages::Rl(rl)) = (phase, stages) else { return };
-        let forms: Vec<Form> = grpo.forms.iter().map(|form| form.0).collect();
-        if let Ok(data) = Dataset::load(&recipe.data[&grpo.data], &recipe.prompt, &forms, Seed::new(1)) {
-            rl.curriculum = Box::new(WorstFirst { pool: data.samples, last_reward: HashMap::new() });
+        if let (Stages::Rl(rl), Some(pool)) = (stages, pools.get(phase.name())) {
+            rl.curriculum = Box::new(WorstFirst { pool: pool.clone(), last_reward: HashMap::new() });
         }
     })?;
     println!("{outcome:?}");

@@ -8,7 +8,7 @@ use reft_data::{Contents, OpenData, Report, Tokens};
 use reft_vlm::processor::{Processor, ProcessorError};
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, images::bad_images};
 
 /// What a data set of a run holds.
 #[derive(Clone, Debug, Serialize)]
@@ -102,6 +102,8 @@ pub struct InspectSettings<'a> {
     pub max_pixels: Option<u64>,
     /// Files to look for the same questions and images in.
     pub against: Vec<FileData>,
+    /// Whether every image is decoded.
+    pub decode: bool,
 }
 
 /// What a file holds: its rows as questions, with the default prompt. `file.max_prompt_tokens` is the limit of the report.
@@ -113,6 +115,10 @@ pub fn inspect(file: &FileData, settings: &InspectSettings<'_>) -> Result<Report
     let contents = Contents::of(&samples);
     let mut report = Report::with_contents(&samples, &contents);
     report.notes = data.notes().to_vec();
+    if settings.decode {
+        let bad = bad_images(&samples, &mut |_, _| true)?;
+        report.bad_images = bad.into_iter().map(|bad| (bad.sample, bad.problem)).collect();
+    }
     for other in &settings.against {
         let theirs: Vec<Arc<Sample>> = open(other)?.samples().cloned().collect();
         report.overlaps.push(contents.overlap(&Contents::of(&theirs), other.path.display().to_string()));

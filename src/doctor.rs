@@ -54,6 +54,9 @@ pub fn diagnose() -> Diagnosis {
                 .into(),
         );
     }
+    if cuda_available && let Some(reason) = reft_rollout::decode_kernels_missing() {
+        advice.push(format!("rollout on the GPU runs without the decode kernels: {reason}"));
+    }
     if matches!(status, CudaStatus::NotFound(_)) {
         advice.push("to use a GPU, run `cargo xtask libtorch --cuda`".into());
     }

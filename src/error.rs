@@ -32,6 +32,20 @@ pub enum Error {
     /// CUDA was asked for and is not there.
     #[error("device `cuda` is not available: {0}; use `device = \"cpu\"`, or see `reft doctor`")]
     NoCuda(String),
+    /// Someone stopped the work; what was answered is kept.
+    #[error(
+        "interrupted; the answers to {kept} of {questions} questions are kept in `{}`, and the same command goes on with \
+         them",
+        path.display()
+    )]
+    Interrupted {
+        /// Questions that are answered.
+        kept: usize,
+        /// Questions in all.
+        questions: usize,
+        /// Where the answers are.
+        path: PathBuf,
+    },
     /// A file of the caller.
     #[error("`{}`: {message}", path.display())]
     File {

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use reft_config::{DataConfig, FileData, ModelConfig, PromptConfig, RewardConfig};
-use reft_core::{Form, SamplingParams, Seed, StageError};
+use reft_core::{Benchmark as _, Form, SamplingParams, Seed, StageError};
 use reft_data::Dataset;
 use reft_eval::{EvalReport, TaskBenchmark, predictions};
 use reft_pipeline::Observer;
-use reft_rollout::GenerationEngine;
 use serde_json::Value;
 
 use crate::{
     Error, model,
+    partial::KeepingEngine,
     table::{self, Row},
 };
 
@@ -37,18 +37,20 @@ pub fn evaluate(
     let benchmark =
         TaskBenchmark::new(benchmark, samples, &RewardConfig::default(), budget).map_err(StageError::from)?;
 
-    let mut engine = GenerationEngine::default();
-    let graded = reft_pipeline::evaluate(&policy, &mut engine, &benchmark, params, batch, observer)?;
+    std::fs::create_dir_all(output)
+        .map_err(|e| Error::File { path: output.to_owned(), message: e.to_string() })?;
+    let mut engine = KeepingEngine::open(&output.join("predictions"), config, &data.path, params)?;
+    let graded = reft_pipeline::evaluate(&policy, &mut engine, &benchmark, params, batch, observer)
+        .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
     let report = benchmark.evaluate(&graded)?;
 
     let file_error = |path: &Path, e: &dyn std::fmt::Display| Error::File {
         path: path.to_owned(),
         message: e.to_string(),
     };
-    std::fs::create_dir_all(output).map_err(|e| file_error(output, &e))?;
     let path = output.join("report.json");
     let json = serde_json::to_vec_pretty(&report).map_err(|e| file_error(&path, &e))?;
-    std::fs::write(&path, json).map_err(|e| file_error(&path, &e))?;
+    reft_store::write_whole(&path, &json)?;
     let rows: Vec<Row> = predictions(&graded)
         .iter()
         .filter_map(|prediction| match serde_json::to_value(prediction) {
@@ -57,5 +59,6 @@ pub fn evaluate(
         })
         .collect();
     table::write(&output.join("predictions.parquet"), &rows)?;
+    engine.finish()?;
     Ok(report)
 }

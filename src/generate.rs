@@ -4,13 +4,12 @@ use std::path::Path;
 
 use reft_config::ModelConfig;
 use reft_core::{Completion, Progress, RolloutEngine as _, SamplingParams, StageError};
-use reft_rollout::GenerationEngine;
 use reft_train::token_logprobs;
 use reft_vlm::model::Distribution;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Error, chats, model, table};
+use crate::{Error, chats, model, partial::KeepingEngine, relative::rebase, table};
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +25,7 @@ pub struct GenerateSummary {
 }
 
 /// Adds `completions` to every row of `input`, `params.group_size` per chat, `batch` chats at a time.
-/// Progress counts completions.
+/// Progress counts completions. Answers are kept as they come; the same call goes on with those of one that was stopped.
 pub fn generate(
     config: &ModelConfig,
     input: &Path,
@@ -37,14 +36,16 @@ pub fn generate(
 ) -> Result<GenerateSummary, Error> {
     table::check_output(output)?;
     let chats = chats::read(input)?;
+    let mut engine = KeepingEngine::open(output, config, input, params)?;
     let policy = model::open(config)?;
     let total = chats.samples.len() * params.group_size;
     let mut rows = chats.rows;
     let mut summary = GenerateSummary { rows: rows.len(), completions: 0, tokens: 0, truncated: 0 };
     for (samples, rows) in chats.samples.chunks(batch.max(1)).zip(rows.chunks_mut(batch.max(1))) {
         let done = summary.completions;
-        let groups = GenerationEngine::default()
-            .generate(&policy, samples, params, &mut |n, _| progress(done + n, total))?;
+        let groups = engine
+            .generate(&policy, samples, params, &mut |n, _| progress(done + n, total))
+            .map_err(|error| engine.explain(error, chats.samples.len()))?;
         for (group, row) in groups.iter().zip(rows) {
             for completion in &group.completions {
                 summary.completions += 1;
@@ -53,9 +54,11 @@ pub fn generate(
             }
             let completions: Vec<Value> = group.completions.iter().map(to_json).collect();
             row.insert("completions".into(), completions.into());
+            rebase(row, input, output);
         }
     }
     table::write(output, &rows)?;
+    engine.finish()?;
     Ok(summary)
 }
 
@@ -105,6 +108,7 @@ pub fn logprobs(
         row.insert("prompt_tokens".into(), prompt.token_ids.len().into());
         row.insert("token_ids".into(), ids.into());
         row.insert("logprobs".into(), json!(logprobs));
+        rebase(row, input, output);
         if !progress(i + 1, total) {
             return Err(StageError::Interrupted.into());
         }

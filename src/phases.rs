@@ -11,7 +11,9 @@ use reft_config::{
     BadImages, DataConfig, EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, PhaseConfig, Recipe, RejectPhase,
     RewardConfig, SftPhase, WithForm,
 };
-use reft_core::{Benchmark, Demonstration, Form, Progress, RunStore, Sample, SampleId, Seed, StageError};
+use reft_core::{
+    Benchmark, Demonstration, Form, ImageSource, Progress, RunStore, Sample, SampleId, Seed, StageError,
+};
 use reft_curriculum::Pool;
 use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
 use reft_eval::TaskBenchmark;
@@ -20,6 +22,7 @@ use reft_pipeline::{EvalStages, Guard, PhaseBuilder, Preflight, RejectStages, Rl
 use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
 use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
 use reft_rollout::{ExactEngine, GenerationEngine};
+use reft_store::ImageFiles;
 use reft_train::SftTrainer;
 use reft_vlm::{Vlm, processor::Processor};
 
@@ -260,6 +263,21 @@ impl<'a> RecipePhases<'a> {
             if n > MOST_NAMED { "; ..." } else { "" }
         );
         Err(StageError::other("images", message))
+    }
+
+    /// The image files that the data sets of all phases name.
+    pub fn image_files(&self) -> Result<Vec<ImageFiles>, StageError> {
+        let names: BTreeSet<&str> = self.uses().into_iter().map(|use_| use_.data).collect();
+        let of_set = |name: &str| {
+            let open = self.open(name)?;
+            let images = open.samples().flat_map(|sample| sample.images());
+            let paths = images.filter_map(|image| match &image.source {
+                ImageSource::Path(path) => Some(path.clone()),
+                ImageSource::Bytes(_) | ImageSource::Stored(_) => None,
+            });
+            Ok(ImageFiles { data: name.to_owned(), paths: paths.collect() })
+        };
+        names.into_iter().map(of_set).collect()
     }
 
     /// Goes on without some samples of a data set.

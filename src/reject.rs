@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    relative::rebase,
     table::{self, Row},
 };
 
@@ -28,7 +29,10 @@ pub fn reject(input: &Path, output: &Path, settings: stored::Settings) -> Result
             ),
         });
     }
-    let kept: Vec<Row> = kept.iter().filter_map(|row| row.as_object().cloned()).collect();
+    let mut kept: Vec<Row> = kept.iter().filter_map(|row| row.as_object().cloned()).collect();
+    for row in &mut kept {
+        rebase(row, input, output);
+    }
     table::write(output, &kept)?;
     Ok(report)
 }

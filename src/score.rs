@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    relative::rebase,
     table::{self, Row},
 };
 
@@ -34,25 +35,44 @@ pub struct ScoreSummary {
     pub errors: Vec<String>,
 }
 
-/// Adds `score` to every row of `input`; where none can be computed it is null and `error` says why.
+/// Adds `score` to every row of `input`, or to every answer of its `completions`, as `generate` writes them; where none can be
+/// computed it is null and `error` says why.
 pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSummary, Error> {
     table::check_output(output)?;
     let mut scores = Vec::new();
     let mut errors = Vec::new();
     let mut rows = Vec::new();
     for (place, mut row) in table::read(input)? {
-        match score_row(&row, &place.to_string(), reward) {
+        let mut note = |marked: &mut Row, result: Result<f64, String>| match result {
             Ok(score) => {
                 scores.push(score);
-                row.insert("score".to_owned(), score.into());
-                row.remove("error");
+                marked.insert("score".to_owned(), score.into());
+                marked.remove("error");
             }
             Err(error) => {
-                row.insert("score".to_owned(), Value::Null);
-                row.insert("error".to_owned(), error.clone().into());
+                marked.insert("score".to_owned(), Value::Null);
+                marked.insert("error".to_owned(), error.clone().into());
                 errors.push(format!("{place}: {error}"));
             }
+        };
+        match row.shift_remove("completions") {
+            Some(Value::Array(answers)) if !row.contains_key("completion") => {
+                let scored = answers.into_iter().map(|answer| {
+                    let mut answer = answer_object(answer);
+                    let result = score_row(&with_answer(&row, &answer), &place.to_string(), reward);
+                    note(&mut answer, result);
+                    Value::Object(answer)
+                });
+                let scored: Value = scored.collect();
+                row.insert("completions".to_owned(), scored);
+            }
+            other => {
+                row.extend(other.map(|other| ("completions".to_owned(), other)));
+                let result = score_row(&row, &place.to_string(), reward);
+                note(&mut row, result);
+            }
         }
+        rebase(&mut row, input, output);
         rows.push(row);
     }
     table::write(output, &rows)?;
@@ -63,6 +83,24 @@ pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSum
         mean: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
         errors: errors.into_iter().take(5).collect(),
     })
+}
+
+/// An answer of `completions`: an object with `text`, or the text alone.
+fn answer_object(answer: Value) -> Row {
+    match answer {
+        Value::Object(answer) => answer,
+        text => Row::from_iter([("text".to_owned(), text)]),
+    }
+}
+
+/// A row as if it had this answer only.
+fn with_answer(row: &Row, answer: &Row) -> Row {
+    let mut row = row.clone();
+    row.insert("completion".to_owned(), answer.get("text").cloned().unwrap_or_default());
+    for name in ["finish_reason", "think_opened"] {
+        row.extend(answer.get(name).map(|value| (name.to_owned(), value.clone())));
+    }
+    row
 }
 
 /// A row, as far as scoring needs it.

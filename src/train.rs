@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reft_config::{DataConfig, ModelConfig, Recipe, Resolved};
+use reft_config::{DataConfig, ModelConfig, Recipe, Resolved, difference};
 use reft_core::{Recorder as _, Seed, StageError};
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
 use reft_store::{Input, RunDir, RunInfo};
@@ -28,7 +28,7 @@ pub fn start_with(
         keep_checkpoints: recipe.run.keep_checkpoints,
         environment: json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "command": std::env::args().collect::<Vec<_>>(),
+            "command": std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>(),
             "threads": recipe.run.threads,
         }),
         ..RunInfo::new(&recipe.run.name, recipe.phase.iter().map(reft_config::PhaseConfig::name))
@@ -37,28 +37,46 @@ pub fn start_with(
     run(recipe, &mut store, observer, Start::New, customize)
 }
 
+/// What becomes of a model or of data that have changed since the run started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangedInputs {
+    /// The run does not go on: it would be another one.
+    #[default]
+    Refuse,
+    /// It goes on with them, and notes it: after a repair, say.
+    Accept,
+}
+
 /// Continues the run in `dir` from its newest checkpoint, with the recipe it was started with.
-pub fn resume(dir: &Path, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-    resume_with(dir, observer, |_, _| {})
+pub fn resume(dir: &Path, changed: ChangedInputs, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+    resume_with(dir, changed, observer, |_, _| {})
 }
 
 /// [`resume`] with the stages replaced that the run was started with.
 pub fn resume_with(
     dir: &Path,
+    changed: ChangedInputs,
     observer: &mut dyn Observer,
     customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
 ) -> Result<Outcome, Error> {
     let mut store = RunDir::open(dir)?;
     let origin = dir.join("config.toml");
-    let resolved = Resolved::from_text(&store.config()?, &origin.to_string_lossy(), &[])?;
-    run(&resolved.recipe, &mut store, observer, Start::Again, customize)
+    let config = store.config()?;
+    let resolved = Resolved::from_text(&config, &origin.to_string_lossy(), &[])?;
+    let first = store.first_config().unwrap_or_else(|| config.clone());
+    let edited = difference(&first, &config);
+    if !edited.is_empty() {
+        observer.message(&format!("config.toml was edited since the run started: {}", edited.join("; ")));
+        store.event("config_edited", json!({"changes": edited}))?;
+    }
+    run(&resolved.recipe, &mut store, observer, Start::Again(changed), customize)
 }
 
 /// Whether a run is new.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     New,
-    Again,
+    Again(ChangedInputs),
 }
 
 fn run(
@@ -68,10 +86,14 @@ fn run(
     start: Start,
     customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
 ) -> Result<Outcome, Error> {
+    if start == Start::Again(ChangedInputs::Accept) {
+        store.accept_inputs(&inputs(recipe))?;
+    }
     store.check_inputs(&inputs(recipe))?;
     model::set_threads(recipe.run.threads);
     let mut policy = model::open(&seeded(recipe))?;
     let mut phases = RecipePhases::new(recipe).customize(customize);
+    images(&phases, store, observer, start)?;
     if start == Start::New && recipe.run.data_report {
         audit(&phases, &policy, store, observer)?;
     }
@@ -93,6 +115,41 @@ fn seeded(recipe: &Recipe) -> ModelConfig {
         lora.seed.get_or_insert(recipe.run.seed);
     }
     model
+}
+
+/// Decodes all images before the first step, and after inputs have changed; a resume leaves out what was left out.
+fn images(
+    phases: &RecipePhases<'_>,
+    store: &mut RunDir,
+    observer: &mut dyn Observer,
+    start: Start,
+) -> Result<(), Error> {
+    for (name, samples) in store.left_out()? {
+        phases.leave_out(&name, &samples)?;
+    }
+    store.check_images(&phases.image_files()?)?;
+    if start == Start::Again(ChangedInputs::Refuse) {
+        return Ok(());
+    }
+    observer.message("decoding every image once");
+    let bad = phases.check_images(&mut |done, total| {
+        observer.progress(done, total);
+        !observer.should_stop()
+    })?;
+    let mut left_out = store.left_out()?;
+    for (name, bad) in bad {
+        let (n, first) = (bad.len(), &bad[0]);
+        observer.message(&format!(
+            "data set `{name}`: {n} samples are left out, as their images cannot be decoded, the first `{}`: {}",
+            first.sample, first.problem
+        ));
+        store.event("bad_images", json!({"data": name, "images": bad}))?;
+        left_out.entry(name).or_default().extend(bad.into_iter().map(|bad| bad.sample));
+    }
+    if !left_out.is_empty() {
+        store.leave_out(&left_out)?;
+    }
+    Ok(())
 }
 
 /// Looks at all data before the first step: what is wrong with the last phase's is found now, not in the night.

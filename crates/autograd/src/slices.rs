@@ -16,9 +16,9 @@ pub fn numbers(x: &Tensor) -> &[f32] {
     unsafe { std::slice::from_raw_parts(x.data_ptr().cast(), x.numel()) }
 }
 
-/// A tensor of this shape, filled by `fill`, which must write every number of it.
+/// A tensor of this shape, filled by `fill`. What it leaves out is 0.
 pub fn filled(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Tensor {
-    let x = Tensor::empty(shape, (Kind::Float, Device::Cpu));
+    let x = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
     // SAFETY: as above; nobody else knows the tensor yet.
     fill(unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast(), x.numel()) });
     x

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod interrupt;
 mod output;
+mod panics;
 mod progress;
 
 use std::{
@@ -22,11 +23,12 @@ const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match commands::run(cli.command, cli.global) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match panics::explained(|| commands::run(cli.command, cli.global)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+        Some(Err(error)) => {
             // With nowhere left to complain, the exit code still says it.
-            let _ = writeln!(io::stderr(), "error: {}", words(&error));
+            let _ = writeln!(io::stderr(), "error: {}", output::visible(&words(&error)));
             ExitCode::from(code(&error))
         }
     }

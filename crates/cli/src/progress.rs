@@ -14,7 +14,7 @@ use curr_reft::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::interrupt::Interrupt;
+use crate::{interrupt::Interrupt, output::visible};
 
 /// Lines per phase, next to its first and last step.
 const LINES: u64 = 10;
@@ -89,6 +89,7 @@ impl Watch {
             return;
         }
         self.last_line = Instant::now();
+        let text = &*visible(text);
         // A hidden bar prints nothing, not even its lines.
         let _ = if self.terminal { self.bars.println(text) } else { writeln!(io::stderr(), "{text}") };
     }

@@ -33,6 +33,7 @@
 
 mod curriculum;
 mod data;
+mod difference;
 mod error;
 mod filter;
 mod foreign;
@@ -63,6 +64,7 @@ pub use data::{
     BadImages, DataConfig, FileData, FrameName, MixtureData, MixtureSource, RowFormat, SceneData,
     SceneDomain, TaskName,
 };
+pub use difference::difference;
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use guard::GuardConfig;

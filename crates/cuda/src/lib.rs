@@ -4,7 +4,11 @@
 //! They work on addresses of device memory and know no tensors.
 #![expect(unsafe_code, reason = "kernels are launched through the driver's interface")]
 
-use std::ffi::{CString, c_void};
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, c_void},
+    sync::{Mutex, PoisonError},
+};
 
 use cudarc::{
     driver::{result, sys},
@@ -118,19 +122,22 @@ impl DecodeKernels {
                 return Err(CudaError::NoLibrary("NVRTC"));
             }
         }
-        let image = compile(shape.d)?;
-        // SAFETY: the image ends with a zero and stays until the module is loaded; modules are never unloaded.
-        unsafe {
-            let module = result::module::load_data(image.as_ptr().cast())?;
-            let function =
-                |name: &str| result::module::get_function(module, CString::new(name).unwrap_or_default());
-            Ok(Self {
-                shape,
-                append: function("append")?,
-                split: function("split")?,
-                merge: function("merge")?,
-            })
-        }
+        let [append, split, merge] = functions(shape.d)?.map(|function| function as sys::CUfunction);
+        Ok(Self { shape, append, split, merge })
+    }
+
+    /// Whether kernels can be had at all, on the GPU that this thread uses.
+    pub fn check() -> Result<(), CudaError> {
+        let shape = DecodeShape {
+            groups: 1,
+            group_size: 1,
+            heads: 1,
+            kv_heads: 1,
+            d: 128,
+            prompt_places: 1,
+            own_places: 1,
+        };
+        Self::load(shape).map(drop)
     }
 
     /// Attention of one layer, on the default stream: the newest keys and values join the completions' own, and each
@@ -172,6 +179,30 @@ impl DecodeKernels {
             launch(self.merge, step.rows * heads, d, &shape, &[sums, scales, out])
         }
     }
+}
+
+/// Kernels by the context and the width of a head that they were loaded for: compiled once, and never unloaded.
+static LOADED: Mutex<BTreeMap<(usize, usize), [usize; 3]>> = Mutex::new(BTreeMap::new());
+
+/// The addresses of `append`, `split` and `merge` in the context of this thread.
+fn functions(d: usize) -> Result<[usize; 3], CudaError> {
+    let context = result::ctx::get_current()?.map_or(0, |context| context as usize);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&functions) = loaded.get(&(context, d)) {
+        return Ok(functions);
+    }
+    let image = compile(d)?;
+    // SAFETY: the image ends with a zero and stays until the module is loaded; modules are never unloaded.
+    let functions = unsafe {
+        let module = result::module::load_data(image.as_ptr().cast())?;
+        let function = |name: &str| -> Result<usize, CudaError> {
+            let name = CString::new(name).unwrap_or_default();
+            Ok(result::module::get_function(module, name)? as usize)
+        };
+        [function("append")?, function("split")?, function("merge")?]
+    };
+    loaded.insert((context, d), functions);
+    Ok(functions)
 }
 
 /// Launches a kernel whose first argument is the shape and whose others are addresses.

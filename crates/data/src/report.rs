@@ -31,6 +31,9 @@ pub struct Report {
     /// Lengths of the prompts, where they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
+    /// Samples whose images cannot be decoded, each with what is wrong, where they were decoded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bad_images: Vec<(SampleId, String)>,
     /// What was noticed when the data set was read, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -55,7 +55,9 @@ pub(crate) fn rl(groups: &[ScoredGroup]) -> Metrics {
 fn effective_tokens(groups: &[ScoredGroup]) -> f64 {
     let admitted = groups.iter().filter(|scored| scored.is_admitted());
     let answers = admitted.flat_map(|scored| scored.group.completions.iter().zip(&scored.advantages));
-    answers.filter(|(_, advantage)| **advantage != 0.0).map(|(answer, _)| answer.token_ids.len() as f64).sum()
+    let moved = answers.filter(|(_, advantage)| **advantage != 0.0);
+    // Counted, then made a float: an empty sum of floats is -0.0.
+    moved.map(|(answer, _)| answer.token_ids.len()).sum::<usize>() as f64
 }
 
 /// Of one chunk of rejection sampling.

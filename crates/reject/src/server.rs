@@ -83,13 +83,19 @@ impl Judge for ServerJudge {
     }
 
     /// A server that cannot be reached stops the run after its retries, because answers that nobody judged must not
-    /// look bad. A reply without points gives 0.
+    /// look bad; so does one that answers in another shape. A reply without points gives 0.
     fn judge(&self, sample: &Sample, completion: &Completion) -> Result<Judgement, StageError> {
         let reply = self
             .server
             .call(&self.question(sample, completion)?)
             .map_err(|error| StageError::other(format!("judge of sample `{}`", sample.id), error))?;
-        let text = reply["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+        let text = reply["choices"][0]["message"]["content"].as_str().ok_or_else(|| {
+            let shown: String = reply.to_string().chars().take(200).collect();
+            let message = format!(
+                "the server answered in another shape than `/v1/chat/completions` has (`choices[0].message.content`): {shown}"
+            );
+            StageError::other(format!("judge of sample `{}`", sample.id), message)
+        })?;
         Ok(judgement(text).unwrap_or_else(|| {
             let shown: String = text.chars().take(200).collect();
             Judgement { score: 0.0, reason: format!("the judge gave no points: {shown}") }

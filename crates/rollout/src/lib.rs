@@ -31,6 +31,7 @@ mod finish;
 mod replay;
 mod sampler;
 
+pub use cache::decode_kernels_missing;
 pub use engine::{GenerationEngine, RolloutError};
 pub use exact::ExactEngine;
 pub use replay::{Replay, replay};

@@ -58,7 +58,7 @@ pub enum StoreError {
     /// The data or the start checkpoint are not what the run started with.
     #[error(
         "the inputs of the run have changed since it started, so a resume would be another run: {}; \
-         restore them or start a new run",
+         restore them, start a new run, or go on with them all the same (`--accept-inputs`)",
         changes.join("; ")
     )]
     InputsChanged {

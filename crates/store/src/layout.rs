@@ -26,7 +26,7 @@ impl Layout {
     }
 
     pub(crate) fn inputs(&self) -> PathBuf {
-        self.root.join("inputs").join("fingerprints.json")
+        self.root.join("inputs")
     }
 
     pub(crate) fn log(&self, attempt: u64) -> PathBuf {

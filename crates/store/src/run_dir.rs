@@ -1,15 +1,18 @@
 //! A run directory that this process owns, as the store of a run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use reft_core::{
     Checkpoint, Checkpointed, Cursor, FailedBatch, GradedGroup, JudgedGroup, KeptAnswer, Metrics, Recorder,
-    RunStore, ScoredGroup, StageError, Verdict,
+    RunStore, SampleId, ScoredGroup, StageError, Verdict,
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Input, KeptBatch, RunInfo, StoreError, batches,
+    ImageFiles, Input, KeptBatch, RunInfo, StoreError, batches,
     checkpoint::{self, Found, Lengths, State},
     clock, disk,
     info::{RunRecord, not_a_run},
@@ -18,6 +21,10 @@ use crate::{
     lock::{self, RunLock},
     records, rewind,
 };
+
+/// The recipe as it was first, and the samples that are left out, in `inputs/`.
+const CONFIG_COPY: &str = "config.toml";
+const LEFT_OUT: &str = "left_out.json";
 
 /// A run directory with its lock. Dropping it releases the lock.
 #[derive(Debug)]
@@ -50,6 +57,7 @@ impl RunDir {
             }
         }
         disk::replace_synced(&layout.config(), config.as_bytes())?;
+        disk::replace_synced(&layout.inputs().join(CONFIG_COPY), config.as_bytes())?;
         Self::start(layout, RunRecord::new(info.clone()), lock)
     }
 
@@ -93,7 +101,44 @@ impl RunDir {
 
     /// Notes what the run reads, the first time; refuses later when any of it has changed.
     pub fn check_inputs(&self, inputs: &[Input]) -> Result<(), StoreError> {
-        inputs::record_or_check(&self.layout, inputs)
+        refuse(inputs::record_or_compare(&self.layout, inputs)?)
+    }
+
+    /// [`Self::check_inputs`] of the image files that data sets name.
+    pub fn check_images(&self, sets: &[ImageFiles]) -> Result<(), StoreError> {
+        refuse(inputs::record_or_compare_images(&self.layout, sets)?)
+    }
+
+    /// Takes the inputs as they are now for those that the run started from. What has changed goes into the events.
+    pub fn accept_inputs(&self, inputs: &[Input]) -> Result<(), StoreError> {
+        let changes = inputs::record_or_compare(&self.layout, inputs)?;
+        for path in disk::entries(&self.layout.inputs())? {
+            if path.file_name().is_some_and(|name| name != CONFIG_COPY && name != LEFT_OUT) {
+                disk::remove(&path)?;
+            }
+        }
+        self.note("inputs_accepted", json!({"changes": changes}))
+    }
+
+    /// The recipe as it was when the run was made: [`Self::config`] is the user's to edit.
+    pub fn first_config(&self) -> Option<String> {
+        std::fs::read_to_string(self.layout.inputs().join(CONFIG_COPY)).ok()
+    }
+
+    /// Samples that the run leaves out, by data set, as [`Self::leave_out`] has noted them.
+    pub fn left_out(&self) -> Result<BTreeMap<String, BTreeSet<SampleId>>, StoreError> {
+        let path = self.layout.inputs().join(LEFT_OUT);
+        if !path.exists() {
+            return Ok(BTreeMap::new());
+        }
+        serde_json::from_slice(&disk::read(&path)?)
+            .map_err(|error| StoreError::Damaged { path, reason: error.to_string() })
+    }
+
+    /// Notes the samples that the run leaves out, so that a resume leaves out the same.
+    pub fn leave_out(&self, samples: &BTreeMap<String, BTreeSet<SampleId>>) -> Result<(), StoreError> {
+        let path = self.layout.inputs().join(LEFT_OUT);
+        disk::replace_synced(&path, json!(samples).to_string().as_bytes())
     }
 
     /// The log of this process.
@@ -336,6 +381,20 @@ impl RunStore for RunDir {
     fn is_finished(&self) -> bool {
         self.record.finished
     }
+}
+
+/// Adds the event `panic` to a run that this process works on and cannot reach any more.
+pub fn note_panic(root: &Path, message: &str) -> Result<(), StoreError> {
+    let event = json!({"time": clock::now(), "event": "panic", "message": message});
+    let layout = Layout::new(root);
+    if !layout.run_json().exists() {
+        return Ok(());
+    }
+    disk::append_line(&layout.events(), &event.to_string())
+}
+
+fn refuse(changes: Vec<String>) -> Result<(), StoreError> {
+    if changes.is_empty() { Ok(()) } else { Err(StoreError::InputsChanged { changes }) }
 }
 
 /// Whether a run has recorded, saved and finished nothing.

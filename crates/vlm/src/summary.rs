@@ -13,7 +13,7 @@ use crate::{
     VlmError,
     checkpoint::{CheckpointError, CheckpointFolder, MismatchedTensor},
     footprint::Footprint,
-    lora::LoraSettings,
+    lora::{LoraSettings, base_of, is_adapter},
     model::{Network, ParamSpec, PartOfModel, VlmConfig},
     policy::{HEAD, NOT_PARAMETERS},
 };
@@ -99,7 +99,11 @@ const MODES: [(&str, &[PartOfModel], bool); 5] = [
 impl CheckpointSummary {
     /// Reads config and headers. Files that cannot be opened, or a config that is not supported, are errors; tensors
     /// that do not fit the config are part of the summary.
+    /// Of an adapter's folder: what it says of its base.
     pub fn open(dir: &Path) -> Result<Self, VlmError> {
+        if is_adapter(dir) {
+            return Self::open(&base_of(dir)?);
+        }
         let config = VlmConfig::open(dir)?;
         let folder = CheckpointFolder::open(dir)?;
         let specs = Network::declare(&config);

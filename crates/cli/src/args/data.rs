@@ -62,6 +62,7 @@ ThinkLite-VL keeps the hard ones, unsolved included: --below 0.5.")]
 Examples:
   reft data inspect train.jsonl
   reft data inspect fixtures/easy_vqa/test.parquet --task vqa --json
+  reft data inspect train.jsonl --decode
   reft data inspect train.parquet --model Qwen2.5-VL-3B-Instruct --max-tokens 2048 --against test.parquet
 
 Without --model, the tokens of images alone are counted, as Qwen2.5-VL resizes them.")]
@@ -80,6 +81,9 @@ pub(crate) struct DataInspectArgs {
     /// List prompts that are longer; 0 lists none.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) max_tokens: usize,
+    /// Decode every image, not only the headers; exit with 1 when one cannot be decoded.
+    #[arg(long)]
+    pub(crate) decode: bool,
     /// Another file, read in the same way, to look for the same questions and images in.
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Vec<PathBuf>,

@@ -37,6 +37,9 @@ pub(crate) struct TrainArgs {
     /// Continue this run with the recipe it was started with.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipes", "set", "name"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Go on although the model or data have changed since the run started, after a repair, say; it is noted.
+    #[arg(long, requires = "resume")]
+    pub(crate) accept_inputs: bool,
     /// Check the recipe and its files, print it with every default written out, and stop.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) dry_run: bool,

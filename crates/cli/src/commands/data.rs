@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use curr_reft::{
     audit::{self, InspectSettings},
     config::{DataConfig, FileData, PromptConfig, SceneData, SceneDomain},
@@ -54,9 +54,14 @@ fn inspect(args: &DataInspectArgs, output: Output) -> Result<()> {
         model: args.model.as_deref(),
         max_pixels: args.max_pixels,
         against: args.against.iter().map(|other| args.rows.of(other)).collect(),
+        decode: args.decode,
     };
     let report = audit::inspect(&file, &settings)?;
-    output.print(&report, || table(&report))
+    output.print(&report, || table(&report))?;
+    if !report.bad_images.is_empty() {
+        bail!("the images of {} samples cannot be decoded", report.bad_images.len());
+    }
+    Ok(())
 }
 
 fn forms(args: &FormsArgs, output: Output) -> Result<()> {
@@ -144,6 +149,10 @@ fn table(report: &Report) -> String {
     listed(&mut lines, report.duplicate_of.iter().map(|[a, b]| format!("{a} = {b}")));
     if let Some(tokens) = &report.tokens {
         lengths(&mut lines, tokens);
+    }
+    if !report.bad_images.is_empty() {
+        lines.push(format!("bad images       {}", report.bad_images.len()));
+        listed(&mut lines, report.bad_images.iter().map(|(sample, problem)| format!("{sample}: {problem}")));
     }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     for overlap in &report.overlaps {

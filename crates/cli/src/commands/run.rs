@@ -10,7 +10,7 @@ use curr_reft::{
     pipeline::Outcome,
     replay::replay as replay_batch,
     report::{ReportSettings, report as write_report},
-    train as training,
+    train::{self as training, ChangedInputs},
 };
 use serde_json::json;
 
@@ -18,6 +18,7 @@ use crate::{
     args::{GlobalArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs},
     interrupt::Interrupt,
     output::{Output, print},
+    panics::working_on,
     progress::Watch,
 };
 
@@ -27,7 +28,9 @@ const EXAMPLES: usize = 3;
 pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Result<()> {
     if let Some(run) = &args.resume {
         let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
-        let outcome = training::resume(run, &mut watch);
+        working_on(run);
+        let changed = if args.accept_inputs { ChangedInputs::Accept } else { ChangedInputs::Refuse };
+        let outcome = training::resume(run, changed, &mut watch);
         watch.clear();
         return finish(outcome?, run, output);
     }
@@ -37,9 +40,11 @@ pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Resu
         return print(&recipe.to_toml()?);
     }
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+    let run = args.runs.join(&recipe.run.name);
+    working_on(&run);
     let outcome = training::start(&recipe, &args.runs, &mut watch);
     watch.clear();
-    finish(outcome?, &args.runs.join(&recipe.run.name), output)
+    finish(outcome?, &run, output)
 }
 
 /// The recipe as it will run, checked together with its files.

@@ -1,6 +1,6 @@
 //! `reft score`, `reft reject`, `reft grade`: stored completions, no model.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use curr_reft::{
     grade, reject,
     rejection::{BestOf, stored::Settings},
@@ -27,7 +27,11 @@ pub(super) fn score(args: &ScoreArgs, output: Output) -> Result<()> {
             lines.push(format!("  ... and {} more", summary.failed - summary.errors.len()));
         }
         lines.join("\n")
-    })
+    })?;
+    if summary.scored == 0 {
+        bail!("nothing was scored");
+    }
+    Ok(())
 }
 
 pub(super) fn reject(args: &RejectArgs, output: Output) -> Result<()> {

@@ -10,7 +10,7 @@ use reft_core::{ImageRef, ImageSource, Part, Role, Sample};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Item, frame_name, io_error, read};
+use super::{Item, frame_name, io_error, read, relative};
 use crate::DataError;
 
 pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
@@ -88,7 +88,7 @@ impl Images {
     /// The name of an image in the rows. Files are named by their content, so that a shared image is written once.
     fn name(&self, image: &ImageRef) -> Result<String, DataError> {
         if let ImageSource::Path(path) = &image.source {
-            return self.existing(path);
+            return Ok(self.existing(path));
         }
         let bytes = read(image)?;
         let hash = Sha256::digest(&bytes);
@@ -104,16 +104,8 @@ impl Images {
         Ok(name)
     }
 
-    /// A file's path from the rows' folder when it lies inside, its full path otherwise.
-    fn existing(&self, path: &Path) -> Result<String, DataError> {
-        let full = |path: &Path| {
-            std::path::absolute(path).map_err(|source| DataError::Io {
-                action: "read",
-                path: path.to_owned(),
-                source,
-            })
-        };
-        let (path, base) = (full(path)?, full(&self.base)?);
-        Ok(path.strip_prefix(&base).unwrap_or(&path).to_string_lossy().into_owned())
+    /// A file's path from the rows' folder.
+    fn existing(&self, path: &Path) -> String {
+        relative(path, &self.base).to_string_lossy().into_owned()
     }
 }

@@ -6,7 +6,10 @@
 mod jsonl;
 mod table;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
 
 use reft_core::{Demonstration, ImageRef, Sample};
 
@@ -38,6 +41,28 @@ pub fn demonstrations(path: &Path, demonstrations: &[Demonstration]) -> Result<(
         Ending::Parquet => table::write(path, &items),
         Ending::Jsonl => jsonl::write(path, &items),
     }
+}
+
+/// A path as seen from a folder: how rows name the files beside them.
+pub fn relative(path: &Path, folder: &Path) -> PathBuf {
+    let absolute = |path: &Path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let mut normal = PathBuf::new();
+        for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+            match part {
+                Component::ParentDir => drop(normal.pop()),
+                part => normal.push(part),
+            }
+        }
+        normal
+    };
+    let (path, folder) = (absolute(path), absolute(folder));
+    let (mut to, mut from) = (path.components().peekable(), folder.components().peekable());
+    while to.peek().is_some() && to.peek() == from.peek() {
+        to.next();
+        from.next();
+    }
+    from.map(|_| Component::ParentDir).chain(to).collect()
 }
 
 enum Ending {

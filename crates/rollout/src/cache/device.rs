@@ -1,6 +1,11 @@
 //! Attention of a decode step by the kernels of `reft-cuda`, over keys and values that lie as [`TensorLayer`] lays them:
 //! bf16 on a GPU.
 
+use std::{
+    io::{self, Write as _},
+    sync::Once,
+};
+
 use reft_cuda::{DecodeKernels, DecodeShape, DecodeStep};
 use reft_kernels::{Heads, KvPlan};
 use tch::{Device, Kind, Tensor};
@@ -17,6 +22,16 @@ pub(super) struct DeviceAttention {
     rows: usize,
     device: Device,
 }
+
+/// Why the decode kernels cannot be had on the first GPU, if they cannot.
+pub fn decode_kernels_missing() -> Option<String> {
+    // libtorch makes the driver's context with its first tensor.
+    let _tensor = Tensor::zeros([1], (Kind::Float, Device::Cuda(0)));
+    DecodeKernels::check().err().map(|error| error.to_string())
+}
+
+/// Told when the kernels cannot be loaded.
+static NOT_LOADED: Once = Once::new();
 
 impl DeviceAttention {
     /// None where the kernels do not apply or cannot be loaded; tensor operations do the same, slower.
@@ -38,7 +53,19 @@ impl DeviceAttention {
         let float = (Kind::Float, device);
         // libtorch makes the driver's context with its first tensor.
         let sums = Tensor::zeros([parts, heads.d as i64], float);
-        let kernels = DecodeKernels::load(shape).ok()?;
+        let kernels = match DecodeKernels::load(shape) {
+            Ok(kernels) => kernels,
+            Err(error) => {
+                // Once a process: every rollout would say the same.
+                NOT_LOADED.call_once(|| {
+                    let _ = writeln!(
+                        io::stderr(),
+                        "note: the decode kernels cannot be loaded, so rollout is slower than it could be: {error}"
+                    );
+                });
+                return None;
+            }
+        };
         Some(Self {
             kernels,
             lengths: Tensor::new(),

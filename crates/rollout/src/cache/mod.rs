@@ -19,6 +19,7 @@ use reft_kernels::Decode;
 use reft_vlm::model::{AttentionPlan, Decoder, PackedBatch, inference::read};
 use tch::Tensor;
 
+pub use self::device::decode_kernels_missing;
 pub(crate) use self::layered::LayeredCache;
 
 /// The cache, with the decode step that reads it.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use reft_core::{Recorder as _, RunStore as _};
+use reft_core::RunStore as _;
 use reft_store::{Input, RunDir, RunInfo, RunReader, StoreError};
 
 use crate::support::{create, step};

@@ -85,7 +85,9 @@ fn rows_are_whole(x: &Tensor) -> bool {
         }
         expected *= size[axis];
     }
-    size.len() > 1 || stride == [1]
+    // Rows that overlap, as those of an expanded tensor do, have less memory than numbers.
+    let are_apart = size.first().is_none_or(|&n| n < 2) || stride[0] >= expected;
+    are_apart && (size.len() > 1 || stride == [1])
 }
 
 #[expect(unsafe_code, reason = "libtorch's memory has no safe view")]
@@ -124,6 +126,10 @@ mod tests {
         // The first two of three rows of each: in place, with a stride.
         assert!(rows_are_whole(&x.narrow(1, 0, 2)));
         assert_eq!(sum(&x.narrow(1, 0, 2), 8), [28.0, 124.0]);
+        // An expanded row is there once in memory and is copied.
+        let row = x.narrow(0, 1, 1).narrow(1, 2, 1).reshape([1, 4]).expand([3, 4], false);
+        assert!(!rows_are_whole(&row));
+        assert_eq!(sum(&row, 4), [86.0, 86.0, 86.0]);
         // Columns lie apart and are copied.
         assert!(!rows_are_whole(&x.narrow(2, 0, 2)));
         assert_eq!(sum(&x.narrow(2, 0, 2), 6), [27.0, 99.0]);
