@@ -54,6 +54,8 @@ pub struct Checkpoint {
     pub dir: PathBuf,
     /// What the [`Stateful`](crate::Stateful) stages saved.
     pub stages: Value,
+    /// Newer ones that are damaged, each with what is wrong.
+    pub passed_over: Vec<String>,
 }
 
 /// A batch whose loss or gradient was not finite.

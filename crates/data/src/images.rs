@@ -61,6 +61,15 @@ impl Images {
         Ok(Self { file, root, store: store.map(Arc::new), seen: HashSet::new() })
     }
 
+    /// What a user should know about where the images are.
+    pub(crate) fn say(&self) -> Option<String> {
+        let anew = self.store.as_ref().is_some_and(|store| !store.has_page_index());
+        let note = "images stay in the file, which has no page index, so each is found by decoding its row group from the \
+                    start; write it again with one (pyarrow: `write_page_index=True`), in small row groups, or raise \
+                    `image_memory_mib`";
+        anew.then(|| note.to_owned())
+    }
+
     /// The images in the columns of a row.
     pub(crate) fn of_row(&mut self, row: &Row, place: Place) -> Result<Vec<ImageRef>, DataError> {
         let fields = image_fields(row).iter().enumerate();

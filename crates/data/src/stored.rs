@@ -83,6 +83,12 @@ impl ParquetImages {
         Ok(Some(Self { path: path.to_owned(), metadata, projection, starts, recent: Mutex::default() }))
     }
 
+    /// Whether a row is found without decoding what stands before it in its row group.
+    pub(crate) fn has_page_index(&self) -> bool {
+        let mut columns = self.metadata.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
+        columns.all(|column| column.offset_index_offset().is_some())
+    }
+
     /// The image columns of one row.
     fn row(&self, row: u64) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
         let group = self.starts.partition_point(|&start| start <= row).saturating_sub(1);

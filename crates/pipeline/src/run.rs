@@ -54,6 +54,11 @@ impl<P: Checkpointed> Run<'_, P> {
             });
         }
         if let Some(checkpoint) = &resumed {
+            for damaged in &checkpoint.passed_over {
+                self.observer.message(&format!(
+                    "checkpoint {damaged}; it is set aside, and the run goes on from the one before"
+                ));
+            }
             policy.load(&checkpoint.dir.join("policy")).map_err(RunError::Store)?;
         }
 

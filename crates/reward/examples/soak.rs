@@ -6,7 +6,7 @@
 //!
 //! Makes the texts that `tests/soak.rs` makes, and more, from answers of `fixtures/cases/math_set_1.jsonl`. Prints how
 //! many there were and the slowest call of each kind; panics where a check fails or a call takes more than 10 ms (the
-//! fastest of five, so that a busy machine does not count).
+//! fastest of five, so that a busy machine does not count), and ends where memory grows by more than 64 MiB.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the soak")]
 #![expect(clippy::print_stdout, reason = "this is what it says")]
 
@@ -16,13 +16,21 @@ mod entry;
 mod texts;
 
 use std::{
+    alloc::System,
     env,
     time::{Duration, Instant},
 };
 
+use cap::Cap;
 use reft_config::RewardConfig;
 use reft_core::{Completion, Seed};
 use reft_reward::{RewardName, math};
+
+#[global_allocator]
+static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Bytes that memory may grow by while texts are read.
+const GROWTH: usize = 64 << 20;
 
 /// Longest that one call may take.
 const LIMIT: Duration = Duration::from_millis(10);
@@ -71,6 +79,8 @@ fn main() {
     let answers: Vec<&str> = set.iter().map(|(_, _, answer, _)| answer.as_str()).collect();
     let paper = RewardName::Paper.build(&RewardConfig::default(), None);
 
+    MEMORY.set_limit(MEMORY.allocated() + GROWTH).unwrap();
+
     let (mut rewards, mut maths) = (Slowest::default(), Slowest::default());
     let start = Instant::now();
     let mut n = 0;
@@ -92,6 +102,9 @@ fn main() {
             rewards.time(&text, || paper.score(&sample, &completion));
         }
         n += 1;
+        if n % 10_000 == 0 {
+            eprintln!("{n} texts, {} s", start.elapsed().as_secs());
+        }
     }
     println!("{n} texts in {seconds} s");
     for (kind, slowest) in [("reward", rewards), ("math", maths)] {

@@ -63,7 +63,11 @@ pub enum RolloutError {
     #[error("`sampling.banned_ids` and `sampling.banned` ban every token")]
     AllBanned,
     /// The model's output is not a number.
-    #[error("the model's logits are not numbers at completion token {token}; its weights have diverged")]
+    #[error(
+        "the model's logits are not numbers at completion token {token}: its weights have diverged, or its number type is \
+         too small for them; in training lower `lr` or `optimizer.max_grad_norm` and go back to an earlier checkpoint, with \
+         `model.dtype = \"fp16\"` try `bf16`"
+    )]
     NonFinite {
         /// Which token.
         token: usize,

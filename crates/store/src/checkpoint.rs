@@ -122,7 +122,7 @@ pub(crate) fn set_aside(damage: &Damage) -> Result<(), StoreError> {
     disk::rename_dir(&damage.dir, &aside)
 }
 
-/// Keeps the newest `keep` checkpoints and removes the others, and those that were set aside.
+/// Keeps the newest `keep` checkpoints and removes the others. Those that were set aside stay for whoever looks into it.
 pub(crate) fn retain(layout: &Layout, keep: usize) -> Result<(), StoreError> {
     let all = all(layout)?;
     let old = all.len().saturating_sub(keep.max(1));
@@ -131,11 +131,6 @@ pub(crate) fn retain(layout: &Layout, keep: usize) -> Result<(), StoreError> {
         let doomed = layout.checkpoints().join(".tmp-removed");
         disk::rename_dir(dir, &doomed)?;
         disk::remove(&doomed)?;
-    }
-    for path in disk::entries(&layout.checkpoints())? {
-        if path.extension().is_some_and(|e| e == "damaged") {
-            disk::remove(&path)?;
-        }
     }
     Ok(())
 }

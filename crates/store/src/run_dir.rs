@@ -269,7 +269,9 @@ impl RunStore for RunDir {
         };
         self.note("checkpoint_loaded", json!({"checkpoint": dir.file_name().map(|n| n.to_string_lossy())}))?;
         self.last_checkpoint = Some(dir.clone());
-        Ok(Some(Checkpoint { cursor: state.cursor, dir, stages: state.stages }))
+        let passed_over =
+            damaged.iter().map(|damage| format!("`{}`: {}", damage.name(), damage.reason)).collect();
+        Ok(Some(Checkpoint { cursor: state.cursor, dir, stages: state.stages, passed_over }))
     }
 
     fn checkpoint(

@@ -321,7 +321,16 @@ impl Vlm {
 /// Weights in the number type of memory, so that a restored policy has the same bits. With an adapter, the adapter alone:
 /// the other weights are the start checkpoint's. The final folder holds the merged checkpoint too when that was asked for.
 impl Checkpointed for Vlm {
+    /// Weights that are not finite are refused: a checkpoint of them would be called the last good one.
     fn save(&self, dir: &Path) -> Result<(), StageError> {
+        let is_finite = |buffer: &tch::Tensor| buffer.isfinite().all().int64_value(&[]) == 1;
+        if !self.learned().buffers().values().all(is_finite) {
+            return Err(StageError::other(
+                "policy",
+                "the weights are not finite numbers any more, so they are not saved; lower `lr` or \
+                 `optimizer.max_grad_norm` and resume from the checkpoint before",
+            ));
+        }
         match &self.lora {
             Some(lora) => Ok(lora.save(dir, &self.folder)?),
             None => Ok(self.save_as(dir, self.options.kind)?),

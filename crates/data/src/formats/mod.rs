@@ -83,7 +83,7 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
         BadImages::Error => broken.check(&config.path)?,
         BadImages::Skip => loaded.notes.extend(broken.say()),
     }
-    loaded.notes.extend(ids.say().into_iter().chain(unread.say()));
+    loaded.notes.extend(ids.say().into_iter().chain(unread.say()).chain(reader.images.say()));
     if loaded.samples.is_empty() {
         return Err(DataError::Empty {
             what: format!("`{}`", config.path.display()),

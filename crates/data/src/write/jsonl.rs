@@ -1,7 +1,7 @@
 //! JSON Lines: question rows, or chat rows for demonstrations. Images are files, named relative to the rows.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
 };
@@ -10,12 +10,13 @@ use reft_core::{ImageRef, ImageSource, Part, Role, Sample};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Item, frame_name, io_error, read, relative};
+use super::{Item, Whole, frame_name, io_error, read, relative};
 use crate::DataError;
 
 pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
     let images = Images::beside(path);
-    let mut out = BufWriter::new(File::create(path).map_err(io_error(path))?);
+    let whole = Whole::begin(path);
+    let mut out = BufWriter::new(whole.create()?);
     for item in items {
         let row = match item.completion {
             Some(completion) => chat_row(item.sample, completion, &images)?,
@@ -23,7 +24,8 @@ pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
         };
         writeln!(out, "{row}").map_err(io_error(path))?;
     }
-    out.flush().map_err(io_error(path))
+    let file = out.into_inner().map_err(|error| io_error(path)(error.into_error()))?;
+    whole.end(&file)
 }
 
 fn question_row(sample: &Sample, images: &Images) -> Result<Value, DataError> {

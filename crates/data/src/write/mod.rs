@@ -7,6 +7,7 @@ mod jsonl;
 mod table;
 
 use std::{
+    fs,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -63,6 +64,39 @@ pub fn relative(path: &Path, folder: &Path) -> PathBuf {
         from.next();
     }
     from.map(|_| Component::ParentDir).chain(to).collect()
+}
+
+/// A file that appears when it is whole: a full disk leaves none, not half of one.
+struct Whole {
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Whole {
+    fn begin(path: &Path) -> Self {
+        let mut name = std::ffi::OsString::from(".tmp-");
+        name.push(path.file_name().unwrap_or_default());
+        let temporary = path.with_file_name(name);
+        Self { path: path.to_owned(), temporary }
+    }
+
+    fn create(&self) -> Result<fs::File, DataError> {
+        fs::File::create(&self.temporary).map_err(io_error(&self.path))
+    }
+
+    fn end(self, written: &fs::File) -> Result<(), DataError> {
+        written
+            .sync_all()
+            .and_then(|()| fs::rename(&self.temporary, &self.path))
+            .map_err(io_error(&self.path))
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // Gone already where all went well.
+        let _ = fs::remove_file(&self.temporary);
+    }
 }
 
 enum Ending {

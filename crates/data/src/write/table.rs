@@ -1,6 +1,6 @@
 //! Parquet in the Hugging Face image layout: `images: list<{bytes, path}>` beside plain text columns.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StringArray, StructArray},
@@ -15,16 +15,21 @@ use parquet::{
 };
 use reft_core::{ImageRef, Task};
 
-use super::{Item, frame_name, io_error, read};
+use super::{Item, Whole, frame_name, read};
 use crate::DataError;
 
 /// Rows per batch, so that a data set of photographs is never in memory twice.
 const BATCH: usize = 256;
 
 pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
-    let parquet = |source| DataError::Parquet { path: path.to_owned(), source };
-    let arrow = |source| DataError::Arrow { path: path.to_owned(), source };
-    let file = File::create(path).map_err(io_error(path))?;
+    let fail = |error: &dyn std::fmt::Display| DataError::File {
+        path: path.to_owned(),
+        message: format!("cannot be written: {error}"),
+    };
+    let parquet = |source: parquet::errors::ParquetError| fail(&source);
+    let arrow = |source: ArrowError| fail(&source);
+    let whole = Whole::begin(path);
+    let file = whole.create()?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         // Rows that share an image (the forms of one question) then store it once.
@@ -41,8 +46,8 @@ pub(super) fn write(path: &Path, items: &[Item<'_>]) -> Result<(), DataError> {
         let rows: Vec<_> = chunk.iter().copied().zip(images).collect();
         writer.write(&batch(&rows).map_err(arrow)?).map_err(parquet)?;
     }
-    writer.close().map_err(parquet)?;
-    Ok(())
+    let file = writer.into_inner().map_err(parquet)?;
+    whole.end(&file)
 }
 
 /// An image's bytes, as they are, and its name.

@@ -6,7 +6,7 @@ use reft_core::Seed;
 pub(crate) const LONGEST: usize = 100_000;
 
 /// Pieces that readers look for.
-const PIECES: [&str; 72] = [
+const PIECES: [&str; 80] = [
     "<think>",
     "</think>",
     "<answer>",
@@ -79,6 +79,14 @@ const PIECES: [&str; 72] = [
     "\\end{pmatrix}",
     "\\text{",
     "\\boxed{",
+    "(1\\pm ",
+    "1\\frac{",
+    "**",
+    "$",
+    "<|box_start|>(10,20),(110,220)<|box_end|>",
+    "(10,20),(110,220)",
+    "<ref>cat</ref>",
+    "x^2+y^2=",
 ];
 
 /// Whole answers that someone may try: right ones, look-alikes, lists of everything.
@@ -174,9 +182,11 @@ fn mutate(text: &mut String, draw: &mut Draw) {
                 ("{", "}"),
                 ("|", "|"),
                 ("\\sin(", ")"),
+                ("(1\\pm ", ")"),
+                ("1\\frac{", "}{2}"),
                 ("", "!"),
                 ("", "^2"),
-            ][draw.below(8)];
+            ][draw.below(10)];
             let times = 1 + draw.below(50);
             *text = format!("{}{text}{}", open.repeat(times), close.repeat(times));
         }
