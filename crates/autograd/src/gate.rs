@@ -6,23 +6,23 @@ use multiversion::multiversion;
 use reft_kernels::exp;
 use tch::Tensor;
 
-use crate::{attach, filled, numbers, rows::blocks};
+use crate::{attach, filled, rows::blocks, slices::held};
 
 /// `silu(gate) * up` of rows `[gate, up]`, `[t, 2 inner]` to `[t, inner]`; fp32 on the CPU.
 pub fn silu_gate(gate_up: &Tensor) -> Tensor {
-    let held = gate_up.detach().contiguous();
-    let size = held.size();
+    let input = gate_up.detach().contiguous();
+    let size = input.size();
     let inner = size[size.len() - 1] / 2;
     let out_size = [&size[..size.len() - 1], &[inner]].concat();
     let inner = inner as usize;
     let y = filled(&out_size, |y| {
         let threads = tch::get_num_threads().max(1) as usize;
-        reft_kernels::silu_gate(numbers(&held), inner, y, threads);
+        reft_kernels::silu_gate(held(&input), inner, y, threads);
     });
     attach(&[gate_up], &[&y], move |grads| {
         let Some(Some(grad)) = grads.into_iter().next() else { return vec![None] };
         let grad = grad.contiguous();
-        let (x, g) = (numbers(&held), numbers(&grad));
+        let (x, g) = (held(&input), held(&grad));
         let grad_x = filled(&size, |grad_x| {
             blocks(grad_x, 2 * inner, |first, rows| {
                 let first = first * inner;

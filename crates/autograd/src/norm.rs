@@ -6,7 +6,7 @@
 use multiversion::multiversion;
 use tch::Tensor;
 
-use crate::{attach, filled, numbers, rows::blocks};
+use crate::{attach, filled, rows::blocks, slices::held};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last dimension of `x`; fp32 on the CPU.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
@@ -14,12 +14,12 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
     let (x_held, w_held) = (x.detach().contiguous(), weight.detach());
     let y = filled(&size, |y| {
         let threads = tch::get_num_threads().max(1) as usize;
-        reft_kernels::rms_norm(numbers(&x_held), numbers(&w_held), eps, y, threads);
+        reft_kernels::rms_norm(held(&x_held), held(&w_held), eps, y, threads);
     });
     attach(&[x, weight], &[&y], move |grads| {
         let Some(Some(grad)) = grads.into_iter().next() else { return vec![None, None] };
         let grad = grad.contiguous();
-        let (x, w, g) = (numbers(&x_held), numbers(&w_held), numbers(&grad));
+        let (x, w, g) = (held(&x_held), held(&w_held), held(&grad));
         let mut weights = Vec::new();
         let grad_x = filled(&size, |grad_x| {
             weights = blocks(grad_x, w.len(), |first, rows| {

@@ -6,7 +6,7 @@
 use multiversion::multiversion;
 use tch::Tensor;
 
-use crate::{attach, filled, numbers, rows::blocks};
+use crate::{attach, filled, rows::blocks, slices::held};
 
 /// Heads of a fused projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +33,12 @@ impl Heads {
 /// Queries `[t, q, d]`, keys and values `[t, kv, d]` of a fused projection `[t, (q + 2 kv) d]`, queries and keys turned
 /// by the angles whose cosines and sines are `[t, d]`, the left half of the sines negative; fp32 on the CPU.
 pub fn turned_heads(qkv: &Tensor, heads: Heads, cos: &Tensor, sin: &Tensor) -> [Tensor; 3] {
-    let held = qkv.detach().contiguous();
+    let input = qkv.detach().contiguous();
     let (cos, sin) = (cos.detach().contiguous(), sin.detach().contiguous());
-    let (size, d) = (held.size(), heads.d);
-    let tokens = held.numel() / (heads.all() * d);
+    let (size, d) = (input.size(), heads.d);
+    let tokens = input.numel() / (heads.all() * d);
     let parts = heads.parts().map(|range| {
-        let (x, cos, sin) = (numbers(&held), numbers(&cos), numbers(&sin));
+        let (x, cos, sin) = (held(&input), held(&cos), held(&sin));
         filled(&[tokens as i64, range.len() as i64, d as i64], |out| {
             let turns = range.start < heads.q + heads.kv;
             blocks(out, range.len() * d, |first, rows| {
@@ -54,8 +54,8 @@ pub fn turned_heads(qkv: &Tensor, heads: Heads, cos: &Tensor, sin: &Tensor) -> [
     });
     attach(&[qkv], &parts.each_ref(), move |grads| {
         let grads: Vec<Option<Tensor>> = grads.into_iter().map(|g| g.map(|g| g.contiguous())).collect();
-        let grads: Vec<Option<&[f32]>> = grads.iter().map(|grad| grad.as_ref().map(numbers)).collect();
-        let (cos, sin) = (numbers(&cos), numbers(&sin));
+        let grads: Vec<Option<&[f32]>> = grads.iter().map(|grad| grad.as_ref().map(held)).collect();
+        let (cos, sin) = (held(&cos), held(&sin));
         let grad_x = filled(&size, |grad_x| {
             blocks(grad_x, heads.all() * d, |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(heads.all() * d).enumerate() {

@@ -138,7 +138,10 @@ impl RolloutEngine<Vlm> for GenerationEngine {
             }
             .answer(&mut report)
         };
-        match self.with_kernels.then(|| decoder.for_kernels()).flatten() {
+        // SAFETY: a rollout writes to no parameter, and the policy is borrowed while it answers.
+        #[expect(unsafe_code, reason = "the step's kernels read the parameters in place")]
+        let kernels = self.with_kernels.then(|| unsafe { decoder.for_kernels() }).flatten();
+        match kernels {
             Some(kernels) => {
                 Decode::with(&kernels, plan, kernel_threads(), |decode| answer(KvCache::Whole(decode)))
             }

@@ -132,19 +132,27 @@ impl Decoder {
 
     /// Its numbers, for the kernels of a decode step; none where these do not compute: outside an
     /// [`Inference`](super::inference::Inference), on a GPU, in bf16, with dropout.
-    pub fn for_kernels(&self) -> Option<reft_kernels::Decoder<'_>> {
+    ///
+    /// # Safety
+    ///
+    /// While they live, nobody writes to the parameters through any of their handles: no optimizer step, no load.
+    #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
+    pub unsafe fn for_kernels(&self) -> Option<reft_kernels::Decoder<'_>> {
         if !has_kernels(self.embed_tokens.device(), self.embed_tokens.kind()) {
             return None;
         }
-        Some(reft_kernels::Decoder {
-            heads: self.heads(),
-            eps: self.config.rms_norm_eps as f32,
-            embed_tokens: numbers(&self.embed_tokens),
-            layers: self.layers.iter().map(Layer::for_kernels).collect::<Option<_>>()?,
-            norm: self.norm.for_kernels(),
-            lm_head: numbers(&self.lm_head),
-            frequencies: rotary_frequencies(self.config.rope_theta, self.heads().d / 2),
-        })
+        // SAFETY: promised by the caller.
+        unsafe {
+            Some(reft_kernels::Decoder {
+                heads: self.heads(),
+                eps: self.config.rms_norm_eps as f32,
+                embed_tokens: numbers(&self.embed_tokens),
+                layers: self.layers.iter().map(|layer| layer.for_kernels()).collect::<Option<_>>()?,
+                norm: self.norm.for_kernels(),
+                lm_head: numbers(&self.lm_head),
+                frequencies: rotary_frequencies(self.config.rope_theta, self.heads().d / 2),
+            })
+        }
     }
 
     /// Heads of attention.
@@ -213,18 +221,25 @@ impl Layer {
         x_td + mlp_td
     }
 
-    fn for_kernels(&self) -> Option<reft_kernels::Layer<'_>> {
+    /// # Safety
+    ///
+    /// Nobody writes to its parameters meanwhile.
+    #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
+    unsafe fn for_kernels(&self) -> Option<reft_kernels::Layer<'_>> {
         let Attention { qkv_proj, o_proj, qk_norm, .. } = &self.self_attn;
-        let [gate_up_proj, down_proj] = self.mlp.for_kernels()?;
-        Some(reft_kernels::Layer {
-            input_layernorm: self.input_layernorm.for_kernels(),
-            qkv_proj: qkv_proj.for_kernels()?,
-            qk_norm: qk_norm.as_ref().map(|norms| norms.each_ref().map(RmsNorm::for_kernels)),
-            o_proj: o_proj.for_kernels()?,
-            post_attention_layernorm: self.post_attention_layernorm.for_kernels(),
-            gate_up_proj,
-            down_proj,
-        })
+        // SAFETY: promised by the caller.
+        unsafe {
+            let [gate_up_proj, down_proj] = self.mlp.for_kernels()?;
+            Some(reft_kernels::Layer {
+                input_layernorm: self.input_layernorm.for_kernels(),
+                qkv_proj: qkv_proj.for_kernels()?,
+                qk_norm: qk_norm.as_ref().map(|norms| norms.each_ref().map(|norm| norm.for_kernels())),
+                o_proj: o_proj.for_kernels()?,
+                post_attention_layernorm: self.post_attention_layernorm.for_kernels(),
+                gate_up_proj,
+                down_proj,
+            })
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 //! The results differ from those of tensor operations in the last bits. A pass that is compared with a training pass
 //! (the KL reference, old log-probabilities) therefore records no gradients but is not an [`Inference`].
 //!
-//! One of this crate's three modules with `unsafe` in them; the others map weights (`checkpoint/map.rs`) and load CUDA
-//! (`cuda.rs`).
+//! `unsafe` is here, in `for_kernels` of the layers, which lend their parameters to a decode step, where weights are mapped
+//! (`checkpoint/map.rs`) and where CUDA is loaded (`cuda.rs`).
 
 use std::cell::Cell;
 

@@ -80,19 +80,23 @@ impl Linear {
     }
 
     /// Its numbers, fp32 on the CPU; none when inputs are dropped.
-    pub(super) fn for_kernels(&self) -> Option<reft_kernels::Linear<'_>> {
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes to its parameters meanwhile.
+    #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
+    pub(super) unsafe fn for_kernels(&self) -> Option<reft_kernels::Linear<'_>> {
         let (mut first, mut updates) = (0, Vec::new());
         for (columns, update) in &self.updates {
             if let Some(update) = update {
-                updates.push(update.for_kernels(first)?);
+                // SAFETY: promised by the caller, as below.
+                updates.push(unsafe { update.for_kernels(first)? });
             }
             first += *columns as usize;
         }
-        Some(reft_kernels::Linear {
-            weight: numbers(&self.weight),
-            bias: self.bias.as_ref().map(numbers),
-            updates,
-        })
+        // SAFETY: promised by the caller.
+        let (weight, bias) = unsafe { (numbers(&self.weight), self.bias.as_ref().map(|bias| numbers(bias))) };
+        Some(reft_kernels::Linear { weight, bias, updates })
     }
 }
 
@@ -108,8 +112,14 @@ impl RmsNorm {
     }
 
     /// Its numbers, fp32 on the CPU.
-    pub(super) fn for_kernels(&self) -> &[f32] {
-        numbers(&self.weight)
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes to its weight meanwhile.
+    #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
+    pub(super) unsafe fn for_kernels(&self) -> &[f32] {
+        // SAFETY: promised by the caller.
+        unsafe { numbers(&self.weight) }
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
@@ -240,9 +250,17 @@ impl GatedMlp {
     }
 
     /// The numbers of gate with up, and of down, fp32 on the CPU; none where kernels have not its activation.
-    pub(super) fn for_kernels(&self) -> Option<[reft_kernels::Linear<'_>; 2]> {
-        let is_known = self.act == Activation::Silu;
-        is_known.then(|| Some([self.gate_up_proj.for_kernels()?, self.down_proj.for_kernels()?])).flatten()
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes to its parameters meanwhile.
+    #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
+    pub(super) unsafe fn for_kernels(&self) -> Option<[reft_kernels::Linear<'_>; 2]> {
+        if self.act != Activation::Silu {
+            return None;
+        }
+        // SAFETY: promised by the caller.
+        unsafe { Some([self.gate_up_proj.for_kernels()?, self.down_proj.for_kernels()?]) }
     }
 }
 

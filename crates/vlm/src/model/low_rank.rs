@@ -31,14 +31,18 @@ impl LowRank {
     }
 
     /// Its numbers, fp32 on the CPU, as an update of the outputs from `first` on; none when inputs are dropped.
-    pub(super) fn for_kernels(&self, first: usize) -> Option<reft_kernels::LowRank<'_>> {
-        self.dropout.is_none().then(|| reft_kernels::LowRank {
-            first,
-            a: numbers(&self.a),
-            b: numbers(&self.b),
-            rank: self.a.size()[0] as usize,
-            scale: self.scale as f32,
-        })
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes to them meanwhile.
+    #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
+    pub(super) unsafe fn for_kernels(&self, first: usize) -> Option<reft_kernels::LowRank<'_>> {
+        if self.dropout.is_some() {
+            return None;
+        }
+        // SAFETY: promised by the caller.
+        let (a, b) = unsafe { (numbers(&self.a), numbers(&self.b)) };
+        Some(reft_kernels::LowRank { first, a, b, rank: self.a.size()[0] as usize, scale: self.scale as f32 })
     }
 }
 
