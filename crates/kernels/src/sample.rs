@@ -93,17 +93,17 @@ pub fn draw(
         let token = weights.iter().position(|&x| x == max).unwrap_or(0);
         return Draw { token, logprob: -weigh(weights, max).ln() };
     }
-    let max = temper(weights, 1.0 / shaping.temperature);
+    temper(weights, shaping.temperature);
     if shaping.top_k > 0 && shaping.top_k < weights.len() {
         keep_top_k(weights, shaping.top_k);
     }
     if shaping.top_p < 1.0 {
-        keep_top_p(weights, max, shaping.top_p);
+        keep_top_p(weights, shaping.top_p);
     }
     if shaping.min_p > 0.0 {
-        drop_below(weights, max + shaping.min_p.min(1.0).ln());
+        drop_below(weights, shaping.min_p.min(1.0).ln());
     }
-    let total = weigh(weights, max);
+    let total = weigh(weights, 0.0);
     // Strictly below the total after rounding, so that a token with probability always exceeds it.
     let threshold = place.uniform * (1.0 - f64::EPSILON) * weights.iter().map(|&w| f64::from(w)).sum::<f64>();
     let mut cumulative = 0.0;
@@ -173,13 +173,13 @@ fn penalise(logits: &mut [f32], shaping: &Shaping, place: &Place<'_>) {
     }
 }
 
-/// Logits times `inverse`, and the largest of them.
+/// Logits below the largest, over the temperature. However small that is, the largest stays 0 and nothing overflows upwards.
 #[multiversion(targets("x86_64+avx2"))]
-fn temper(logits: &mut [f32], inverse: f32) -> f32 {
+fn temper(logits: &mut [f32], temperature: f32) {
+    let max = max_of(logits);
     for logit in logits.iter_mut() {
-        *logit *= inverse;
+        *logit = (*logit - max) / temperature;
     }
-    max_of(logits)
 }
 
 /// Logits to unnormalised probabilities, 0 where the logit is -inf; their sum.
@@ -204,17 +204,16 @@ fn drop_below(x: &mut [f32], least: f32) {
     }
 }
 
-/// Leaves the most likely tokens until their probabilities reach p; always at least one.
-fn keep_top_p(x: &mut [f32], max: f32, p: f32) {
-    let weight = |value: f32| f64::from(exp(value - max));
+/// Leaves the most likely tokens, whose logit is 0, and further ones until their probabilities reach p.
+fn keep_top_p(x: &mut [f32], p: f32) {
+    let weight = |value: f32| f64::from(exp(value));
     let present =
         |least: f32| x.iter().copied().filter(move |&value| value > f32::NEG_INFINITY && value >= least);
     let limit = f64::from(p) * present(f32::NEG_INFINITY).map(weight).sum::<f64>();
     // Only so many tokens are sorted as are needed to reach p.
-    let enough = |near: &f32| present(max - near).map(weight).sum::<f64>() >= limit;
+    let enough = |near: &f32| present(-near).map(weight).sum::<f64>() >= limit;
     let near = [2.0, 4.0, 8.0, 16.0].into_iter().find(enough).unwrap_or(f32::INFINITY);
-    let mut order: Vec<usize> =
-        (0..x.len()).filter(|&i| x[i] > f32::NEG_INFINITY && x[i] >= max - near).collect();
+    let mut order: Vec<usize> = (0..x.len()).filter(|&i| x[i] > f32::NEG_INFINITY && x[i] >= -near).collect();
     order.sort_by(|&a, &b| x[b].total_cmp(&x[a]));
     let mut before = 0.0;
     let kept = order.iter().take_while(|&&i| {

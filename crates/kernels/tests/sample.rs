@@ -23,6 +23,17 @@ fn probabilities(logits: &[f32], allowed: &[f32], shaping: &Shaping, place: &Pla
     weights.iter().map(|weight| weight / total).collect()
 }
 
+/// The limit of small temperatures is the most likely token, which is then certain.
+#[test]
+fn tiny_temperatures_are_greedy() {
+    for temperature in [1e-4, 1e-10, 1e-38, 1e-45] {
+        for (top_p, min_p) in [(1.0, 0.0), (0.9, 0.0), (1.0, 0.1)] {
+            let shaping = Shaping { temperature, top_p, min_p, ..Shaping::default() };
+            assert_eq!(at(&shaping, 0.999), Draw { token: 2, logprob: 0.0 }, "{shaping:?}");
+        }
+    }
+}
+
 #[test]
 fn probabilities_by_hand() {
     let cases: [(f32, usize, f32, f32, [f32; 5]); 12] = [

@@ -128,7 +128,9 @@ impl Sampler {
         let temperature = f64::from(self.shaping.temperature);
         let mut logits_mv = logits_mv + &self.allowed_v;
         if temperature > 0.0 {
-            logits_mv /= temperature;
+            // Below the largest, nothing overflows upwards; a GPU multiplies by the inverse, which must be a number too.
+            logits_mv -= logits_mv.amax([-1], true);
+            logits_mv /= temperature.max(1e-30);
         }
         let logprobs_mv = logits_mv.log_softmax(-1, Kind::Float);
         let tokens_m = if temperature > 0.0 {
@@ -230,7 +232,7 @@ mod tests {
 
     #[test]
     fn tensors_and_loops_draw_the_same() {
-        for temperature in [0.0, 0.6, 1.0, 1.7] {
+        for temperature in [0.0, 1e-45, 1e-38, 0.6, 1.0, 1.7] {
             let sampler = sampler(&SamplingParams { temperature, ..SamplingParams::plain(1) });
             assert!(sampler.is_plain());
             let (logits, rows) = (logits(2000), rows(2000));

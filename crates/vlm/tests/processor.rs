@@ -368,6 +368,10 @@ fn templates_have_what_hugging_face_gives_them() {
             "True None [1.0, 'a', None] {'a': \"it's\"} False",
         ),
         (
+            "{{ ['a', {'b': 1}] | trim }} {{ none | upper }} {{ 'xax' | trim('x') }} {{ tools|length }} {{ [1]|count }}",
+            "['a', {'b': 1}] NONE a 0 1",
+        ),
+        (
             "{{ {'a': [1, 'é'], 'b': {}} | tojson(indent=2) }}",
             "{\n  \"a\": [\n    1,\n    \"é\"\n  ],\n  \"b\": {}\n}",
         ),

@@ -88,6 +88,14 @@ impl ChatTemplate {
         environment.add_function("strftime_now", |format: String| strftime_now(&format));
         environment.add_filter(source::KEPT, kept);
         environment.add_filter("string", |value: Value| python::text(&value));
+        environment
+            .add_filter("trim", |value: Value, of: Option<String>| python::trim(&value, of.as_deref()));
+        for name in ["upper", "lower"] {
+            environment.add_filter(name, move |value: Value| python::cased(&value, name));
+        }
+        for name in ["length", "count"] {
+            environment.add_filter(name, |value: Value| python::length(&value));
+        }
         environment.add_filter("tojson", |value: Value, kwargs: Kwargs| python::to_json(&value, kwargs));
         environment.add_template_owned(NAME, source::rewrite(&source)).map_err(|e| template_error(&e))?;
         Ok(Self { environment, bos_token, eos_token })

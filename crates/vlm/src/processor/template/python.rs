@@ -21,6 +21,29 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
     }
 }
 
+/// Jinja's filter `trim`, which takes any value as its text.
+pub(super) fn trim(value: &Value, of: Option<&str>) -> Result<String, Error> {
+    let text = text(value)?;
+    Ok(match of {
+        Some(of) => text.trim_matches(|c| of.contains(c)).to_owned(),
+        None => text.trim().to_owned(),
+    })
+}
+
+/// Jinja's filters `upper` and `lower`, which take any value as its text.
+pub(super) fn cased(value: &Value, case: &str) -> Result<String, Error> {
+    let text = text(value)?;
+    Ok(if case == "upper" { text.to_uppercase() } else { text.to_lowercase() })
+}
+
+/// `len(value)`, 0 of what is undefined.
+pub(super) fn length(value: &Value) -> Result<usize, Error> {
+    let length = if value.is_undefined() { Some(0) } else { value.len() };
+    length.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidOperation, format!("a value of type {} has no length", value.kind()))
+    })
+}
+
 /// `repr(value)`.
 fn repr(value: &Value) -> Result<String, Error> {
     Ok(match value.kind() {
