@@ -156,9 +156,12 @@ fn mixed_numbers(text: &str) -> String {
     let mut at = 0;
     while at < chars.len() {
         form.push(chars[at]);
-        let space = chars[at + 1..].iter().take_while(|&&c| c == ' ').count();
+        // Spaces are counted behind a digit alone, so no run of them is counted twice.
+        let behind = chars[at + 1..].iter();
+        let is_space = |&&c: &&char| c == ' ';
+        let space = if chars[at].is_ascii_digit() { behind.take_while(is_space).count() } else { 0 };
         let next = chars.get(at + 1 + space);
-        if space > 0 && chars[at].is_ascii_digit() && next.is_some_and(char::is_ascii_digit) {
+        if space > 0 && next.is_some_and(char::is_ascii_digit) {
             form.push('+');
             // The digit behind the space is spent, so `1 2 3` keeps its second space.
             form.extend(next);
@@ -222,4 +225,18 @@ fn is_fraction(text: &str) -> bool {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && part.bytes().any(|b| b != b'0')
     };
     number(numerator, digits) && number(denominator, nonzero)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million spaces would take hours if every one were counted from.
+    #[test]
+    fn mixed_numbers_are_found_in_one_pass() {
+        assert_eq!(mixed_numbers("7 3/4, 1 2 3"), "7+3/4, 1+2 3");
+        let spaces = " ".repeat(1_000_000);
+        assert_eq!(mixed_numbers(&format!("1{spaces}2")), "1+2");
+        assert_eq!(mixed_numbers(&format!("1{spaces}")), format!("1{spaces}"));
+    }
 }
