@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, Write as _},
-    panic::{self, AssertUnwindSafe, PanicHookInfo},
+    panic::{self, AssertUnwindSafe, Location, PanicHookInfo},
     path::{Path, PathBuf},
     sync::OnceLock,
     thread,
@@ -33,23 +33,27 @@ pub(crate) fn explained<T>(work: impl FnOnce() -> T) -> Option<T> {
     panic::catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
+/// What has happened, from the words of a panic, and what can be done about it.
+fn explanation(text: &str, location: Option<&Location<'_>>) -> String {
+    if OUT_OF_MEMORY.iter().any(|words| text.contains(words)) {
+        let held = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem >> 20);
+        let first = text.lines().next().unwrap_or_default();
+        format!(
+            "out of memory; the process held {held} MiB and asked for more ({first}); lower `micro_batch_tokens`, \
+             `prompts_per_step`, `sampling.group_size`, `sampling.max_new_tokens` or `model.max_pixels`, set \
+             `recompute = true`, or train an adapter (`model.lora`); `reft doctor --model DIR` tells what a model needs"
+        )
+    } else {
+        let place = location.map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        format!("a fault of reft itself{place}: {text}")
+    }
+}
+
 fn explain(info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    let what = if OUT_OF_MEMORY.iter().any(|words| text.contains(words)) {
-        let held = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem >> 20);
-        let first = text.lines().next().unwrap_or_default();
-        format!(
-            "out of memory; the process held {held} MiB and asked for more ({first}); lower `micro_batch_tokens`, \\
-             `prompts_per_step`, `sampling.group_size`, `sampling.max_new_tokens` or `model.max_pixels`, set \\
-             `recompute = true`, or train an adapter (`model.lora`); `reft doctor --model DIR` tells what a model needs"
-        )
-    } else {
-        let place =
-            info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-        format!("a fault of reft itself{place}: {text}")
-    };
+    let what = explanation(text, info.location());
     let mut stderr = io::stderr();
     // With nowhere left to complain, the exit code still says it.
     let _ = writeln!(stderr, "error: {what}");
@@ -64,5 +68,23 @@ fn explain(info: &PanicHookInfo<'_>) {
     }
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
         let _ = writeln!(stderr, "{}", std::backtrace::Backtrace::force_capture());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_runs_out_is_told_from_a_fault_of_ours() {
+        let said =
+            explanation("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes\nframe #0: x", None);
+        assert!(said.starts_with("out of memory; the process held "), "{said}");
+        assert!(
+            said.contains("you tried 8 bytes); lower `micro_batch_tokens`, `prompts_per_step`"),
+            "{said}"
+        );
+        assert!(!said.contains(['\n', '\\']), "{said}");
+        assert_eq!(explanation("index 3", None), "a fault of reft itself: index 3");
     }
 }
