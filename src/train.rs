@@ -86,10 +86,10 @@ fn run(
     start: Start,
     customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
 ) -> Result<Outcome, Error> {
-    if start == Start::Again(ChangedInputs::Accept) {
-        store.accept_inputs(&inputs(recipe))?;
+    match start {
+        Start::Again(ChangedInputs::Accept) => store.accept_inputs(&inputs(recipe))?,
+        _ => store.check_inputs(&inputs(recipe))?,
     }
-    store.check_inputs(&inputs(recipe))?;
     model::set_threads(recipe.run.threads);
     let mut policy = model::open(&seeded(recipe))?;
     let mut phases = RecipePhases::new(recipe).customize(customize);
@@ -127,7 +127,10 @@ fn images(
     for (name, samples) in store.left_out()? {
         phases.leave_out(&name, &samples)?;
     }
-    store.check_images(&phases.image_files()?)?;
+    match start {
+        Start::Again(ChangedInputs::Accept) => store.accept_images(&phases.image_files()?)?,
+        _ => store.check_images(&phases.image_files()?)?,
+    }
     if start == Start::Again(ChangedInputs::Refuse) {
         return Ok(());
     }

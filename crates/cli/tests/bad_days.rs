@@ -150,6 +150,13 @@ fn what_changes_between_attempts_is_noticed() {
     let text = fails(&["train", "--resume", &run]);
     assert!(text.contains("images of `rows` have other bytes") && text.contains("--accept-inputs"), "{text}");
     works(&["train", "--resume", &run, "--accept-inputs"]);
+    let events = fs::read_to_string(format!("{run}/events.jsonl")).unwrap();
+    assert!(
+        events.lines().any(
+            |line| line.contains("inputs_accepted") && line.contains("images of `rows` have other bytes")
+        ),
+        "{events}"
+    );
     works(&["train", "--resume", &run]);
     let events = fs::read_to_string(place.path("runs/run/events.jsonl")).unwrap();
     assert!(events.contains("inputs_accepted") && events.contains("config_edited"), "{events}");

@@ -61,7 +61,26 @@ pub(crate) fn record_or_compare(layout: &Layout, inputs: &[Input]) -> Result<Vec
     Ok(changes(&read_json(&path)?, &found))
 }
 
+/// Takes the inputs as they are now. Returns every difference.
+pub(crate) fn accept(layout: &Layout, inputs: &[Input]) -> Result<Vec<String>, StoreError> {
+    let changes = record_or_compare(layout, inputs)?;
+    disk::remove(&layout.inputs().join("fingerprints.json"))?;
+    record_or_compare(layout, inputs)?;
+    Ok(changes)
+}
+
 /// The same for the image files of data sets.
+pub(crate) fn accept_images(layout: &Layout, sets: &[ImageFiles]) -> Result<Vec<String>, StoreError> {
+    let changes = record_or_compare_images(layout, sets)?;
+    disk::remove(&layout.inputs().join("images.json"))?;
+    for set in sets {
+        disk::remove(&layout.inputs().join(format!("images-{}.sha256", set.data)))?;
+    }
+    record_or_compare_images(layout, sets)?;
+    Ok(changes)
+}
+
+/// [`record_or_compare`] of the image files of data sets.
 pub(crate) fn record_or_compare_images(
     layout: &Layout,
     sets: &[ImageFiles],

@@ -111,13 +111,12 @@ impl RunDir {
 
     /// Takes the inputs as they are now for those that the run started from. What has changed goes into the events.
     pub fn accept_inputs(&self, inputs: &[Input]) -> Result<(), StoreError> {
-        let changes = inputs::record_or_compare(&self.layout, inputs)?;
-        for path in disk::entries(&self.layout.inputs())? {
-            if path.file_name().is_some_and(|name| name != CONFIG_COPY && name != LEFT_OUT) {
-                disk::remove(&path)?;
-            }
-        }
-        self.note("inputs_accepted", json!({"changes": changes}))
+        self.note("inputs_accepted", json!({"changes": inputs::accept(&self.layout, inputs)?}))
+    }
+
+    /// [`Self::accept_inputs`] of the image files that data sets name.
+    pub fn accept_images(&self, sets: &[ImageFiles]) -> Result<(), StoreError> {
+        self.note("inputs_accepted", json!({"changes": inputs::accept_images(&self.layout, sets)?}))
     }
 
     /// The recipe as it was when the run was made: [`Self::config`] is the user's to edit.
