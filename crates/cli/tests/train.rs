@@ -46,6 +46,15 @@ fn metrics(run: &Path) -> Vec<Value> {
 
 /// Waits until the run has started the phase and then some, and kills it with SIGKILL.
 fn kill_in(mut child: Child, run: &Path, phase: &str, after: Duration) {
+    wait_for(&mut child, run, phase);
+    thread::sleep(after);
+    // The process may be done already; then there is nothing to kill and the comparison still holds.
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+/// Waits until the run has started the phase.
+fn wait_for(child: &mut Child, run: &Path, phase: &str) {
     let deadline = Instant::now() + Duration::from_secs(120);
     let started = format!("\"phase\":\"{phase}\"");
     loop {
@@ -55,10 +64,30 @@ fn kill_in(mut child: Child, run: &Path, phase: &str, after: Duration) {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    thread::sleep(after);
-    // The process may be done already; then there is nothing to kill and the comparison still holds.
-    let _ = child.kill();
-    child.wait().unwrap();
+}
+
+/// A terminal that closes and a scheduler that takes the machine back are as good as Ctrl-C: the step is saved.
+#[test]
+fn signals_that_end_a_program_are_heard() {
+    let dir = TempDir::new().unwrap();
+    let run = dir.path().join("run");
+    let mut child = train(dir.path(), "run").spawn().unwrap();
+    for (signal, phase) in [("HUP", "binary"), ("TERM", "choice"), ("INT", "open")] {
+        wait_for(&mut child, &run, phase);
+        let sent =
+            Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "{signal}");
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{signal}: {said}");
+        assert!(
+            said.contains("what is done is kept") && said.contains("reft train --resume"),
+            "{signal}: {said}"
+        );
+        child = resume(&run).spawn().unwrap();
+    }
+    assert!(child.wait_with_output().unwrap().status.success());
+    complete(&run);
 }
 
 #[test]
@@ -226,6 +255,12 @@ fn an_adapter_is_trained_resumed_and_merged() {
     assert!(!policy.join("model.safetensors").exists() && !whole.join("final/model.safetensors").exists());
     let first = &metrics(&whole)[0];
     assert!(first["grpo/kl"].as_f64().unwrap().abs() < 1e-2, "{first}");
+
+    // An adapter is described by its base, wherever the base is, and by its own rank.
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_reft"));
+    doctor.args(["doctor", "--json", "--model"]).arg(whole.join("final")).current_dir(root());
+    let found: Value = serde_json::from_slice(&doctor.output().unwrap().stdout).unwrap();
+    assert_eq!((&found["family"], &found["problem"]), (&"qwen2_5_vl".into(), &Value::Null), "{found}");
 
     // The adapter alone, the adapter on its base, the run's merged weights and those of `reft merge` answer alike.
     let merged = dir.path().join("merged");

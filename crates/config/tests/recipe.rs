@@ -239,6 +239,7 @@ fn every_fault_is_named_with_its_key() {
         ("grpo.sampling.stop=[\"\"]", "`phase.binary.sampling.stop`: holds an empty string"),
         ("grpo.sampling.banned=[\"\"]", "`phase.binary.sampling.banned`: holds an empty string"),
         ("grpo.sampling.temperature=0", "`phase.binary.sampling.temperature`: is 0, so all completions"),
+        ("grpo.sampling.temperature=1e-38", "`phase.binary.sampling.temperature`: `1e-38` is below 1e-3"),
         ("grpo.sampling.max_new_tokens=0", "`phase.binary.sampling.max_new_tokens`: must be at least 1"),
         ("grpo.lr=nan", "`phase.binary.lr`: `NaN` must be 0 or above"),
         ("grpo.lr=inf", "`phase.binary.lr`: `inf` must be 0 or above"),

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 #[derive(Clone)]
 enum Act {
     Answer(u16, String),
+    /// Busy, with the seconds after which to ask again, in the words of `Retry-After`.
+    Busy(&'static str),
     HangUp,
     Hang,
 }
@@ -41,13 +43,15 @@ fn serve(acts: Vec<Act>) -> (String, Seen) {
             let mut body = vec![0; length.unwrap_or(0)];
             reader.read_exact(&mut body).unwrap();
             log.lock().unwrap().push((head, serde_json::from_slice(&body).unwrap()));
+            let mut answer = |status: u16, more: &str, text: &str| {
+                let n = text.len();
+                let head =
+                    format!("HTTP/1.1 {status} X\r\ncontent-length: {n}\r\nconnection: close\r\n{more}\r\n");
+                stream.write_all(format!("{head}{text}").as_bytes()).unwrap();
+            };
             match acts[i.min(acts.len() - 1)].clone() {
-                Act::Answer(status, text) => {
-                    let n = text.len();
-                    let head =
-                        format!("HTTP/1.1 {status} X\r\ncontent-length: {n}\r\nconnection: close\r\n\r\n");
-                    stream.write_all(format!("{head}{text}").as_bytes()).unwrap();
-                }
+                Act::Answer(status, text) => answer(status, "", &text),
+                Act::Busy(seconds) => answer(429, &format!("retry-after: {seconds}\r\n"), "slower"),
                 Act::HangUp => drop(stream),
                 // The connection stays open until the process ends.
                 Act::Hang => std::mem::forget(stream),
@@ -99,6 +103,16 @@ fn what_may_pass_is_tried_again_with_growing_pauses() {
     let (url, seen) = serve(vec![answer(500, "broken")]);
     let error = Server::new(spec(url.clone(), 2)).unwrap().call(&json!({})).unwrap_err();
     assert_eq!(error, CallError::Failed(format!("`{url}`: status 500: broken")));
+    assert_eq!(seen.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn a_server_that_says_when_to_ask_again_is_believed() {
+    let (url, seen) = serve(vec![Act::Busy("1"), Act::Busy("later"), answer(200, "{}")]);
+    let start = Instant::now();
+    assert_eq!(Server::new(spec(url, 2)).unwrap().call(&json!({})).unwrap(), json!({}));
+    // A second as asked, and 40 ms where the header says nothing that can be read.
+    assert!(start.elapsed() >= Duration::from_millis(1040));
     assert_eq!(seen.lock().unwrap().len(), 3);
 }
 

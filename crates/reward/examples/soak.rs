@@ -1,12 +1,13 @@
 //! Hostile texts through everything that reads model output, for as long as you like.
 //!
 //! ```text
-//! cargo run --release -p reft-reward --example soak -- SECONDS [SEED]
+//! cargo run --release -p reft-reward --example soak -- SECONDS [SEED [FIRST]]
 //! ```
 //!
 //! Makes the texts that `tests/soak.rs` makes, and more, from answers of `fixtures/cases/math_set_1.jsonl`. Prints how
 //! many there were and the slowest call of each kind; panics where a check fails or a call takes more than 10 ms of
-//! a processor (the fastest of five), and ends where memory grows by more than 64 MiB.
+//! a processor (the fastest of five), and ends where memory grows by more than 64 MiB. With FIRST it starts at that
+//! text and says the number of each before it is read: so the one that ended a soak is found.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the soak")]
 #![expect(clippy::print_stdout, reason = "this is what it says")]
 
@@ -73,6 +74,7 @@ fn main() {
     let mut arguments = env::args().skip(1);
     let seconds: u64 = arguments.next().map_or(10, |text| text.parse().unwrap());
     let seed = Seed::new(arguments.next().map_or(1, |text| text.parse().unwrap()));
+    let first: Option<u64> = arguments.next().map(|text| text.parse().unwrap());
     let set: Vec<(String, String, String, u8)> = include_str!("../../../fixtures/cases/math_set_1.jsonl")
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -84,8 +86,11 @@ fn main() {
 
     let (mut rewards, mut maths) = (Slowest::default(), Slowest::default());
     let start = Instant::now();
-    let mut n = 0;
+    let mut n = first.unwrap_or(0);
     while start.elapsed() < Duration::from_secs(seconds) {
+        if first.is_some() {
+            println!("text {n}");
+        }
         let text = texts::text(seed, n, &answers);
         let gold = answers[n as usize % answers.len()];
         entry::completion(&text);

@@ -132,6 +132,10 @@ fn nesting_does_not_multiply() {
         nested("1\\frac{", "}{2}", 18),
         nested("1\\frac{1", "}{2}", 18),
         nested("|1\\pm|", "|", 18),
+        // Levels of a tower of powers, each of which holds the one above it once for every prime of its base.
+        nested("66^", "^\\sqrt{6}", 30),
+        format!("{}\\sqrt{{6}}", "30^".repeat(38)),
+        format!("{}y+1", "210^x^".repeat(15)),
     ];
     for text in &texts {
         for other in &texts {

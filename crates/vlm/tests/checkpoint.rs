@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::{altered, golden, stored};
+use reft_core::Checkpointed as _;
 use reft_vlm::{
     Vlm, VlmError, VlmOptions,
     checkpoint::{
@@ -532,5 +533,23 @@ fn a_processor_that_does_not_fit_the_tower_is_refused() {
         fs::write(&path, json.to_string()).unwrap();
         let error = Vlm::open(dir.path(), VlmOptions::default()).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// What diverged is never called a checkpoint, and the error says what to lower.
+#[test]
+fn weights_that_are_no_numbers_are_not_saved() {
+    let model = Vlm::open(&tiny(), VlmOptions::default()).unwrap();
+    for value in [f64::NAN, f64::INFINITY] {
+        let buffer = model.learned().buffers().values().next().unwrap();
+        let first = buffer.view(-1).get(0).detach();
+        let before = first.copy();
+        let _ = first.shallow_clone().fill_(value);
+        let dir = tempfile::tempdir().unwrap();
+        let error = model.save(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("not finite") && error.contains("`lr`"), "{value}: {error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{value}");
+        first.shallow_clone().copy_(&before);
+        model.save(dir.path()).unwrap();
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     nearest::suggestion,
 };
 
+/// The smallest temperature of a policy that learns.
+const LEAST_TEMPERATURE: f32 = 1e-3;
+
 /// Checks phase `i` of the recipe.
 pub(super) fn check(recipe: &Recipe, i: usize, at: &mut At<'_>) {
     match &recipe.phase[i] {
@@ -38,6 +41,13 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     check_sampling(&phase.sampling, &mut sampling);
     sampling.require(phase.sampling.group_size >= 2, "group_size", || {
         "must be at least 2: a completion is compared with the others of its group".to_owned()
+    });
+    let temperature = phase.sampling.temperature;
+    sampling.require(temperature <= 0.0 || temperature >= LEAST_TEMPERATURE, "temperature", || {
+        format!(
+            "`{temperature:e}` is below {LEAST_TEMPERATURE:e}: gradients are divided by it, and answers would all be the \
+             same; take 1, the policy's own distribution, or a value near it"
+        )
     });
     for (key, is_set) in [
         ("repetition_penalty", phase.sampling.repetition_penalty != 1.0),

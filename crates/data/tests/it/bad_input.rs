@@ -203,6 +203,20 @@ fn files() {
     refused_file("absent", &folder.path().join("absent.jsonl"), json!({}), &["cannot read", "absent.jsonl"]);
 }
 
+/// A pipe keeps its reader waiting for ever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_image() {
+    let (folder, path) =
+        folder(&[json!({"problem": "p", "solution": "s", "task": "math", "image": "pipe.png"})]);
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.png")).status().unwrap();
+    assert!(made.success());
+    refused_file("pipe", &path, json!({}), &["line 1", "pipe.png", "is no regular file"]);
+    fs::remove_file(&path).unwrap();
+    std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    refused_file("rows", &path, json!({}), &["rows.jsonl", "is no regular file"]);
+}
+
 #[test]
 fn all_rows_with_missing_images_are_named_at_once() {
     let row = |image: &str| json!({"problem": "p", "solution": "s", "task": "math", "image": image});

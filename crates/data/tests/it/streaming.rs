@@ -6,9 +6,14 @@ use arrow::{
     array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray},
     datatypes::{DataType, Field},
 };
-use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
-use reft_core::{Form, ImageSource, Seed};
-use reft_data::Dataset;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::Compression,
+    file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+};
+use reft_config::{DataConfig, FileData, PromptConfig, TaskName};
+use reft_core::{Form, ImageSource, Seed, Task};
+use reft_data::{Dataset, OpenData};
 use serde_json::json;
 
 use crate::support::{load, png};
@@ -23,6 +28,10 @@ fn image(row: usize, size: usize) -> Vec<u8> {
 
 /// `image: {bytes, path}`, `problem`, `solution`, a row group for every 32 rows.
 fn write(path: &Path, rows: usize, size: usize) {
+    write_with(path, rows, size, WriterProperties::builder());
+}
+
+fn write_with(path: &Path, rows: usize, size: usize, properties: WriterPropertiesBuilder) {
     let batch = |rows: std::ops::Range<usize>| {
         let images: Vec<Vec<u8>> = rows.clone().map(|row| image(row, size)).collect();
         let bytes: ArrayRef = Arc::new(images.iter().map(|bytes| Some(&bytes[..])).collect::<BinaryArray>());
@@ -43,7 +52,7 @@ fn write(path: &Path, rows: usize, size: usize) {
         ];
         RecordBatch::try_from_iter(columns).unwrap()
     };
-    let properties = WriterProperties::builder()
+    let properties = properties
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(32))
         .set_data_page_size_limit(1 << 20)
@@ -104,6 +113,29 @@ fn a_file_that_vanishes_is_named() {
     std::fs::remove_file(&path).unwrap();
     let error = stored.samples[40].images().next().unwrap().source.read().unwrap_err().to_string();
     assert!(error.contains("rows.parquet` row 40"), "{error}");
+}
+
+/// A file without a page index is read all the same, and the report says what that costs.
+#[test]
+fn a_file_without_page_index_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (with, without) = (folder.path().join("with.parquet"), folder.path().join("without.parquet"));
+    write(&with, 64, 20_000);
+    let properties = WriterProperties::builder()
+        .set_offset_index_disabled(true)
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    write_with(&without, 64, 20_000, properties);
+    let notes = |path: &Path, image_memory_mib: u64| {
+        let config = FileData { image_memory_mib, task: Some(TaskName(Task::Math)), ..FileData::new(path) };
+        let data = OpenData::load(&DataConfig::File(config), &PromptConfig::default()).unwrap();
+        data.notes().join("; ")
+    };
+    assert_eq!((notes(&with, 1), notes(&without, 512)), (String::new(), String::new()));
+    assert!(notes(&without, 1).contains("no page index"), "{}", notes(&without, 1));
+    let stored = open(&without, 1);
+    for row in [63, 0, 40] {
+        assert_eq!(*stored.samples[row].images().next().unwrap().source.read().unwrap(), image(row, 20_000));
+    }
 }
 
 /// Peak resident memory of this process, in bytes.

@@ -60,6 +60,15 @@ impl Atom {
         matches!(self, Self::Prime(_) | Self::MinusOne | Self::Pi | Self::E)
     }
 
+    /// Atoms that a copy holds: a power holds its base and its exponent, which may be powers again.
+    fn size(&self) -> usize {
+        match self {
+            Self::Power(base, exponent) => 1 + base.size() + size(exponent),
+            Self::Opaque(text) => 1 + text.len() / 64,
+            Self::Prime(_) | Self::MinusOne | Self::Pi | Self::E | Self::Symbol(_) => 1,
+        }
+    }
+
     /// Whether it is a positive real number, for which `(a b)^q = a^q b^q`.
     fn is_positive(&self) -> bool {
         matches!(self, Self::Prime(_) | Self::Pi | Self::E)
@@ -268,7 +277,8 @@ impl Exact {
         let mut raised = Monomial::new();
         for (base, outer) in &bases {
             for (term, inner) in &exponent.numerator.0 {
-                budget.spend(10)?;
+                // Of a tower of powers each level holds the one above it once for every prime of its base.
+                budget.spend(10 + base.size() + size(term))?;
                 let atom = if term.is_empty() {
                     base.clone()
                 } else {
@@ -349,7 +359,7 @@ impl Sum {
 
     fn plus(mut self, other: &Self, budget: &mut Budget) -> Result<Self, Refusal> {
         for (monomial, coefficient) in &other.0 {
-            budget.spend(2 + monomial.len())?;
+            budget.spend(2 + size(monomial))?;
             self.add_term(monomial.clone(), coefficient.clone(), budget)?;
         }
         Ok(self)
@@ -365,7 +375,7 @@ impl Sum {
         let mut all = Self::default();
         for (left, a) in &self.0 {
             for (right, b) in &other.0 {
-                budget.spend(2 + left.len() + right.len())?;
+                budget.spend(2 + size(left) + size(right))?;
                 let mut monomial = left.clone();
                 for (atom, exponent) in right {
                     match monomial.get_mut(atom) {
@@ -403,6 +413,11 @@ impl Sum {
     }
 }
 
+/// Atoms that a copy of a monomial holds.
+fn size(monomial: &Monomial) -> usize {
+    monomial.keys().map(Atom::size).sum()
+}
+
 /// A monomial without its numbers.
 fn variables_of(monomial: &Monomial) -> Monomial {
     monomial.iter().filter(|(atom, _)| !atom.is_number()).map(|(a, e)| (a.clone(), e.clone())).collect()
@@ -414,7 +429,7 @@ fn normal_term(
     mut monomial: Monomial,
     budget: &mut Budget,
 ) -> Result<(BigRational, Monomial), Refusal> {
-    budget.spend(1 + monomial.len())?;
+    budget.spend(1 + size(&monomial))?;
     let mut result = Ok(());
     monomial.retain(|atom, exponent| {
         if let Err(refusal) = move_whole_power(atom, exponent, &mut coefficient, budget) {
