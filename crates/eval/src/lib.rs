@@ -24,20 +24,33 @@
 
 mod baselines;
 mod benchmark;
+pub mod benchmarks;
 mod compare;
 mod error;
+mod grader;
+mod item;
+mod judging;
+mod mark;
+mod ours;
+mod reading;
 mod record;
 mod report;
 mod stats;
 mod stored;
+mod table;
 mod vote;
 
 pub use baselines::{Baselines, Majority};
 pub use benchmark::TaskBenchmark;
+pub use benchmarks::{Harness, Published, UnknownBenchmark, last_words, score_extraction};
 pub use compare::{Paired, compare};
 pub use error::EvalError;
+pub use grader::{Grader, UnknownGrader};
+pub use item::{AnswerKind, Item};
+pub use mark::{Asked, Judge, Mark, Reason};
 pub use record::{Prediction, predictions, prompt_hash};
 pub use report::{EvalReport, Score, ScoreRow, summary_table};
 pub use stats::{Interval, pass_at_k, wilson};
 pub use stored::grade_texts;
+pub use table::{Marked, Table, TableRow};
 pub use vote::majority;

@@ -95,7 +95,7 @@ fn main() {
         let gold = answers[n as usize % answers.len()];
         entry::completion(&text);
         entry::mathematics(gold, &text);
-        if n % 20 == 0 {
+        if n.is_multiple_of(20) {
             let before = ThreadTime::now();
             entry::peers(&text);
             assert!(before.elapsed() < PATIENCE, "{:?}: {}", before.elapsed(), shown(&text));
@@ -108,7 +108,7 @@ fn main() {
             rewards.time(&text, || paper.score(&sample, &completion));
         }
         n += 1;
-        if n % 10_000 == 0 {
+        if n.is_multiple_of(10_000) {
             println!("{n} texts, {} s", start.elapsed().as_secs());
         }
     }

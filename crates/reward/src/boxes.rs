@@ -161,7 +161,11 @@ fn two_points(text: &str) -> Option<(Option<BoundingBox>, usize)> {
 
 fn numbers_between(text: &str, open: char, close: char) -> Option<(Vec<f64>, usize)> {
     let inner = text.strip_prefix(open)?;
-    let end = inner.bytes().take(LONGEST).position(|byte| byte == close as u8)?;
+    // No number holds the beginning of another box, so noise of brackets is looked at once.
+    let end = inner.bytes().take(LONGEST).position(|byte| byte == close as u8 || b"[(<".contains(&byte))?;
+    if !inner[end..].starts_with(close) {
+        return None;
+    }
     let numbers = inner[..end].split(',').map(|number| number.trim().parse().ok()).collect::<Option<_>>()?;
     Some((numbers, open.len_utf8() + end + close.len_utf8()))
 }

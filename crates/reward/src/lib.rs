@@ -50,6 +50,7 @@ pub mod math;
 mod mathematics;
 mod named;
 pub mod peers;
+pub mod python;
 mod remote;
 mod rubric;
 pub mod shape;

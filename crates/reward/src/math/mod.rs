@@ -58,6 +58,17 @@ pub fn equal(gold: &str, answer: &str) -> bool {
     }
 }
 
+/// The value of a text that is a real number: literals, fractions, roots, powers, pi and functions of them.
+///
+/// ```
+/// use reft_reward::math::value;
+/// assert_eq!(value("\\frac{7}{2}"), Some(3.5));
+/// assert_eq!(value("x"), None);
+/// ```
+pub fn value(text: &str) -> Option<f64> {
+    probe::real(&parse::parse(clean::unwrap(text)).ok()?)
+}
+
 /// A text that was read as mathematics, for rewards that find their answers by other rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading(node::Node);

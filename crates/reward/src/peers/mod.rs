@@ -9,7 +9,6 @@
 mod curr_reft;
 mod easyr1;
 mod name;
-mod python;
 mod r1v;
 mod symbolic;
 mod tags;
@@ -18,8 +17,11 @@ mod vlm_r1;
 
 use reft_core::{Completion, ImageSize, PixelBudget, Reward, Sample, StageError};
 
+pub use easyr1::{mathruler, mathruler_box};
 pub use name::PeerReward;
-pub use symbolic::Symbolic;
+pub use symbolic::{Symbolic, math_verify};
+
+use crate::python;
 
 /// What a peer's reward sees.
 #[derive(Clone, Copy, Debug)]

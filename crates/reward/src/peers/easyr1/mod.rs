@@ -39,7 +39,7 @@ pub(super) fn r1v_overall(row: &PeerRow<'_>) -> f64 {
 /// space around `<`, `>` and `/` is taken out first, in the mathematics as well.
 pub(super) fn math_accuracy(row: &PeerRow<'_>) -> f64 {
     let text = without_space_at_marks(row.completion);
-    f64::from(mathruler::right(last_box(&text), row.solution))
+    f64::from(mathruler::right(mathruler_box(&text), row.solution))
 }
 
 /// `0.9 * accuracy + 0.1 * format`; the format is a think block at the start with a box somewhere behind it.
@@ -53,8 +53,14 @@ pub(super) fn math_overall(row: &PeerRow<'_>) -> f64 {
     (1.0 - MATH_FORMAT) * math_accuracy(row) + MATH_FORMAT * f64::from(boxed)
 }
 
-/// The content of the last `\boxed{..}`; `None` as a word where it does not close.
-fn last_box(text: &str) -> &str {
+/// mathruler 0.1.0: `grade_answer(answer, solution)`.
+pub fn mathruler(answer: &str, solution: &str) -> bool {
+    mathruler::right(answer, solution)
+}
+
+/// mathruler 0.1.0: `extract_boxed_content(text)`, the content of the last `\boxed{..}`; `None` as a word where it does
+/// not close.
+pub fn mathruler_box(text: &str) -> &str {
     let content = text.rsplit_once("\\boxed{").and_then(|(_, content)| {
         let mut depth = 0_i32;
         let end = content.bytes().position(|byte| {

@@ -1,7 +1,7 @@
 //! Expressions of digits and operators, as Python's parser takes them.
 
-use super::super::python::is_space;
 use crate::math::{self, Reading};
+use crate::python::is_space;
 
 /// Reads an expression as Python would: no factors side by side, no leading zeros, only ASCII operators.
 pub(super) fn read(text: &str) -> Option<Reading> {

@@ -44,6 +44,11 @@ impl Symbolic {
     }
 }
 
+/// math-verify 0.9 on whole texts: `verify(parse(gold), parse(answer))`.
+pub fn math_verify(gold: &str, answer: &str) -> bool {
+    Found::in_text(gold).same(&Found::in_text(answer))
+}
+
 /// Steps that a search may take; one of 100 kB of ordinary text takes 1.2 million.
 const STEPS: usize = 4_000_000;
 

@@ -1,0 +1,138 @@
+//! What a grader says of one answer, and the judge that it may ask.
+
+use reft_core::StageError;
+use serde::{Deserialize, Serialize};
+
+/// The mark of one answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// 0 to 1.
+    pub score: f32,
+    /// What was read from the output; none where nothing could be.
+    pub answer: Option<String>,
+    /// How the mark came about.
+    pub reason: Reason,
+    /// Overlap of the boxes, 0 to 1, where the answer is a box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<f64>,
+    /// What the judge replied, call by call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replies: Vec<String>,
+}
+
+/// How a mark came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// An answer was read and compared.
+    #[default]
+    Read,
+    /// No answer could be read, which counts as wrong.
+    Unread,
+    /// A judge decided.
+    Judged,
+    /// A judge was needed and there was none, which counts as wrong.
+    NoJudge,
+    /// The judge's replies could not be used, which counts as wrong.
+    Unjudged,
+    /// The published grader draws by lot here; counted as unread.
+    Lot,
+    /// The published grader fails with an exception here; counted as wrong.
+    Raises,
+}
+
+impl Reason {
+    /// The name in files and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Unread => "unread",
+            Self::Judged => "judged",
+            Self::NoJudge => "no_judge",
+            Self::Unjudged => "unjudged",
+            Self::Lot => "lot",
+            Self::Raises => "raises",
+        }
+    }
+
+    /// Whether no answer came out, so that the verdict says nothing about what the model knows.
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Read | Self::Judged)
+    }
+}
+
+impl Mark {
+    /// An answer that was read, right or wrong.
+    pub(crate) fn read(answer: impl Into<String>, right: bool) -> Self {
+        Self { score: f32::from(u8::from(right)), answer: Some(answer.into()), ..Self::default() }
+    }
+
+    /// Read where there is an answer, else unread.
+    pub(crate) fn of(answer: Option<String>, right: bool) -> Self {
+        match answer {
+            Some(answer) => Self::read(answer, right),
+            None => Self { reason: Reason::Unread, ..Self::default() },
+        }
+    }
+
+    /// A mark for a reason.
+    pub(crate) fn because(reason: Reason) -> Self {
+        Self { reason, ..Self::default() }
+    }
+
+    /// With another reason.
+    pub(crate) fn with(self, reason: Reason) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// Whether it counts as right.
+    pub fn is_right(&self) -> bool {
+        self.score >= 1.0
+    }
+}
+
+/// A model that answers the prompts of graders.
+pub trait Judge: Send + Sync {
+    /// The reply to a prompt. `attempt` counts from 0; a judge that draws its replies draws another one.
+    fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError>;
+}
+
+/// A judge, if there is one, and what it was asked about one answer.
+pub struct Asked<'a> {
+    judge: Option<&'a dyn Judge>,
+    replies: Vec<String>,
+}
+
+impl<'a> Asked<'a> {
+    /// Nothing asked yet.
+    pub fn new(judge: Option<&'a dyn Judge>) -> Self {
+        Self { judge, replies: Vec::new() }
+    }
+
+    /// Asks until `read` can use a reply, `tries` times at most.
+    ///
+    /// The first is what `read` made of the reply; none where there is no judge or no reply could be used, which the reason
+    /// tells apart.
+    pub(crate) fn until<T>(
+        &mut self,
+        prompt: &str,
+        tries: usize,
+        mut read: impl FnMut(&str) -> Option<T>,
+    ) -> Result<Result<T, Reason>, StageError> {
+        let Some(judge) = self.judge else { return Ok(Err(Reason::NoJudge)) };
+        for attempt in 0..tries {
+            let reply = judge.reply(prompt, attempt)?;
+            let found = read(&reply);
+            self.replies.push(reply);
+            if let Some(found) = found {
+                return Ok(Ok(found));
+            }
+        }
+        Ok(Err(Reason::Unjudged))
+    }
+
+    /// The replies so far, taken out.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.replies)
+    }
+}
