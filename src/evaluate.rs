@@ -2,47 +2,70 @@
 
 use std::path::Path;
 
-use reft_config::{DataConfig, FileData, ModelConfig, PromptConfig, RewardConfig};
-use reft_core::{Benchmark as _, Form, SamplingParams, Seed, StageError};
-use reft_data::Dataset;
-use reft_eval::{EvalReport, TaskBenchmark, predictions};
+use reft_config::{FileData, ModelConfig, PromptConfig};
+use reft_core::{Benchmark as _, SamplingParams};
+use reft_eval::{Blind, EvalReport, predictions};
 use reft_pipeline::Observer;
 use serde_json::Value;
 
 use crate::{
-    Error, model,
+    Error,
+    benchmarks::{AnyBenchmark, BenchmarkOptions},
+    model,
     partial::KeepingEngine,
     table::{self, Row},
 };
 
-/// Asks the questions of `data`, grades the answers, and writes `report.json` and `predictions.parquet` into `output`.
-///
-/// `prompts` are the templates for rows that are bare questions; chat rows are taken word for word.
-/// `batch` questions are answered together.
-#[expect(clippy::too_many_arguments, reason = "one call per command; each argument is one option of it")]
+/// What `reft eval` asks for beside the model.
+pub struct Evaluation<'a> {
+    /// Which benchmark, asked and graded how.
+    pub benchmark: &'a BenchmarkOptions,
+    /// Its questions.
+    pub data: &'a FileData,
+    /// Templates for the bare questions of `generic`; chat rows are taken word for word.
+    pub prompts: &'a PromptConfig,
+    /// Folder for `report.json` and `predictions.parquet`.
+    pub output: &'a Path,
+    /// How answers are drawn.
+    pub params: &'a SamplingParams,
+    /// Questions that are answered together.
+    pub batch: usize,
+    /// Ask again with grey pictures, and say what the pictures add.
+    pub blind: bool,
+}
+
+/// Asks the questions, grades the answers, and writes `report.json` and `predictions.parquet`.
 pub fn evaluate(
     config: &ModelConfig,
-    benchmark: &str,
-    data: &FileData,
-    prompts: &PromptConfig,
-    output: &Path,
-    params: &SamplingParams,
-    batch: usize,
+    ask: &Evaluation<'_>,
     observer: &mut dyn Observer,
 ) -> Result<EvalReport, Error> {
-    let file = DataConfig::File(data.clone());
-    let samples = Dataset::load(&file, prompts, &[Form::Open], Seed::new(0))?.samples;
     let policy = model::open(config)?;
     let budget = Some(policy.processor().budget());
-    let benchmark =
-        TaskBenchmark::new(benchmark, samples, &RewardConfig::default(), budget).map_err(StageError::from)?;
-
+    let benchmark = AnyBenchmark::open(ask.benchmark, ask.data, ask.prompts, budget)?;
+    let output = ask.output;
     std::fs::create_dir_all(output)
         .map_err(|e| Error::File { path: output.to_owned(), message: e.to_string() })?;
-    let mut engine = KeepingEngine::open(&output.join("predictions"), config, &data.path, params)?;
-    let graded = reft_pipeline::evaluate(&policy, &mut engine, &benchmark, params, batch, observer)
-        .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
-    let report = benchmark.evaluate(&graded)?;
+    let mut answered = |benchmark: &AnyBenchmark, name: &str| -> Result<_, Error> {
+        let mut engine = KeepingEngine::open(&output.join(name), config, &ask.data.path, ask.params)?;
+        let graded =
+            reft_pipeline::evaluate(&policy, &mut engine, benchmark, ask.params, ask.batch, observer)
+                .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
+        Ok((graded, engine))
+    };
+    let (graded, engine) = answered(&benchmark, "predictions")?;
+    let mut report = benchmark.evaluate(&graded)?;
+    let blind = match benchmark.blind().filter(|_| ask.blind) {
+        None => None,
+        Some(blind) => {
+            let (graded, engine) = answered(&blind, "blind")?;
+            let accuracy = blind.evaluate(&graded)?.overall.accuracy;
+            if let Some(published) = &mut report.published {
+                published.blind = Some(Blind { accuracy, gap: report.overall.accuracy - accuracy });
+            }
+            Some(engine)
+        }
+    };
 
     let file_error = |path: &Path, e: &dyn std::fmt::Display| Error::File {
         path: path.to_owned(),
@@ -60,5 +83,8 @@ pub fn evaluate(
         .collect();
     table::write(&output.join("predictions.parquet"), &rows)?;
     engine.finish()?;
+    if let Some(blind) = blind {
+        blind.finish()?;
+    }
     Ok(report)
 }

@@ -2,27 +2,30 @@
 
 use std::path::Path;
 
-use reft_config::{DataConfig, FileData, PromptConfig, RewardConfig};
-use reft_core::{Form, SampleId, Seed, StageError};
-use reft_data::{DataError, Dataset};
-use reft_eval::{EvalReport, TaskBenchmark, grade_texts};
+use reft_config::{FileData, PromptConfig};
+use reft_core::SampleId;
+use reft_data::DataError;
+use reft_eval::{EvalReport, Missing, grade_texts};
 use serde_json::Value;
 
 use crate::{
     Error,
+    benchmarks::{AnyBenchmark, BenchmarkOptions},
     table::{self, Row},
 };
 
 /// The names under which a row may give the question and the answer.
-const ID: [&str; 2] = ["id", "sample"];
-const TEXT: [&str; 4] = ["completion", "completions", "output", "text"];
+const ID: [&str; 3] = ["id", "sample", "index"];
+const TEXT: [&str; 5] = ["completion", "completions", "output", "prediction", "text"];
 
-/// Grades `predictions` (rows with `id` and `completion`) on the questions of `data`.
-pub fn grade(benchmark: &str, data: &FileData, predictions: &Path) -> Result<EvalReport, Error> {
-    let config = DataConfig::File(data.clone());
-    let samples = Dataset::load(&config, &PromptConfig::default(), &[Form::Open], Seed::new(0))?.samples;
-    let benchmark =
-        TaskBenchmark::new(benchmark, samples, &RewardConfig::default(), None).map_err(StageError::from)?;
+/// Grades `predictions` (rows with `id` and `completion`) on the questions of `data`, without a model.
+pub fn grade(
+    benchmark: &BenchmarkOptions,
+    data: &FileData,
+    predictions: &Path,
+    missing: Missing,
+) -> Result<EvalReport, Error> {
+    let benchmark = AnyBenchmark::open(benchmark, data, &PromptConfig::default(), None)?;
     let mut texts = Vec::new();
     for (place, row) in table::read(predictions)? {
         let (id, answers) = prediction(&row).map_err(|message| {
@@ -30,7 +33,7 @@ pub fn grade(benchmark: &str, data: &FileData, predictions: &Path) -> Result<Eva
         })?;
         texts.extend(answers.into_iter().map(|text| (id.clone(), text)));
     }
-    let graded = grade_texts(&benchmark, &texts)?;
+    let graded = grade_texts(&benchmark, &texts, missing)?;
     Ok(benchmark.evaluate(&graded)?)
 }
 
@@ -62,6 +65,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::benchmarks::GENERIC;
 
     /// Two questions, and a file of predictions.
     fn graded(predictions: &str) -> Result<EvalReport, Error> {
@@ -74,7 +78,8 @@ mod tests {
         };
         fs::write(&data, row("a", 1) + &row("b", 2)).unwrap();
         fs::write(&file, predictions).unwrap();
-        grade("sums", &FileData::new(&data), &file)
+        let generic = BenchmarkOptions { name: GENERIC.to_owned(), ..BenchmarkOptions::default() };
+        grade(&generic, &FileData::new(&data), &file, Missing::Refuse)
     }
 
     #[test]

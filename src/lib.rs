@@ -23,6 +23,7 @@
 //! [`pipeline`] without libtorch; [`vlm`], [`rollout`], [`trainer`], [`grpo`] on it.
 
 pub mod audit;
+pub mod benchmarks;
 mod chats;
 pub mod difficulty;
 pub mod doctor;

@@ -155,7 +155,7 @@ mod tests {
                 .iter()
                 .map(|sample| GradedGroup {
                     group: group(sample, &format!("<i>{phase}")),
-                    grades: vec![grade],
+                    marks: vec![grade.into()],
                 })
                 .collect();
             store.save_report(phase, "d", &graded, &json!({"accuracy": grade})).unwrap();

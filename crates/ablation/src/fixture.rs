@@ -80,7 +80,7 @@ fn group(sample: Arc<Sample>, texts: &[&str]) -> Group {
 fn graded(benchmark: &str, right: [u8; 6]) -> Vec<GradedGroup> {
     let graded = questions(benchmark).into_iter().zip(right).map(|(sample, grade)| GradedGroup {
         group: group(sample, &["<think>x</think><answer>1</answer>"]),
-        grades: vec![f32::from(grade)],
+        marks: vec![f32::from(grade).into()],
     });
     graded.collect()
 }

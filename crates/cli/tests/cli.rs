@@ -185,10 +185,10 @@ fn predictions_are_graded() {
         "{\"id\": \"a\", \"problem\": \"1+1?\", \"solution\": \"2\", \"task\": \"math\"}\n",
     );
     let predictions = file(&dir, "p.jsonl", "{\"id\": \"a\", \"completion\": \"<answer>2</answer>\"}\n");
-    let args = ["grade", "--benchmark", "sums", "--data", &data, "--predictions", &predictions];
+    let args = ["grade", "--benchmark", "generic", "--data", &data, "--predictions", &predictions];
     assert!(stdout(&args).contains("100.0%"));
     let none = file(&dir, "none.jsonl", "{\"id\": \"b\", \"completion\": \"2\"}\n");
-    assert_eq!(failure(&["grade", "--benchmark", "sums", "--data", &data, "--predictions", &none]).0, 1);
+    assert_eq!(failure(&["grade", "--benchmark", "generic", "--data", &data, "--predictions", &none]).0, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Judgement, RewardParts, Sample, Support};
+use crate::{Judgement, Mark, RewardParts, Sample, Support};
 
 /// Why a completion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,18 +120,18 @@ pub struct JudgedGroup {
     pub judgements: Vec<Judgement>,
 }
 
-/// A group with the grade of each answer: what a benchmark reports on.
+/// A group with the mark of each answer: what a benchmark reports on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradedGroup {
     /// The question and the answers.
     pub group: Group,
-    /// `[G]` grades, 0 to 1.
-    pub grades: Vec<f32>,
+    /// `[G]` marks.
+    pub marks: Vec<Mark>,
 }
 
 impl GradedGroup {
-    /// `[G]` grades as numbers to sum.
-    pub fn grades_f64(&self) -> impl Iterator<Item = f64> {
-        self.grades.iter().map(|&grade| f64::from(grade))
+    /// `[G]` scores as numbers to sum.
+    pub fn scores(&self) -> impl Iterator<Item = f64> {
+        self.marks.iter().map(|mark| f64::from(mark.score))
     }
 }

@@ -38,6 +38,7 @@ mod error;
 mod files;
 mod geometry;
 mod images;
+mod mark;
 mod metrics;
 mod run;
 mod sample;
@@ -52,6 +53,7 @@ pub use error::StageError;
 pub use files::{open_regular, read_regular, read_text, without_bom};
 pub use geometry::{GeometryError, ImageGrid, PixelBudget};
 pub use images::{ImageStore, StoredImage};
+pub use mark::{Mark, Reason};
 pub use metrics::Metrics;
 pub use run::{Checkpoint, Cursor, FailedBatch, KeptAnswer, Recorder, RunStore};
 pub use sample::{

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Completion, Demonstration, GradedGroup, Group, JudgedGroup, Metrics, Sample, SamplingParams, ScoredGroup,
-    StageError, Verdict,
+    Completion, Demonstration, GradedGroup, Group, JudgedGroup, Mark, Metrics, Sample, SamplingParams,
+    ScoredGroup, StageError, Verdict,
 };
 
 /// Small state that a checkpoint keeps as JSON. The defaults suit a stage without state.
@@ -265,14 +265,14 @@ pub trait Benchmark: Send + Sync {
     /// The questions.
     fn samples(&self) -> &[Arc<Sample>];
 
-    /// The grade of one completion, 0 to 1.
-    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError>;
+    /// The mark of one completion.
+    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<Mark, StageError>;
 
     /// What `report.json` says, from all graded questions in the order of [`Benchmark::samples`].
-    /// The default has the mean grade alone; crate `eval` adds tasks and intervals.
+    /// The default has the mean score alone; crate `eval` adds tasks and intervals.
     fn report(&self, graded: &[GradedGroup]) -> Result<Value, StageError> {
-        let grades: Vec<f64> = graded.iter().flat_map(GradedGroup::grades_f64).collect();
-        let mean = grades.iter().sum::<f64>() / grades.len().max(1) as f64;
+        let scores: Vec<f64> = graded.iter().flat_map(GradedGroup::scores).collect();
+        let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
         Ok(serde_json::json!({
             "benchmark": self.name(),
             "questions": graded.len(),

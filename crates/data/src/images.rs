@@ -1,14 +1,16 @@
 //! References to images: size from the header, no pixel decoded.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::{BufRead, BufReader, Cursor, Seek},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use base64::Engine as _;
-use image::{ImageDecoder as _, ImageError, ImageReader, metadata::Orientation};
+use image::{
+    GrayImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Luma, metadata::Orientation,
+};
 use reft_config::FileData;
 use reft_core::{ImageRef, ImageSize, ImageSource, ImageStore, PixelBudget, StoredImage, open_regular};
 use sha2::{Digest as _, Sha256};
@@ -79,6 +81,36 @@ impl Images {
     /// An image from elsewhere in a row.
     pub(crate) fn open(&mut self, field: &Field, place: Place) -> Result<ImageRef, DataError> {
         self.open_at(field, place, None)
+    }
+
+    /// The images of a row of VLMEvalKit's TSV files: the files of `image_path`, or in `image` base64, a list of it, or the
+    /// `index` of an earlier row whose images are shown again.
+    pub(crate) fn of_tsv(
+        &mut self,
+        row: &Row,
+        place: Place,
+        earlier: &HashMap<String, Vec<ImageRef>>,
+    ) -> Result<Vec<ImageRef>, DataError> {
+        if let Some(paths) = row.get("image_path").and_then(Field::text) {
+            return listed(paths).map(|path| self.at_name(path, place)).collect();
+        }
+        let Some(text) = row.get("image").and_then(Field::text) else { return Ok(Vec::new()) };
+        let text = text.trim();
+        if text.len() <= LONGEST_INDEX {
+            if let Some(images) = earlier.get(text) {
+                return Ok(images.clone());
+            }
+            if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(DataError::Row {
+                    path: self.file.clone(),
+                    place,
+                    message: format!(
+                        "image `{text}` names a row, and no earlier row has this `index`; take a whole file, in its order"
+                    ),
+                });
+            }
+        }
+        listed(text).map(|encoded| self.base64(encoded, place)).collect()
     }
 
     /// An image from encoded text, as TSV files have it.
@@ -177,14 +209,40 @@ impl Images {
     }
 }
 
+/// Longest `image` of a TSV file that names another row.
+const LONGEST_INDEX: usize = 64;
+
+/// The entries of `['a', 'b']` or `["a", "b"]`; a text that is no list is its only entry.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    let inside = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let entries = inside.into_iter().flat_map(|inside| inside.split(','));
+    let entries =
+        entries.map(|entry| entry.trim().trim_matches(['\'', '"'])).filter(|entry| !entry.is_empty());
+    entries.chain(inside.is_none().then_some(text))
+}
+
 /// SHA-256 of the encoded bytes; of its path for a file that has vanished.
-pub(crate) fn digest(image: &ImageRef) -> [u8; 32] {
+pub fn digest(image: &ImageRef) -> [u8; 32] {
     match &image.source {
         ImageSource::Stored(stored) => stored.digest(),
         source => match source.read() {
             Ok(bytes) => Sha256::digest(&bytes).into(),
             Err(_) => Sha256::digest(image.label.as_bytes()).into(),
         },
+    }
+}
+
+/// A grey picture of the same size: what a model that does not look is shown.
+pub fn grey(image: &ImageRef) -> ImageRef {
+    let ImageSize { width, height } = image.size;
+    let mut bytes = Cursor::new(Vec::new());
+    let picture = GrayImage::from_pixel(width, height, Luma([128]));
+    // Encoding to memory fails for no size that a header may have; an empty picture would be refused by name.
+    let _ = picture.write_to(&mut bytes, ImageFormat::Png);
+    ImageRef {
+        source: ImageSource::Bytes(bytes.into_inner().into()),
+        size: image.size,
+        label: Arc::from(format!("grey {width}x{height}")),
     }
 }
 

@@ -30,6 +30,7 @@ mod error;
 mod formats;
 pub mod forms;
 mod images;
+mod pictures;
 pub mod prompt;
 mod report;
 pub mod rows;
@@ -39,4 +40,6 @@ pub mod write;
 
 pub use dataset::{Dataset, OpenData, Source};
 pub use error::{DataError, ImageProblem, Place};
+pub use images::{digest, grey};
+pub use pictures::{Pictured, pictured};
 pub use report::{Contents, Counted, Overlap, Report, Tokens};

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use reft_config::RewardConfig;
 use reft_core::{
-    Benchmark, BoxFrame, Completion, Form, GradedGroup, PixelBudget, Reward, Sample, StageError, Task,
+    Benchmark, BoxFrame, Completion, Form, GradedGroup, Mark, PixelBudget, Reward, Sample, StageError, Task,
 };
-use reft_reward::{Accuracy, Format};
+use reft_reward::{Accuracy, Format, Reply};
 use serde_json::Value;
 
 use crate::{
@@ -67,7 +67,7 @@ impl TaskBenchmark {
                 several => majority(&self.accuracy, self.answer_frame, sample, several),
             };
             for marks in [&mut overall, parts.entry((sample.task, sample.form)).or_default()] {
-                marks.add(&group.grades, vote, reward, format);
+                marks.add(&group.marks, vote, reward, format);
             }
         }
         let rows =
@@ -77,6 +77,7 @@ impl TaskBenchmark {
             overall: overall.score(),
             rows: rows.collect(),
             baselines: self.baselines.clone(),
+            published: None,
         })
     }
 
@@ -95,8 +96,9 @@ impl Benchmark for TaskBenchmark {
         &self.samples
     }
 
-    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError> {
-        Ok(f32::from(self.accuracy.score(sample, completion)? >= 1.0))
+    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<Mark, StageError> {
+        let right = self.accuracy.score(sample, completion)? >= 1.0;
+        Ok(Mark::of(Reply::of(completion).answer.map(str::to_owned), right))
     }
 
     fn report(&self, graded: &[GradedGroup]) -> Result<Value, StageError> {

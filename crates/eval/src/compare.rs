@@ -1,6 +1,6 @@
 //! Two sets of predictions on the same questions.
 
-use reft_core::GradedGroup;
+use reft_core::{GradedGroup, Mark};
 use serde::{Deserialize, Serialize};
 
 use crate::{EvalError, stats::sign_test};
@@ -37,7 +37,7 @@ pub fn compare(first: &[GradedGroup], second: &[GradedGroup]) -> Result<Paired, 
         let (left, right) = (id(first, at), id(second, at));
         return Err(EvalError::DifferentQuestions { place: at + 1, left, right });
     }
-    let right = |group: &GradedGroup| group.grades.first().is_some_and(|&grade| grade >= 1.0);
+    let right = |group: &GradedGroup| group.marks.first().is_some_and(Mark::is_right);
     let (mut both, mut only_first, mut only_second, mut neither) = (0_usize, 0_usize, 0_usize, 0_usize);
     for (a, b) in first.iter().zip(second) {
         match (right(a), right(b)) {

@@ -31,6 +31,28 @@ pub enum EvalError {
         /// The first one's id.
         first: String,
     },
+    /// A grader that a benchmark does not have.
+    #[error("`{benchmark}` has no grader `{grader}`; it has `{known}`")]
+    UnknownGrader {
+        /// Which benchmark.
+        benchmark: String,
+        /// Which grader.
+        grader: String,
+        /// Those it has.
+        known: String,
+    },
+    /// A grader that says nothing without a judge.
+    #[error(
+        "grader `{grader}` of `{benchmark}` says nothing without a judge; name one (`--judge URL --judge-model NAME`){others}"
+    )]
+    NeedsJudge {
+        /// Which benchmark.
+        benchmark: String,
+        /// Which grader.
+        grader: String,
+        /// What else could be done, in words.
+        others: String,
+    },
     /// Two sets of predictions over different questions.
     #[error(
         "the two sets of predictions differ in question {place}: `{left}` and `{right}`; compare the same benchmark"

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// A question as its benchmark publishes it, whichever file it came from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Item {
-    /// Unique within the benchmark.
+    /// Unique within the benchmark; empty where its rows have none.
     pub id: String,
     /// The question, without what a prompt adds.
     pub question: String,
@@ -56,11 +56,12 @@ pub enum AnswerKind {
 }
 
 impl Item {
-    /// A question with its row; options, answer and kind are the benchmark's to add.
-    pub(crate) fn new(row: &Map<String, Value>, id: &[&str]) -> Result<Self, String> {
-        let id = first(row, id).ok_or_else(|| missing(id))?;
+    /// A question with its row; options, answer and kind are the benchmark's to add. The id is empty where no column holds
+    /// one.
+    pub(crate) fn new(row: &Map<String, Value>, id: &[&str]) -> Self {
+        let id = first(row, id).unwrap_or_default();
         let question = text(row, "question").or_else(|| text(row, "problem")).unwrap_or_default();
-        Ok(Self { id, question, row: row.clone(), ..Self::default() })
+        Self { id, question, row: row.clone(), ..Self::default() }
     }
 
     /// A column as text.
@@ -111,11 +112,10 @@ pub(crate) fn first(row: &Map<String, Value>, names: &[&str]) -> Option<String> 
 
 /// A column that must be there.
 pub(crate) fn required(row: &Map<String, Value>, names: &[&str]) -> Result<String, String> {
-    first(row, names).ok_or_else(|| missing(names))
-}
-
-fn missing(names: &[&str]) -> String {
-    format!("none of the columns `{}` is there", names.join("`, `"))
+    first(row, names).ok_or_else(|| {
+        let columns: Vec<&str> = row.keys().map(String::as_str).collect();
+        format!("none of the columns `{}` is there; it has `{}`", names.join("`, `"), columns.join("`, `"))
+    })
 }
 
 /// A column that holds texts: a list, or a list that was written as text. None where it is missing or something else.

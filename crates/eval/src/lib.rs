@@ -8,7 +8,7 @@
 //! ```
 //! use reft_config::RewardConfig;
 //! use reft_core::{Benchmark, Completion};
-//! use reft_eval::{TaskBenchmark, grade_texts};
+//! use reft_eval::{Missing, TaskBenchmark, grade_texts};
 //! use reft_testkit::sums;
 //!
 //! let samples = sums(2);
@@ -17,7 +17,7 @@
 //!     .map(|sample| (sample.id.clone(), format!("<think>t</think><answer>{}</answer>", sample.solution)))
 //!     .collect();
 //! let benchmark = TaskBenchmark::new("sums", samples, &RewardConfig::default(), None)?;
-//! let graded = grade_texts(&benchmark, &texts)?;
+//! let graded = grade_texts(&benchmark, &texts, Missing::Refuse)?;
 //! assert_eq!(benchmark.evaluate(&graded)?.overall.accuracy, 1.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -30,8 +30,8 @@ mod error;
 mod grader;
 mod item;
 mod judging;
-mod mark;
 mod ours;
+mod published;
 mod reading;
 mod record;
 mod report;
@@ -47,10 +47,12 @@ pub use compare::{Paired, compare};
 pub use error::EvalError;
 pub use grader::{Grader, UnknownGrader};
 pub use item::{AnswerKind, Item};
-pub use mark::{Asked, Judge, Mark, Reason};
+pub use judging::{Asked, Judge};
+pub use published::{Blind, JudgeUse, PublishedBenchmark, PublishedOptions, PublishedScore};
 pub use record::{Prediction, predictions, prompt_hash};
+pub use reft_core::{Mark, Reason};
 pub use report::{EvalReport, Score, ScoreRow, summary_table};
 pub use stats::{Interval, pass_at_k, wilson};
-pub use stored::grade_texts;
+pub use stored::{Missing, grade_texts};
 pub use table::{Marked, Table, TableRow};
 pub use vote::majority;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use reft_core::{FinishReason, Form, GradedGroup, Part, Sample, SampleId, Task};
-use reft_reward::{Reply, solution};
+use reft_core::{FinishReason, Form, GradedGroup, Part, Reason, Sample, SampleId, Task};
+use reft_reward::solution;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -24,12 +24,21 @@ pub struct Prediction {
     pub output: String,
     /// Why it ended.
     pub finish: FinishReason,
+    /// Tokens of the output.
+    #[serde(default)]
+    pub tokens: usize,
     /// The answer that was read from it.
     pub answer: Option<String>,
     /// The right answer.
     pub solution: String,
     /// The grade, 0 to 1.
     pub grade: f32,
+    /// How the grade came about.
+    #[serde(default)]
+    pub reason: Reason,
+    /// What a judge replied.
+    #[serde(default)]
+    pub judge: Vec<String>,
 }
 
 /// Every answer of graded questions, in order.
@@ -37,9 +46,9 @@ pub fn predictions(graded: &[GradedGroup]) -> Vec<Prediction> {
     let of_group = |graded: &GradedGroup| {
         let sample = &graded.group.sample;
         let prompt_hash = prompt_hash(sample);
-        let answers = graded.group.completions.iter().zip(&graded.grades).enumerate();
+        let answers = graded.group.completions.iter().zip(&graded.marks).enumerate();
         answers
-            .map(|(index, (completion, &grade))| Prediction {
+            .map(|(index, (completion, mark))| Prediction {
                 sample: sample.id.clone(),
                 task: sample.task,
                 form: sample.form,
@@ -47,9 +56,12 @@ pub fn predictions(graded: &[GradedGroup]) -> Vec<Prediction> {
                 index,
                 output: completion.text.clone(),
                 finish: completion.finish,
-                answer: Reply::of(completion).answer.map(str::to_owned),
+                tokens: completion.token_ids.len(),
+                answer: mark.answer.clone(),
                 solution: solution(sample).to_owned(),
-                grade,
+                grade: mark.score,
+                reason: mark.reason,
+                judge: mark.replies.clone(),
             })
             .collect::<Vec<_>>()
     };

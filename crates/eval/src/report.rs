@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use reft_core::{Form, Task};
+use reft_core::{Form, Mark, Task};
 use serde::{Deserialize, Serialize};
 
-use crate::{Baselines, Interval, pass_at_k, wilson};
+use crate::{Baselines, Interval, PublishedScore, pass_at_k, wilson};
 
 /// The outcome of one benchmark. `Display` is a text table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct EvalReport {
     /// What one scores without the image, for short-answer benchmarks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baselines: Option<Baselines>,
+    /// What a published benchmark says of itself: grader, prompt, its own table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishedScore>,
 }
 
 /// The score of one task in one form.
@@ -69,13 +72,11 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Adds one question: its grades, which of them the most frequent answer has, and the sums of its rewards and
-    /// formats.
-    pub(crate) fn add(&mut self, grades: &[f32], vote: Option<usize>, reward: f64, format: f64) {
-        let is_right = |grade: &f32| *grade >= 1.0;
-        let right = grades.iter().filter(|grade| is_right(grade)).count();
-        self.questions.push((grades.len(), right));
-        self.voted += usize::from(vote.and_then(|place| grades.get(place)).is_some_and(is_right));
+    /// Adds one question: its marks, which of them the most frequent answer has, and the sums of its rewards and formats.
+    pub(crate) fn add(&mut self, marks: &[Mark], vote: Option<usize>, reward: f64, format: f64) {
+        let right = marks.iter().filter(|mark| mark.is_right()).count();
+        self.questions.push((marks.len(), right));
+        self.voted += usize::from(vote.and_then(|place| marks.get(place)).is_some_and(Mark::is_right));
         self.reward += reward;
         self.format += format;
     }
@@ -167,6 +168,9 @@ impl fmt::Display for EvalReport {
                 percent(blind.per_question),
                 blind.note
             )?;
+        }
+        if let Some(published) = &self.published {
+            write!(f, "{published}")?;
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use reft_config::{DetectionReward, RewardConfig};
 use reft_core::{Benchmark, BoxFrame, Form, Message, Part, Role, Sample, SampleId, Task};
-use reft_eval::{EvalReport, TaskBenchmark, compare, grade_texts, predictions, prompt_hash, summary_table};
+use reft_eval::{
+    EvalReport, Missing, TaskBenchmark, compare, grade_texts, predictions, prompt_hash, summary_table,
+};
 
 fn sample(id: &str, task: Task, form: Form, problem: &str, solution: &str) -> Arc<Sample> {
     Arc::new(Sample {
@@ -45,8 +47,8 @@ fn grades_are_right_or_wrong() {
     let config = RewardConfig { detection: DetectionReward::Soft, ..RewardConfig::default() };
     let benchmark = benchmark(&config);
     let answers = tagged(&[("d", "[0, 0, 10, 6]"), ("c", "cat, dog, bird"), ("m", "12"), ("b", "no")]);
-    let graded = grade_texts(&benchmark, &answers).unwrap();
-    let grades: Vec<f32> = graded.iter().map(|group| group.grades[0]).collect();
+    let graded = grade_texts(&benchmark, &answers, Missing::Refuse).unwrap();
+    let grades: Vec<f32> = graded.iter().map(|group| group.marks[0].score).collect();
     assert_eq!(grades, [1.0, 0.0, 1.0, 0.0]);
 
     let report = benchmark.evaluate(&graded).unwrap();
@@ -70,8 +72,12 @@ fn grades_are_right_or_wrong() {
 fn several_answers_give_pass_at_k() {
     let benchmark =
         TaskBenchmark::new("m", questions()[2..3].to_vec(), &RewardConfig::default(), None).unwrap();
-    let graded =
-        grade_texts(&benchmark, &tagged(&[("m", "12"), ("m", "1"), ("m", "2"), ("m", "12")])).unwrap();
+    let graded = grade_texts(
+        &benchmark,
+        &tagged(&[("m", "12"), ("m", "1"), ("m", "2"), ("m", "12")]),
+        Missing::Refuse,
+    )
+    .unwrap();
     let score = benchmark.score(&graded).unwrap();
     assert_eq!((score.questions, score.answers, score.accuracy), (1, 4, 0.5));
     // 1 - C(2, 2) / C(4, 2) = 5 / 6.
@@ -84,7 +90,7 @@ fn several_answers_give_pass_at_k() {
     assert_eq!(columns[columns.len() - 3..], ["pass@2", "pass@4", "maj@4"]);
 
     let wrong = tagged(&[("m", "12"), ("m", "1"), ("m", "2"), ("m", "1.0")]);
-    let score = benchmark.score(&grade_texts(&benchmark, &wrong).unwrap()).unwrap();
+    let score = benchmark.score(&grade_texts(&benchmark, &wrong, Missing::Refuse).unwrap()).unwrap();
     assert_eq!((score.accuracy, score.majority), (0.25, Some(0.0)));
 }
 
@@ -98,7 +104,7 @@ fn short_answers_come_with_blind_baselines() {
     ];
     let benchmark = TaskBenchmark::new("vqa", samples, &RewardConfig::default(), None).unwrap();
     let answers = tagged(&[("1", "Red."), ("2", "the red one"), ("3", "circle"), ("4", "circle")]);
-    let report = benchmark.evaluate(&grade_texts(&benchmark, &answers).unwrap()).unwrap();
+    let report = benchmark.evaluate(&grade_texts(&benchmark, &answers, Missing::Refuse).unwrap()).unwrap();
     let blind = report.baselines.as_ref().unwrap();
     assert_eq!((report.overall.accuracy, blind.majority.accuracy, blind.per_question), (0.5, 0.5, 0.75));
     let text = report.to_string();
@@ -108,10 +114,11 @@ fn short_answers_come_with_blind_baselines() {
 #[test]
 fn predictions_must_fit_the_questions() {
     let benchmark = benchmark(&RewardConfig::default());
-    let error = grade_texts(&benchmark, &tagged(&[("d", "x"), ("m", "1")])).unwrap_err().to_string();
+    let error =
+        grade_texts(&benchmark, &tagged(&[("d", "x"), ("m", "1")]), Missing::Refuse).unwrap_err().to_string();
     assert!(error.contains("2 questions") && error.contains("`c`"), "{error}");
     let extra = tagged(&[("d", "x"), ("c", "x"), ("m", "1"), ("b", "no"), ("z", "1")]);
-    let error = grade_texts(&benchmark, &extra).unwrap_err().to_string();
+    let error = grade_texts(&benchmark, &extra, Missing::Refuse).unwrap_err().to_string();
     assert!(error.contains("no question `z`"), "{error}");
     assert!(TaskBenchmark::new("none", Vec::new(), &RewardConfig::default(), None).is_err());
 }
@@ -127,7 +134,7 @@ fn paired_comparison_by_hand() {
                 (i.to_string().into(), format!("<think>t</think><answer>{answer}</answer>"))
             })
             .collect();
-        grade_texts(&benchmark, &texts).unwrap()
+        grade_texts(&benchmark, &texts, Missing::Refuse).unwrap()
     };
     // Right: 0 to 2 against 2 to 8, so both 1, only first 2, only second 6, neither 1.
     let (before, after) = (graded(&|i| i < 3), graded(&|i| (2..9).contains(&i)));
@@ -144,7 +151,7 @@ fn paired_comparison_by_hand() {
 fn every_answer_is_on_record() {
     let benchmark = benchmark(&RewardConfig::default());
     let answers = tagged(&[("d", "no box"), ("c", "cat, dog"), ("m", " 12 "), ("b", "yes")]);
-    let records = predictions(&grade_texts(&benchmark, &answers).unwrap());
+    let records = predictions(&grade_texts(&benchmark, &answers, Missing::Refuse).unwrap());
     assert_eq!(records.len(), 4);
     assert_eq!((records[2].answer.as_deref(), records[2].grade), (Some("12"), 1.0));
     assert_eq!((records[0].answer.as_deref(), records[0].grade), (Some("no box"), 0.0));
@@ -162,7 +169,7 @@ fn phases_stand_side_by_side() {
     let benchmark = benchmark(&RewardConfig::default());
     let report = |math: &str| {
         let answers = tagged(&[("d", "x"), ("c", "cat, dog"), ("m", math), ("b", "yes")]);
-        benchmark.evaluate(&grade_texts(&benchmark, &answers).unwrap()).unwrap()
+        benchmark.evaluate(&grade_texts(&benchmark, &answers, Missing::Refuse).unwrap()).unwrap()
     };
     let table = summary_table(&[
         ("base".to_owned(), vec![report("13")]),

@@ -1,6 +1,6 @@
 //! The evaluation loop: each benchmark's questions in chunks, graded, reported.
 
-use reft_core::{Benchmark, GradedGroup, RolloutEngine, SamplingParams, StageError};
+use reft_core::{Benchmark, GradedGroup, Mark, RolloutEngine, SamplingParams, StageError};
 use serde_json::json;
 
 use crate::{
@@ -66,6 +66,6 @@ pub fn evaluate<P: ?Sized>(
     Ok(graded)
 }
 
-fn graded_groups(marked: Marked<f32>) -> impl Iterator<Item = GradedGroup> {
-    marked.into_iter().map(|(group, grades)| GradedGroup { group, grades })
+fn graded_groups(marked: Marked<Mark>) -> impl Iterator<Item = GradedGroup> {
+    marked.into_iter().map(|(group, marks)| GradedGroup { group, marks })
 }

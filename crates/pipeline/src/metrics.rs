@@ -85,8 +85,8 @@ pub(crate) fn rejection(judged: &[(JudgedGroup, Vec<Verdict>)]) -> Metrics {
 /// Of one benchmark.
 pub(crate) fn evaluation(benchmark: &str, graded: &[GradedGroup]) -> Metrics {
     let mut metrics = completions(graded.iter().map(|graded| &graded.group));
-    let grades = graded.iter().flat_map(GradedGroup::grades_f64);
-    metrics.set(format!("eval/{benchmark}/accuracy"), mean(grades));
+    let scores = graded.iter().flat_map(GradedGroup::scores);
+    metrics.set(format!("eval/{benchmark}/accuracy"), mean(scores));
     metrics.set(format!("eval/{benchmark}/questions"), graded.len() as f64);
     metrics
 }

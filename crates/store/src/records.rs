@@ -56,8 +56,11 @@ pub(crate) fn write_judged(path: &Path, groups: &[(JudgedGroup, Vec<Verdict>)]) 
 /// `eval/<phase>/<benchmark>/predictions.parquet`.
 pub(crate) fn write_graded(path: &Path, graded: &[GradedGroup]) -> Result<(), StoreError> {
     let mut table = answers(graded.iter().map(|graded| &graded.group));
-    let grades = graded.iter().flat_map(|graded| &graded.grades);
-    table.float("grade", grades.copied().map(Some));
+    let marks = || graded.iter().flat_map(|graded| &graded.marks);
+    table.float("grade", marks().map(|mark| Some(mark.score)));
+    table.text("answer", marks().map(|mark| mark.answer.as_deref()));
+    table.text("reason", marks().map(|mark| Some(mark.reason.as_str())));
+    table.text("judge", marks().map(|mark| mark.replies.last().map(String::as_str)));
     table.write(path)
 }
 

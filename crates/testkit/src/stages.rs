@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use reft_core::{
     AdvantageEstimator, Benchmark, Completion, Curriculum, Filled, GroupFilter, Judge, JudgedGroup,
-    Judgement, Refill, Reward, RewardParts, Sample, ScoredGroup, Selector, StageError, Stateful, Verdict,
+    Judgement, Mark, Refill, Reward, RewardParts, Sample, ScoredGroup, Selector, StageError, Stateful,
+    Verdict,
 };
 use serde_json::{Value, json};
 
@@ -212,7 +213,7 @@ impl Benchmark for ToyBenchmark {
         &self.samples
     }
 
-    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<f32, StageError> {
-        Ok(f32::from(answer_of(&completion.text).0 == sample.solution))
+    fn grade(&self, sample: &Sample, completion: &Completion) -> Result<Mark, StageError> {
+        Ok(f32::from(answer_of(&completion.text).0 == sample.solution).into())
     }
 }

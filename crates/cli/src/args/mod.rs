@@ -2,6 +2,7 @@
 //!
 //! Nothing here computes. The doc comments are the reference of the command line.
 
+mod benchmark;
 mod config;
 mod data;
 mod model;
@@ -10,13 +11,14 @@ mod stored;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use benchmark::BenchmarkArgs;
 pub(crate) use config::{ConfigCommand, RecipeFiles};
 pub(crate) use data::{DataCommand, DataInspectArgs, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
 pub(crate) use model::{
     DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
 };
 pub(crate) use run::{InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
-pub(crate) use stored::{GradeArgs, RejectArgs, ScoreArgs};
+pub(crate) use stored::{GradeArgs, MissingArg, RejectArgs, ScoreArgs};
 
 /// Curriculum reinforcement finetuning of small vision-language models.
 ///
@@ -67,7 +69,7 @@ pub(crate) enum Command {
     /// Compute log-probabilities of given completions.
     Logprobs(LogprobsArgs),
     /// Run one benchmark on a checkpoint.
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Merge a LoRA adapter into its base model.
     Merge(MergeArgs),
     /// Grade stored predictions; needs no model.

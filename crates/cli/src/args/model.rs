@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::RowArgs;
+use super::BenchmarkArgs;
 
 /// Which model, and where it computes.
 #[derive(Clone, Debug, Args)]
@@ -170,20 +170,21 @@ pub(crate) struct LogprobsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reft eval --model runs/demo/final --benchmark easy-vqa --data fixtures/easy_vqa/test.parquet --task vqa --output eval
-  reft eval --model DIR --benchmark detection --data test.jsonl --output eval --samples 8 --temperature 1.0
-  reft eval --model runs/demo/final --benchmark mine --data test.jsonl --output eval --prompts configs/demo.toml")]
+  reft eval --model DIR --benchmark mathvista --data testmini.parquet --output eval
+  reft eval --model DIR --benchmark mmbench --data MMBench_DEV_EN.tsv --grader ours --blind --output eval
+  reft eval --model runs/demo/final --benchmark generic --data fixtures/easy_vqa/test.parquet --task vqa --output eval
+  reft eval --model DIR --benchmark generic --data test.jsonl --output eval --samples 8 --temperature 1.0
+  reft eval --model runs/demo/final --benchmark generic --data test.jsonl --output eval --prompts configs/demo.toml
+
+A command that was stopped goes on where it was. Benchmarks, graders and what they agree with: docs/BENCHMARKS_VLM.md.")]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// The benchmark: its name decides how answers are graded.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) benchmark: String,
-    /// Its questions: `.parquet`, `.arrow` or `.jsonl`.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) data: PathBuf,
     #[command(flatten)]
-    pub(crate) rows: RowArgs,
+    pub(crate) benchmark: BenchmarkArgs,
+    /// Ask again with grey pictures, and say what the pictures add.
+    #[arg(long)]
+    pub(crate) blind: bool,
     /// Folder for `report.json` and `predictions.parquet`.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,

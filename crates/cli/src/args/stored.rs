@@ -2,29 +2,38 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use curr_reft::reward::RewardName;
 
-use super::RowArgs;
+use super::BenchmarkArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reft grade --benchmark easy-vqa --data fixtures/easy_vqa/test.parquet --task vqa --predictions predictions.jsonl
+  reft grade --benchmark mathvista --data testmini.parquet --predictions answers.jsonl
+  reft grade --benchmark mmbench --data MMBench_DEV_EN.tsv --predictions answers.jsonl --missing wrong
+  reft grade --benchmark mmvet --data MMVet.tsv --predictions answers.jsonl --judge https://api.openai.com/v1 --judge-model gpt-4o
+  reft grade --benchmark generic --data fixtures/easy_vqa/test.parquet --task vqa --predictions predictions.jsonl
 
-A prediction row: {\"id\", \"completion\"}; the id is the question's.")]
+A prediction row: {\"id\", \"completion\"}; the id is the question's. A judge's replies are kept on disk: a rerun is free.")]
 pub(crate) struct GradeArgs {
-    /// The benchmark: its name decides how answers are graded.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) benchmark: String,
-    /// Its questions: `.parquet`, `.arrow` or `.jsonl`.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) data: PathBuf,
     #[command(flatten)]
-    pub(crate) rows: RowArgs,
+    pub(crate) benchmark: BenchmarkArgs,
+    /// What becomes of questions without a prediction.
+    #[arg(long, value_enum, default_value_t = MissingArg::Refuse)]
+    pub(crate) missing: MissingArg,
     /// Stored predictions: `.parquet` or `.jsonl`.
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: PathBuf,
+}
+
+/// What becomes of questions without a prediction.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MissingArg {
+    /// Nothing is graded.
+    Refuse,
+    /// They count as wrong.
+    Wrong,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use curr_reft::{
     config::{Device, Dtype, LoraConfig, ModelConfig, PromptConfig, Resolved},
     core::{SamplingParams, Seed},
     doctor::diagnose,
-    evaluate::evaluate,
+    evaluate::{Evaluation, evaluate},
     generate as generating, model,
     pipeline::Observer as _,
     vlm::CheckpointSummary,
@@ -73,12 +73,15 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
     watch.simple("answering");
     let report = evaluate(
         &config(&args.model),
-        &args.benchmark,
-        &args.rows.of(&args.data),
-        &prompts,
-        &args.output,
-        &params(&args.sampling)?,
-        args.batch,
+        &Evaluation {
+            benchmark: &args.benchmark.options(),
+            data: &args.benchmark.rows.of(&args.benchmark.data),
+            prompts: &prompts,
+            output: &args.output,
+            params: &params(&args.sampling)?,
+            batch: args.batch,
+            blind: args.blind,
+        },
         &mut watch,
     );
     watch.clear();

@@ -2,18 +2,24 @@
 
 use anyhow::{Result, bail};
 use curr_reft::{
+    eval::Missing,
     grade, reject,
     rejection::{BestOf, stored::Settings},
     score,
 };
 
 use crate::{
-    args::{GradeArgs, RejectArgs, ScoreArgs},
+    args::{GradeArgs, MissingArg, RejectArgs, ScoreArgs},
     output::Output,
 };
 
 pub(super) fn grade(args: &GradeArgs, output: Output) -> Result<()> {
-    let report = grade::grade(&args.benchmark, &args.rows.of(&args.data), &args.predictions)?;
+    let missing = match args.missing {
+        MissingArg::Refuse => Missing::Refuse,
+        MissingArg::Wrong => Missing::Wrong,
+    };
+    let data = args.benchmark.rows.of(&args.benchmark.data);
+    let report = grade::grade(&args.benchmark.options(), &data, &args.predictions, missing)?;
     output.print(&report, || report.to_string())
 }
 

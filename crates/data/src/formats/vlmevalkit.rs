@@ -13,9 +13,6 @@ use crate::{
     rows::{Field, Row},
 };
 
-/// Longest `image` that names another row.
-const LONGEST_INDEX: usize = 64;
-
 /// The images of earlier rows, by index.
 pub(super) type Earlier = HashMap<String, Vec<ImageRef>>;
 
@@ -29,7 +26,7 @@ pub(super) fn sample(
     let index = index.display().unwrap_or_default();
     let question = reader.text(place, reader.required(row, place, &["question"])?)?;
     let solution = reader.text(place, reader.required(row, place, &["answer", "solution"])?)?;
-    let images = images(reader, row, place, earlier)?;
+    let images = reader.images.of_tsv(row, place, earlier)?;
     earlier.insert(index, images.clone());
 
     // Each under its own letter: the right answer names it, whatever is empty before it.
@@ -60,31 +57,4 @@ pub(super) fn sample(
         parent: None,
     };
     Ok((sample, None))
-}
-
-fn images(
-    reader: &mut Reader,
-    row: &Row,
-    place: Place,
-    earlier: &Earlier,
-) -> Result<Vec<ImageRef>, DataError> {
-    if let Some(paths) = row.get("image_path").and_then(Field::text) {
-        return list(paths).map(|path| reader.images.open(&Field::Text(path.to_owned()), place)).collect();
-    }
-    let Some(text) = row.get("image").and_then(Field::text) else { return Ok(Vec::new()) };
-    if text.len() <= LONGEST_INDEX
-        && let Some(images) = earlier.get(text.trim())
-    {
-        return Ok(images.clone());
-    }
-    list(text).map(|encoded| reader.images.base64(encoded, place)).collect()
-}
-
-/// The entries of `['a', 'b']` or `["a", "b"]`; a text that is no list is its only entry.
-fn list(text: &str) -> impl Iterator<Item = &str> {
-    let inside = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let entries = inside.into_iter().flat_map(|inside| inside.split(','));
-    let entries =
-        entries.map(|entry| entry.trim().trim_matches(['\'', '"'])).filter(|entry| !entry.is_empty());
-    entries.chain(inside.is_none().then_some(text))
 }

@@ -1,4 +1,4 @@
-//! JSON Lines: one object per line; empty lines are skipped.
+//! JSON Lines, one object per line, empty lines skipped; and whole JSON files, as authors publish small benchmarks.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use reft_core::{open_regular, without_bom};
+use reft_core::{open_regular, read_text, without_bom};
 use serde_json::Value;
 
 use super::{Field, Row, Rows};
@@ -36,6 +36,34 @@ pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
             Err(error) => Err(fail(format!("is no JSON: {error}"))),
         })
     })))
+}
+
+/// A list of objects, or an object of objects by id, which becomes the `id` of those that have none.
+pub(super) fn open_whole(path: &Path) -> Result<Rows, DataError> {
+    let text =
+        read_text(path).map_err(|source| DataError::Io { action: "read", path: path.to_owned(), source })?;
+    let file = |message: String| DataError::File { path: path.to_owned(), message };
+    let object = |at: String, value: Value| match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(file(format!("entry {at} is no object"))),
+    };
+    let rows = match serde_json::from_str(&text).map_err(|error| file(format!("is no JSON: {error}")))? {
+        Value::Array(values) => values
+            .into_iter()
+            .enumerate()
+            .map(|(at, value)| Ok(row(object(at.to_string(), value)?)))
+            .collect::<Result<Vec<Row>, DataError>>()?,
+        Value::Object(by_id) => by_id
+            .into_iter()
+            .map(|(id, value)| {
+                let mut object = object(format!("`{id}`"), value)?;
+                object.entry("id").or_insert_with(|| Value::from(id));
+                Ok(row(object))
+            })
+            .collect::<Result<_, DataError>>()?,
+        _ => return Err(file("is neither a list of objects nor an object of them".to_owned())),
+    };
+    Ok(Box::new(rows.into_iter().enumerate().map(|(at, row)| Ok((Place::Row(at), row)))))
 }
 
 fn row(object: serde_json::Map<String, Value>) -> Row {

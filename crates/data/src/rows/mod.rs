@@ -17,18 +17,19 @@ use crate::{DataError, Place};
 /// Rows with their places, in file order.
 pub type Rows = Box<dyn Iterator<Item = Result<(Place, Row), DataError>>>;
 
-/// Opens a `.parquet`, `.arrow`, `.jsonl` or `.tsv` file.
+/// Opens a `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv` file.
 pub fn open(path: &Path) -> Result<Rows, DataError> {
     let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     match ending.as_str() {
         "parquet" => table::open_parquet(path),
         "arrow" | "ipc" | "feather" => table::open_arrow(path),
         "jsonl" | "ndjson" => json::open(path),
+        "json" => json::open_whole(path),
         "tsv" => tsv::open(path),
         _ => Err(DataError::File {
             path: path.to_owned(),
             message: format!(
-                "files ending in `.{ending}` are not read; give `.parquet`, `.arrow`, `.jsonl` or `.tsv`"
+                "files ending in `.{ending}` are not read; give `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv`"
             ),
         }),
     }

@@ -185,7 +185,7 @@ fn files() {
         ("half.parquet", half, &["half.parquet", "no readable Parquet file"]),
         ("text.parquet", b"text", &["no readable Parquet file"]),
         ("text.arrow", b"text", &["no readable Arrow file"]),
-        ("rows.csv", b"a,b\n", &["rows.csv", "`.csv`", "`.parquet`, `.arrow`, `.jsonl` or `.tsv`"]),
+        ("rows.csv", b"a,b\n", &["rows.csv", "`.csv`", "`.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv`"]),
         (
             "ragged.tsv",
             b"index\tquestion\tanswer\n1\tWhat?\tx\n2\tWhat?\n",

@@ -27,7 +27,7 @@ impl Rules for Ai2d {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "question_id", "question"])?;
+        let mut item = Item::new(row, &["index", "id", "question_id"]);
         item.options = item::options(row);
         item.answer = by_number(&item.options, &required(row, &["answer"])?)?;
         item.kind = AnswerKind::Choice;

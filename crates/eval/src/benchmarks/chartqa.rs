@@ -26,7 +26,7 @@ impl Rules for ChartQa {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "question"])?;
+        let mut item = Item::new(row, &["index", "id"]);
         // The hub keeps some answers in lists of one.
         let listed = item::texts(row, "answer").and_then(|answers| answers.into_iter().next());
         item.answer = listed.map_or_else(|| required(row, &["answer"]), Ok)?;

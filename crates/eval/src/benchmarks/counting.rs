@@ -27,7 +27,7 @@ impl Rules for Counting {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "image_path", "question", "problem"])?;
+        let mut item = Item::new(row, &["index", "id", "image_path", "question"]);
         let answer = required(row, &["ground_truth", "solution", "answer"])?;
         item.answer = digits_in_tags(&answer).unwrap_or(answer);
         item.kind = AnswerKind::Integer;

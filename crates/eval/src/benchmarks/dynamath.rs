@@ -31,7 +31,7 @@ impl Rules for DynaMath {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id"])?;
+        let mut item = Item::new(row, &["index", "id"]);
         item.answer = required(row, &["answer", "ground_truth"])?;
         item.kind = match item.text("answer_type").as_deref() {
             Some("float") => AnswerKind::Near(TOLERANCE),

@@ -31,7 +31,7 @@ impl Rules for Geometry {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "image_path", "problem", "question"])?;
+        let mut item = Item::new(row, &["index", "id", "image_path"]);
         item.options = item::texts(row, "choices").map(item::lettered).unwrap_or_default();
         item.answer = required(row, &["ground_truth", "answer"])?;
         item.kind = if item.options.is_empty() { AnswerKind::Math } else { AnswerKind::Choice };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     AnswerKind, Asked, Grader, Item, Mark, Marked, Table,
-    item::{first, required},
+    item::required,
     table::{by, mean, percent},
 };
 
@@ -28,15 +28,13 @@ impl Rules for HallusionBench {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = if first(row, &["index", "id"]).is_some() {
-            Item::new(row, &["index", "id"])?
-        } else {
-            let part = |name: &str| required(row, &[name]);
-            let kind = [part("category")?, part("subcategory")?, part("visual_input")?];
-            let place = [part("set_id")?, part("figure_id")?, part("question_id")?];
-            let id = format!("{}_{}", kind.join("_"), place.join("_"));
-            Item { id, ..Item::new(row, &["question"])? }
-        };
+        let mut item = Item::new(row, &["index", "id"]);
+        if item.id.is_empty() {
+            let columns = ["category", "subcategory", "visual_input", "set_id", "figure_id", "question_id"];
+            let parts: Vec<String> =
+                columns.iter().map(|name| required(row, &[name])).collect::<Result<_, _>>()?;
+            item.id = parts.join("_");
+        }
         item.answer = yes_no_answer(&required(row, &["answer", "gt_answer"])?)?;
         item.kind = AnswerKind::YesNo;
         Ok(item)

@@ -25,7 +25,7 @@ impl Rules for LogicVista {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index"])?;
+        let mut item = Item::new(row, &["index"]);
         item.answer = required(row, &["answer"])?;
         item.kind = AnswerKind::Choice;
         Ok(item)

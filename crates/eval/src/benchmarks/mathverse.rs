@@ -32,7 +32,7 @@ impl Rules for MathVerse {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["sample_index", "index"])?;
+        let mut item = Item::new(row, &["sample_index", "index"]);
         item.answer = required(row, &["answer"])?;
         let is_choice = item.text("question_type").is_some_and(|kind| kind == "multi-choice");
         item.kind = if is_choice { AnswerKind::Choice } else { AnswerKind::Math };

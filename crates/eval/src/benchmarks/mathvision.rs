@@ -36,7 +36,7 @@ impl Rules for MathVision {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["id", "index"])?;
+        let mut item = Item::new(row, &["id", "index"]);
         item.options = ["options", "choices"]
             .iter()
             .find_map(|name| item::texts(row, name))

@@ -31,7 +31,7 @@ impl Rules for MathVista {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["pid", "index", "question_id"])?;
+        let mut item = Item::new(row, &["pid", "index", "question_id"]);
         item.options = item::texts(row, "choices").map(item::lettered).unwrap_or_default();
         let answer = required(row, &["answer"])?;
         if is_choice(&item) {

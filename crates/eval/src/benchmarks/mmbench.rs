@@ -41,7 +41,7 @@ impl Rules for MmBench {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index"])?;
+        let mut item = Item::new(row, &["index"]);
         // lmms-eval's Parquet writes `nan` where there is no option.
         item.options = item::columns(row);
         item.options.retain(|(_, text)| text != "nan");

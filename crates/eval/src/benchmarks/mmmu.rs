@@ -33,7 +33,7 @@ impl Rules for Mmmu {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["id", "index"])?;
+        let mut item = Item::new(row, &["id", "index"]);
         item.options = item::options(row);
         item.answer = required(row, &["answer"])?;
         item.kind = if is_open(&item) {

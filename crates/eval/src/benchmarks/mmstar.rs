@@ -25,7 +25,7 @@ impl Rules for MmStar {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index"])?;
+        let mut item = Item::new(row, &["index"]);
         item.options = item::columns(row);
         item.answer = required(row, &["answer"])?;
         item.kind = AnswerKind::Choice;

@@ -30,7 +30,7 @@ impl Rules for MmVet {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["question_id", "index", "id"])?;
+        let mut item = Item::new(row, &["question_id", "index", "id"]);
         item.answer = required(row, &["answer"])?;
         item.kind = AnswerKind::Prose;
         Ok(item)

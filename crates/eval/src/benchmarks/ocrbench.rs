@@ -39,7 +39,7 @@ impl Rules for OcrBench {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "question"])?;
+        let mut item = Item::new(row, &["index", "id"]);
         let answers = item::texts(row, "answer")
             .map_or_else(|| Ok(vec![required(row, &["answer"])?]), Ok::<_, String>)?;
         item.answer = answers.first().cloned().unwrap_or_default();

@@ -26,7 +26,7 @@ impl Rules for Pope {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "question_id"])?;
+        let mut item = Item::new(row, &["index", "id", "question_id"]);
         item.answer = yes_no_answer(&required(row, &["answer"])?)?;
         item.kind = AnswerKind::YesNo;
         Ok(item)

@@ -24,7 +24,7 @@ impl Rules for RealWorldQa {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "image_path", "question"])?;
+        let mut item = Item::new(row, &["index", "image_path"]);
         item.options = item::columns(row);
         item.answer = String::from(strip(&required(row, &["answer"])?));
         item.kind = if is_letter(&item.answer) { AnswerKind::Choice } else { AnswerKind::Text };

@@ -40,7 +40,10 @@ impl Rules for RefCoco {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "question_id"])?;
+        let mut item = Item::new(row, &["index", "question_id"]);
+        if let Some(index) = item.text("index").filter(|index| !index.contains('_')) {
+            item.id = format!("{}_{index}", split(&item));
+        }
         let number = |name: &str| {
             required(row, &[name])?.trim().parse::<f64>().map_err(|_| format!("column `{name}` is no number"))
         };

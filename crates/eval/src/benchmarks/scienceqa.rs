@@ -24,7 +24,7 @@ impl Rules for ScienceQa {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "id", "question"])?;
+        let mut item = Item::new(row, &["index", "id"]);
         item.options = item::options(row);
         item.answer = by_number(&item.options, &required(row, &["answer"])?)?;
         item.kind = AnswerKind::Choice;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Harness, Rules, choice};
 use crate::{
     AnswerKind, Asked, Grader, Item, Mark, Marked, Table,
-    item::{self, first, required},
+    item::{self, required},
     table::percent,
 };
 
@@ -31,9 +31,9 @@ impl Rules for WeMath {
     }
 
     fn item(&self, row: &Map<String, Value>) -> Result<Item, String> {
-        let mut item = Item::new(row, &["index", "problem_id", "ID"])?;
-        if first(row, &["index", "problem_id"]).is_none() {
-            item.id = format!("{}/{}", item.id, required(row, &["key"])?);
+        let mut item = Item::new(row, &["index", "problem_id"]);
+        if item.id.is_empty() {
+            item.id = format!("{}/{}", required(row, &["ID"])?, required(row, &["key"])?);
         }
         item.options = item::columns(row);
         if item.options.is_empty() {

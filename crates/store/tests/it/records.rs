@@ -159,7 +159,7 @@ fn kept_answers_come_back_and_are_a_data_set() {
 fn reports_and_predictions_stand_side_by_side() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");
-    let graded = GradedGroup { group: group(), grades: vec![1.0, 0.0] };
+    let graded = GradedGroup { group: group(), marks: vec![1.0.into(), 0.0.into()] };
     let report = json!({"accuracy": 0.5});
     create(&root).save_report("b", "digits", &[graded], &report).unwrap();
     let reader = RunReader::open(&root).unwrap();
@@ -230,7 +230,7 @@ fn the_summary_compares_start_and_end_of_each_phase() {
 #[test]
 fn equal_records_are_equal_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    let graded = [GradedGroup { group: group(), grades: vec![1.0, 0.0] }];
+    let graded = [GradedGroup { group: group(), marks: vec![1.0.into(), 0.0.into()] }];
     let write = |name: &str| {
         let root = dir.path().join(name);
         create(&root).save_report("b", "x", &graded, &json!({})).unwrap();

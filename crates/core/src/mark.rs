@@ -1,6 +1,5 @@
-//! What a grader says of one answer, and the judge that it may ask.
+//! What a benchmark says of one answer.
 
-use reft_core::StageError;
 use serde::{Deserialize, Serialize};
 
 /// The mark of one answer.
@@ -63,12 +62,12 @@ impl Reason {
 
 impl Mark {
     /// An answer that was read, right or wrong.
-    pub(crate) fn read(answer: impl Into<String>, right: bool) -> Self {
+    pub fn read(answer: impl Into<String>, right: bool) -> Self {
         Self { score: f32::from(u8::from(right)), answer: Some(answer.into()), ..Self::default() }
     }
 
     /// Read where there is an answer, else unread.
-    pub(crate) fn of(answer: Option<String>, right: bool) -> Self {
+    pub fn of(answer: Option<String>, right: bool) -> Self {
         match answer {
             Some(answer) => Self::read(answer, right),
             None => Self { reason: Reason::Unread, ..Self::default() },
@@ -76,12 +75,13 @@ impl Mark {
     }
 
     /// A mark for a reason.
-    pub(crate) fn because(reason: Reason) -> Self {
+    pub fn because(reason: Reason) -> Self {
         Self { reason, ..Self::default() }
     }
 
     /// With another reason.
-    pub(crate) fn with(self, reason: Reason) -> Self {
+    #[must_use]
+    pub fn with(self, reason: Reason) -> Self {
         Self { reason, ..self }
     }
 
@@ -91,48 +91,9 @@ impl Mark {
     }
 }
 
-/// A model that answers the prompts of graders.
-pub trait Judge: Send + Sync {
-    /// The reply to a prompt. `attempt` counts from 0; a judge that draws its replies draws another one.
-    fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError>;
-}
-
-/// A judge, if there is one, and what it was asked about one answer.
-pub struct Asked<'a> {
-    judge: Option<&'a dyn Judge>,
-    replies: Vec<String>,
-}
-
-impl<'a> Asked<'a> {
-    /// Nothing asked yet.
-    pub fn new(judge: Option<&'a dyn Judge>) -> Self {
-        Self { judge, replies: Vec::new() }
-    }
-
-    /// Asks until `read` can use a reply, `tries` times at most.
-    ///
-    /// The first is what `read` made of the reply; none where there is no judge or no reply could be used, which the reason
-    /// tells apart.
-    pub(crate) fn until<T>(
-        &mut self,
-        prompt: &str,
-        tries: usize,
-        mut read: impl FnMut(&str) -> Option<T>,
-    ) -> Result<Result<T, Reason>, StageError> {
-        let Some(judge) = self.judge else { return Ok(Err(Reason::NoJudge)) };
-        for attempt in 0..tries {
-            let reply = judge.reply(prompt, attempt)?;
-            let found = read(&reply);
-            self.replies.push(reply);
-            if let Some(found) = found {
-                return Ok(Ok(found));
-            }
-        }
-        Ok(Err(Reason::Unjudged))
-    }
-
-    /// The replies so far, taken out.
-    pub fn take(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.replies)
+impl From<f32> for Mark {
+    /// The mark of an answer that was read, of which nothing but the score is known.
+    fn from(score: f32) -> Self {
+        Self { score, ..Self::default() }
     }
 }
