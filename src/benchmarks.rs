@@ -1,54 +1,81 @@
 //! Benchmarks by name, for `reft eval` and `reft grade`: those of the field, and `generic`.
 
-use std::{env, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    env,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use reft_config::{DataConfig, FileData, PromptConfig, RewardConfig};
-use reft_core::{Benchmark, Completion, Form, GradedGroup, Mark, PixelBudget, Sample, Seed, StageError};
+use reft_config::{
+    BenchmarkConfig, ChatConfig, DataConfig, ModelConfig, PhaseConfig, PromptConfig, Recipe, RewardConfig,
+};
+use reft_core::{
+    Benchmark, BoxFrame, Completion, Form, GradedGroup, Mark, Message, Part, PixelBudget, Role,
+    RolloutEngine as _, Sample, SamplingParams, Seed, StageError, Task, read_text,
+};
 use reft_data::{Dataset, grey};
 use reft_eval::{
-    EvalReport, Grader, Harness, Judge, JudgeUse, Published, PublishedBenchmark, PublishedOptions,
-    TaskBenchmark,
+    EvalReport, Judge, JudgeUse, Paired, Published, PublishedBenchmark, PublishedOptions, TaskBenchmark,
 };
 use reft_remote::{Chat, ChatSpec, ChatUsage};
+use reft_rollout::GenerationEngine;
+use reft_vlm::Vlm;
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, table};
 
 /// The name of the benchmark that grades rows of any kind by the rewards of training.
 pub const GENERIC: &str = "generic";
 
-/// A benchmark, and how it is asked and graded.
-#[derive(Clone, Debug, Default)]
-pub struct BenchmarkOptions {
-    /// One of [`Published`] by any of its names, or [`GENERIC`].
-    pub name: String,
-    /// Whose verdicts; the benchmark's default where none is given.
-    pub grader: Option<Grader>,
-    /// Whose prompt.
-    pub harness: Harness,
-    /// Words behind every prompt.
-    pub suffix: String,
-    /// Grade the content of answer tags.
-    pub strip_tags: bool,
-    /// Who is asked where a grader asks.
-    pub judge: Option<JudgeOptions>,
+/// The benchmarks of a suite file: `[[benchmarks]]`, each as in an `eval` phase.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// In order.
+    pub benchmarks: Vec<BenchmarkConfig>,
 }
 
-/// A judge: a server with OpenAI's protocol.
-#[derive(Clone, Debug)]
-pub struct JudgeOptions {
-    /// Up to and without `/chat/completions`.
-    pub base_url: String,
-    /// The model's name there.
-    pub model: String,
-    /// Environment variable of the key; nothing is sent where it is unset.
-    pub key_env: String,
-    /// Folder of replies, so that a rerun asks nothing twice.
-    pub cache: PathBuf,
-    /// Requests a minute at most; 0 for any number.
-    pub per_minute: u32,
-    /// Longest wait for a reply.
-    pub timeout: Duration,
+impl Suite {
+    /// Reads a suite file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let file = |message: String| Error::File { path: path.to_owned(), message };
+        let text = read_text(path).map_err(|error| file(error.to_string()))?;
+        let suite: Self = toml::from_str(&text).map_err(|error| file(error.to_string()))?;
+        let mut names = BTreeSet::new();
+        for benchmark in &suite.benchmarks {
+            let name = benchmark.label.as_ref().unwrap_or(&benchmark.name);
+            if !names.insert(name) {
+                return Err(file(format!("`{name}` is asked twice; give one of them a `label` of its own")));
+            }
+        }
+        if suite.benchmarks.is_empty() {
+            return Err(file("holds no `[[benchmarks]]`".to_owned()));
+        }
+        Ok(suite)
+    }
+}
+
+/// Opens every benchmark of a recipe, so that what is wrong with the last phase's is found now. Returns what a user should
+/// know.
+pub(crate) fn check(recipe: &Recipe) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    for config in recipe.phase.iter().filter_map(PhaseConfig::benchmarks).flatten() {
+        if let AnyBenchmark::Published { benchmark, .. } = AnyBenchmark::open(config, &recipe.prompt, None)? {
+            notes.extend(benchmark.notes().iter().map(|note| format!("benchmark `{}`: {note}", config.name)));
+        }
+    }
+    Ok(notes)
+}
+
+/// Where replies of judges are kept: in the user's cache folder by the convention of the desktop standard, or in the working
+/// folder where there is none.
+fn replies() -> PathBuf {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    base.unwrap_or_default().join("curr-reft/judge")
 }
 
 /// A server as a judge.
@@ -57,19 +84,19 @@ pub(crate) struct ChatJudge(Chat);
 impl ChatJudge {
     /// Tokens of a reply: the longest verdict is a sentence.
     const MAX_TOKENS: u32 = 256;
-    const RETRIES: u32 = 5;
 
-    fn new(options: &JudgeOptions) -> Result<Self, StageError> {
+    fn new(config: &ChatConfig) -> Result<Self, StageError> {
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let spec = ChatSpec {
-            base_url: options.base_url.clone(),
-            model: options.model.clone(),
-            token: env::var(&options.key_env).ok().filter(|key| !key.is_empty()),
-            timeout: options.timeout,
-            retries: Self::RETRIES,
-            backoff: Duration::from_secs(1),
-            max_tokens: Self::MAX_TOKENS,
-            per_minute: options.per_minute,
-            cache: Some(options.cache.clone()),
+            base_url: config.url.clone(),
+            model: config.model.clone(),
+            token: env::var(&config.token_env).ok().filter(|key| !key.is_empty()),
+            timeout: seconds(config.timeout_s),
+            retries: config.retries,
+            backoff: seconds(config.backoff_s),
+            max_tokens: Some(Self::MAX_TOKENS),
+            per_minute: config.requests_per_minute,
+            cache: Some(config.cache.clone().unwrap_or_else(replies)),
         };
         Chat::new(spec).map(Self).map_err(|error| StageError::other("judge", error))
     }
@@ -88,6 +115,42 @@ impl Judge for ChatJudge {
     }
 }
 
+/// A checkpoint as a judge. One prompt at a time: its tensors belong to one thread.
+struct LocalJudge(Mutex<(Vlm, GenerationEngine)>);
+
+impl LocalJudge {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let config = ModelConfig::of_folder(path);
+        Ok(Self(Mutex::new((crate::model::open(&config)?, GenerationEngine::default()))))
+    }
+}
+
+impl Judge for LocalJudge {
+    fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError> {
+        let sample = Sample {
+            id: "judge".into(),
+            task: Task::Vqa,
+            form: Form::Open,
+            problem: prompt.to_owned(),
+            messages: vec![Message { role: Role::User, content: vec![Part::Text(prompt.to_owned())] }],
+            solution: String::new(),
+            box_frame: BoxFrame::Original,
+            parent: None,
+        };
+        // As a server is asked: the first reply is greedy, later ones are drawn.
+        let params = SamplingParams {
+            temperature: 0.5 * attempt as f32,
+            seed: Seed::new(attempt as u64),
+            ..SamplingParams::plain(ChatJudge::MAX_TOKENS as usize)
+        };
+        let mut local = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (policy, engine) = &mut *local;
+        let groups = engine.generate(policy, &[Arc::new(sample)], &params, &mut |_, _| true)?;
+        let reply = groups.into_iter().flat_map(|group| group.completions).next();
+        Ok(reply.map(|completion| completion.text).unwrap_or_default())
+    }
+}
+
 /// A benchmark of either kind.
 pub(crate) enum AnyBenchmark {
     Generic(TaskBenchmark),
@@ -98,31 +161,36 @@ impl AnyBenchmark {
     /// Opens a benchmark on its file. `prompts` are for the bare questions of [`GENERIC`]; `budget` is needed only where the
     /// model writes boxes in model-input pixels.
     pub(crate) fn open(
-        options: &BenchmarkOptions,
-        data: &FileData,
+        config: &BenchmarkConfig,
         prompts: &PromptConfig,
         budget: Option<PixelBudget>,
     ) -> Result<Self, Error> {
-        if options.name.eq_ignore_ascii_case(GENERIC) {
+        let data = config.data();
+        if config.name.eq_ignore_ascii_case(GENERIC) {
+            let stem = data.path.file_stem().map_or_else(|| GENERIC.into(), |stem| stem.to_string_lossy());
+            let name = config.label.clone().unwrap_or_else(|| stem.into_owned());
             let samples =
-                Dataset::load(&DataConfig::File(data.clone()), prompts, &[Form::Open], Seed::new(0))?.samples;
-            let name = data.path.file_stem().map_or_else(|| GENERIC.into(), |stem| stem.to_string_lossy());
+                Dataset::load(&DataConfig::File(data), prompts, &[Form::Open], Seed::new(0))?.samples;
             let benchmark = TaskBenchmark::new(name, samples, &RewardConfig::default(), budget)
                 .map_err(StageError::from)?;
             return Ok(Self::Generic(benchmark));
         }
         let published: Published =
-            options.name.parse().map_err(|error| StageError::other("benchmark", error))?;
-        let judge = options.judge.as_ref().map(ChatJudge::new).transpose()?.map(Arc::new);
+            config.name.parse().map_err(|error| StageError::other("benchmark", error))?;
+        let judge = config.judge.as_ref().map(ChatJudge::new).transpose()?.map(Arc::new);
         let benchmark = PublishedBenchmark::open(
             published,
-            data,
+            &data,
             PublishedOptions {
-                grader: options.grader,
-                harness: options.harness,
-                suffix: options.suffix.clone(),
-                strip_tags: options.strip_tags,
-                judge: judge.clone().map(|judge| judge as Arc<dyn Judge>),
+                label: config.label.clone(),
+                grader: config.grader,
+                harness: config.prompt,
+                suffix: config.suffix.clone(),
+                strip_tags: config.strip_tags,
+                judge: match &config.judge_checkpoint {
+                    Some(path) => Some(Arc::new(LocalJudge::open(path)?)),
+                    None => judge.clone().map(|judge| judge as Arc<dyn Judge>),
+                },
             },
         )?;
         Ok(Self::Published { benchmark: Box::new(benchmark), judge })
@@ -180,4 +248,30 @@ impl Benchmark for AnyBenchmark {
         serde_json::to_value(self.evaluate(graded)?)
             .map_err(|error| StageError::other("evaluation report", error))
     }
+}
+
+/// First answers beside those of an earlier evaluation: its `predictions.parquet`, or the folder that holds it.
+pub(crate) fn against(graded: &[GradedGroup], earlier: &Path) -> Result<Paired, Error> {
+    let path = if earlier.is_dir() { earlier.join("predictions.parquet") } else { earlier.to_owned() };
+    let mut right: HashMap<String, bool> = HashMap::new();
+    for (_, row) in table::read(&path)? {
+        let (Some(sample), Some(grade)) = (row.get("sample").and_then(Value::as_str), row.get("grade"))
+        else {
+            return Err(Error::File {
+                path,
+                message: "has no columns `sample` and `grade`; give the predictions of an evaluation"
+                    .to_owned(),
+            });
+        };
+        right.entry(sample.to_owned()).or_insert(grade.as_f64() >= Some(1.0));
+    }
+    let pairs = graded.iter().map(|group| {
+        let id = group.group.sample.id.as_str();
+        let before = right.get(id).ok_or_else(|| Error::File {
+            path: path.clone(),
+            message: format!("has no answer to `{id}`; compare answers to the same questions"),
+        })?;
+        Ok((*before, group.marks.first().is_some_and(Mark::is_right)))
+    });
+    Ok(Paired::new(pairs.collect::<Result<Vec<_>, Error>>()?))
 }

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use reft_config::{FileData, ModelConfig, PromptConfig};
+use reft_config::{BenchmarkConfig, ModelConfig, PromptConfig};
 use reft_core::{Benchmark as _, SamplingParams};
 use reft_eval::{Blind, EvalReport, predictions};
 use reft_pipeline::Observer;
+use reft_vlm::Vlm;
 use serde_json::Value;
 
 use crate::{
     Error,
-    benchmarks::{AnyBenchmark, BenchmarkOptions},
+    benchmarks::{AnyBenchmark, against},
     model,
     partial::KeepingEngine,
     table::{self, Row},
@@ -18,10 +19,8 @@ use crate::{
 
 /// What `reft eval` asks for beside the model.
 pub struct Evaluation<'a> {
-    /// Which benchmark, asked and graded how.
-    pub benchmark: &'a BenchmarkOptions,
-    /// Its questions.
-    pub data: &'a FileData,
+    /// Which benchmarks, asked and graded how. Several get a folder each in `output`, by their labels.
+    pub benchmarks: &'a [BenchmarkConfig],
     /// Templates for the bare questions of `generic`; chat rows are taken word for word.
     pub prompts: &'a PromptConfig,
     /// Folder for `report.json` and `predictions.parquet`.
@@ -30,31 +29,58 @@ pub struct Evaluation<'a> {
     pub params: &'a SamplingParams,
     /// Questions that are answered together.
     pub batch: usize,
+    /// Predictions of an earlier evaluation to compare with: a file, or a folder with a folder for each benchmark.
+    pub against: Option<&'a Path>,
     /// Ask again with grey pictures, and say what the pictures add.
     pub blind: bool,
 }
 
-/// Asks the questions, grades the answers, and writes `report.json` and `predictions.parquet`.
+/// Asks the questions, grades the answers, and writes `report.json` and `predictions.parquet` of each benchmark. All are
+/// opened before the first is asked.
 pub fn evaluate(
     config: &ModelConfig,
     ask: &Evaluation<'_>,
     observer: &mut dyn Observer,
-) -> Result<EvalReport, Error> {
+) -> Result<Vec<EvalReport>, Error> {
     let policy = model::open(config)?;
     let budget = Some(policy.processor().budget());
-    let benchmark = AnyBenchmark::open(ask.benchmark, ask.data, ask.prompts, budget)?;
-    let output = ask.output;
+    let open = |benchmark| Ok((benchmark, AnyBenchmark::open(benchmark, ask.prompts, budget)?));
+    let opened: Vec<(&BenchmarkConfig, AnyBenchmark)> =
+        ask.benchmarks.iter().map(open).collect::<Result<_, Error>>()?;
+    let one = opened.len() == 1;
+    let run = |(settings, benchmark): &(&BenchmarkConfig, AnyBenchmark)| {
+        let output = if one { ask.output.to_owned() } else { ask.output.join(benchmark.name()) };
+        if !one {
+            observer.message(&format!("benchmark {}", benchmark.name()));
+        }
+        evaluate_one(&policy, config, &settings.path, benchmark, &output, ask, observer)
+    };
+    opened.iter().map(run).collect()
+}
+
+fn evaluate_one(
+    policy: &Vlm,
+    config: &ModelConfig,
+    data: &Path,
+    benchmark: &AnyBenchmark,
+    output: &Path,
+    ask: &Evaluation<'_>,
+    observer: &mut dyn Observer,
+) -> Result<EvalReport, Error> {
     std::fs::create_dir_all(output)
         .map_err(|e| Error::File { path: output.to_owned(), message: e.to_string() })?;
     let mut answered = |benchmark: &AnyBenchmark, name: &str| -> Result<_, Error> {
-        let mut engine = KeepingEngine::open(&output.join(name), config, &ask.data.path, ask.params)?;
-        let graded =
-            reft_pipeline::evaluate(&policy, &mut engine, benchmark, ask.params, ask.batch, observer)
-                .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
+        let mut engine = KeepingEngine::open(&output.join(name), config, data, ask.params)?;
+        let graded = reft_pipeline::evaluate(policy, &mut engine, benchmark, ask.params, ask.batch, observer)
+            .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
         Ok((graded, engine))
     };
-    let (graded, engine) = answered(&benchmark, "predictions")?;
+    let (graded, engine) = answered(benchmark, "predictions")?;
     let mut report = benchmark.evaluate(&graded)?;
+    if let Some(earlier) = ask.against {
+        let several = earlier.join(benchmark.name());
+        report.against = Some(against(&graded, if several.is_dir() { &several } else { earlier })?);
+    }
     let blind = match benchmark.blind().filter(|_| ask.blind) {
         None => None,
         Some(blind) => {

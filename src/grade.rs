@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reft_config::{FileData, PromptConfig};
+use reft_config::{BenchmarkConfig, PromptConfig};
 use reft_core::SampleId;
 use reft_data::DataError;
 use reft_eval::{EvalReport, Missing, grade_texts};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    benchmarks::{AnyBenchmark, BenchmarkOptions},
+    benchmarks::{AnyBenchmark, against},
     table::{self, Row},
 };
 
@@ -18,14 +18,14 @@ use crate::{
 const ID: [&str; 3] = ["id", "sample", "index"];
 const TEXT: [&str; 5] = ["completion", "completions", "output", "prediction", "text"];
 
-/// Grades `predictions` (rows with `id` and `completion`) on the questions of `data`, without a model.
+/// Grades `predictions` (rows with `id` and `completion`) on the questions of a benchmark, without a model.
 pub fn grade(
-    benchmark: &BenchmarkOptions,
-    data: &FileData,
+    benchmark: &BenchmarkConfig,
     predictions: &Path,
     missing: Missing,
+    earlier: Option<&Path>,
 ) -> Result<EvalReport, Error> {
-    let benchmark = AnyBenchmark::open(benchmark, data, &PromptConfig::default(), None)?;
+    let benchmark = AnyBenchmark::open(benchmark, &PromptConfig::default(), None)?;
     let mut texts = Vec::new();
     for (place, row) in table::read(predictions)? {
         let (id, answers) = prediction(&row).map_err(|message| {
@@ -34,7 +34,9 @@ pub fn grade(
         texts.extend(answers.into_iter().map(|text| (id.clone(), text)));
     }
     let graded = grade_texts(&benchmark, &texts, missing)?;
-    Ok(benchmark.evaluate(&graded)?)
+    let mut report = benchmark.evaluate(&graded)?;
+    report.against = earlier.map(|earlier| against(&graded, earlier)).transpose()?;
+    Ok(report)
 }
 
 fn prediction(row: &Row) -> Result<(SampleId, Vec<String>), String> {
@@ -78,8 +80,9 @@ mod tests {
         };
         fs::write(&data, row("a", 1) + &row("b", 2)).unwrap();
         fs::write(&file, predictions).unwrap();
-        let generic = BenchmarkOptions { name: GENERIC.to_owned(), ..BenchmarkOptions::default() };
-        grade(&generic, &FileData::new(&data), &file, Missing::Refuse)
+        let generic =
+            BenchmarkConfig { name: GENERIC.to_owned(), path: data.clone(), ..BenchmarkConfig::default() };
+        grade(&generic, &file, Missing::Refuse, None)
     }
 
     #[test]

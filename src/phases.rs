@@ -28,6 +28,7 @@ use reft_vlm::{Vlm, processor::Processor};
 
 use crate::{
     audit::{DataAudit, FormTokens, prompt_tokens},
+    benchmarks::AnyBenchmark,
     images::{BadImage, bad_images},
     model::check_trainable,
 };
@@ -176,8 +177,13 @@ impl<'a> RecipePhases<'a> {
                 .map_err(|e| StageError::other(format!("benchmark `{name}`"), e))?;
             Ok(Box::new(benchmark) as Box<dyn Benchmark>)
         });
+        let published = phase.benchmarks.iter().map(|config| {
+            let benchmark = AnyBenchmark::open(config, &self.recipe.prompt, budget)
+                .map_err(|e| StageError::other(format!("benchmark `{}`", config.name), e))?;
+            Ok(Box::new(benchmark) as Box<dyn Benchmark>)
+        });
         Ok(Stages::Eval(EvalStages {
-            benchmarks: benchmarks.collect::<Result<_, StageError>>()?,
+            benchmarks: benchmarks.chain(published).collect::<Result<_, StageError>>()?,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
             rollout: Box::new(GenerationEngine::default()),

@@ -9,7 +9,7 @@ use reft_store::{Input, RunDir, RunInfo};
 use reft_vlm::Vlm;
 use serde_json::json;
 
-use crate::{Error, model, phases::RecipePhases};
+use crate::{Error, benchmarks, model, phases::RecipePhases};
 
 /// Starts a run in `runs/<name>` and runs all phases.
 pub fn start(recipe: &Recipe, runs: &Path, observer: &mut dyn Observer) -> Result<Outcome, Error> {
@@ -89,6 +89,9 @@ fn run(
     match start {
         Start::Again(ChangedInputs::Accept) => store.accept_inputs(&inputs(recipe))?,
         _ => store.check_inputs(&inputs(recipe))?,
+    }
+    for note in benchmarks::check(recipe)? {
+        observer.message(&note);
     }
     model::set_threads(recipe.run.threads);
     let mut policy = model::open(&seeded(recipe))?;
@@ -187,8 +190,14 @@ fn inputs(recipe: &Recipe) -> Vec<Input> {
         let path = phase.difficulty_file()?.clone();
         Some(Input { name: format!("phase.{}.curriculum.difficulty", phase.name()), path })
     });
+    let benchmarks = recipe.phase.iter().flat_map(|phase| {
+        phase.benchmarks().unwrap_or_default().iter().map(|benchmark| Input {
+            name: format!("phase.{}.benchmarks.{}", phase.name(), benchmark.name),
+            path: benchmark.path.clone(),
+        })
+    });
     let model = Input { name: "model".into(), path: recipe.model.path.clone() };
     let adapter = recipe.model.lora.as_ref().and_then(|lora| lora.adapter.clone());
     let adapter = adapter.map(|path| Input { name: "model.lora.adapter".into(), path });
-    std::iter::once(model).chain(adapter).chain(data).chain(difficulties).collect()
+    std::iter::once(model).chain(adapter).chain(data).chain(difficulties).chain(benchmarks).collect()
 }

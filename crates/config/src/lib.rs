@@ -31,12 +31,14 @@
 //! # Ok::<(), reft_config::ConfigError>(())
 //! ```
 
+mod benchmark;
 mod curriculum;
 mod data;
 mod difference;
 mod error;
 mod filter;
 mod foreign;
+mod grader;
 mod guard;
 mod layers;
 mod lora;
@@ -56,6 +58,7 @@ mod stages;
 mod structure;
 mod validate;
 
+pub use benchmark::{BenchmarkConfig, ChatConfig};
 pub use curriculum::{
     AdaRftConfig, ArmKey, CurriculumConfig, LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig,
     SecConfig, StageConfig, StageOrder, StagedConfig,
@@ -67,6 +70,7 @@ pub use data::{
 pub use difference::difference;
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
+pub use grader::{Grader, Harness, UnknownGrader};
 pub use guard::GuardConfig;
 pub use layers::Resolved;
 pub use lora::{LoraConfig, LoraLayers};

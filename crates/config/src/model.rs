@@ -39,6 +39,20 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// A folder with every setting at its default.
+    pub fn of_folder(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            init: None,
+            dtype: Dtype::default(),
+            device: Device::default(),
+            min_pixels: None,
+            max_pixels: None,
+            feature_memory_mib: Self::default_feature_memory(),
+            lora: None,
+        }
+    }
+
     /// MiB for 65 images of a thousand tokens of a 3B model in bf16; all images that most small models see.
     pub fn default_feature_memory() -> u64 {
         256

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, CurriculumConfig, FilterConfig, GuardConfig, JudgeConfig, KlConfig, LossConfig,
-    LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig,
+    AdvantageConfig, BenchmarkConfig, CurriculumConfig, FilterConfig, GuardConfig, JudgeConfig, KlConfig,
+    LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig,
     TrainableConfig, WithForm,
 };
 
@@ -266,8 +266,12 @@ impl RejectPhase {
 pub struct EvalPhase {
     /// Unique name; a row in the final table.
     pub name: String,
-    /// Data sets to evaluate on, each a benchmark.
+    /// Data sets to evaluate on, each a benchmark graded by the rewards of training.
+    #[serde(default)]
     pub data: Vec<String>,
+    /// Benchmarks of the field, from their published files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<BenchmarkConfig>,
     /// Forms to evaluate.
     #[serde(default = "GrpoPhase::open")]
     pub forms: Vec<WithForm>,
@@ -281,6 +285,16 @@ pub struct EvalPhase {
     /// What counts as right; a detection answer counts when IoU exceeds the threshold.
     #[serde(default)]
     pub reward: RewardConfig,
+}
+
+impl PhaseConfig {
+    /// Benchmarks of the field that the phase asks.
+    pub fn benchmarks(&self) -> Option<&[BenchmarkConfig]> {
+        match self {
+            Self::Eval(phase) => Some(&phase.benchmarks),
+            Self::Sft(_) | Self::Grpo(_) | Self::Reject(_) => None,
+        }
+    }
 }
 
 impl EvalPhase {

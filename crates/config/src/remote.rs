@@ -1,5 +1,7 @@
 //! Who scores and judges outside of the process.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +109,12 @@ pub struct ServerJudgeConfig {
     /// Name of the environment variable that holds the bearer token; it is never written to the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_env: Option<String>,
+    /// Folder of replies: an answer that was judged before, in the same words, is not sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// Requests a minute at most; 0 for any number.
+    #[serde(default)]
+    pub requests_per_minute: u32,
 }
 
 impl ServerJudgeConfig {

@@ -78,6 +78,7 @@ impl TaskBenchmark {
             rows: rows.collect(),
             baselines: self.baselines.clone(),
             published: None,
+            against: None,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Two sets of predictions on the same questions.
 
+use std::fmt;
+
 use reft_core::{GradedGroup, Mark};
 use serde::{Deserialize, Serialize};
 
@@ -38,22 +40,45 @@ pub fn compare(first: &[GradedGroup], second: &[GradedGroup]) -> Result<Paired, 
         return Err(EvalError::DifferentQuestions { place: at + 1, left, right });
     }
     let right = |group: &GradedGroup| group.marks.first().is_some_and(Mark::is_right);
-    let (mut both, mut only_first, mut only_second, mut neither) = (0_usize, 0_usize, 0_usize, 0_usize);
-    for (a, b) in first.iter().zip(second) {
-        match (right(a), right(b)) {
-            (true, true) => both += 1,
-            (true, false) => only_first += 1,
-            (false, true) => only_second += 1,
-            (false, false) => neither += 1,
+    Ok(Paired::new(first.iter().zip(second).map(|(a, b)| (right(a), right(b)))))
+}
+
+impl Paired {
+    /// From whether the first and the second set have each question right.
+    pub fn new(pairs: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        let (mut both, mut only_first, mut only_second, mut neither) = (0_usize, 0_usize, 0_usize, 0_usize);
+        for pair in pairs {
+            match pair {
+                (true, true) => both += 1,
+                (true, false) => only_first += 1,
+                (false, true) => only_second += 1,
+                (false, false) => neither += 1,
+            }
+        }
+        let questions = both + only_first + only_second + neither;
+        Self {
+            questions,
+            both,
+            only_first,
+            only_second,
+            neither,
+            gain: (only_second as f64 - only_first as f64) / questions.max(1) as f64,
+            p_value: sign_test(only_first, only_second),
         }
     }
-    Ok(Paired {
-        questions: longest,
-        both,
-        only_first,
-        only_second,
-        neither,
-        gain: (only_second as f64 - only_first as f64) / longest.max(1) as f64,
-        p_value: sign_test(only_first, only_second),
-    })
+}
+
+impl fmt::Display for Paired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:+.1} points, p = {:.3} (both right {}, only before {}, only now {}, neither {})",
+            100.0 * self.gain,
+            self.p_value,
+            self.both,
+            self.only_first,
+            self.only_second,
+            self.neither
+        )
+    }
 }

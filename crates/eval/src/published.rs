@@ -24,6 +24,8 @@ use crate::{
 /// How a published benchmark is asked and graded.
 #[derive(Clone, Default)]
 pub struct PublishedOptions {
+    /// A name for files and tables, where it is not the benchmark's.
+    pub label: Option<String>,
     /// Whose verdicts; the benchmark's default where none is given.
     pub grader: Option<Grader>,
     /// Whose prompt.
@@ -174,11 +176,12 @@ impl PublishedBenchmark {
         let rows =
             parts.into_iter().map(|((task, form), marks)| ScoreRow { task, form, score: marks.score() });
         Ok(EvalReport {
-            benchmark: self.published.name().to_owned(),
+            benchmark: self.name().to_owned(),
             overall: overall.score(),
             rows: rows.collect(),
             baselines: None,
             published: Some(self.details(graded)),
+            against: None,
         })
     }
 
@@ -231,7 +234,7 @@ impl PublishedBenchmark {
 
 impl Benchmark for PublishedBenchmark {
     fn name(&self) -> &str {
-        self.published.name()
+        self.options.label.as_deref().unwrap_or(self.published.name())
     }
 
     fn samples(&self) -> &[Arc<Sample>] {
@@ -314,13 +317,8 @@ pub struct Blind {
 
 impl fmt::Display for PublishedScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prompt = match self.prompt {
-            Harness::VlmEval => "vlmeval",
-            Harness::Lmms => "lmms_eval",
-            Harness::Authors => "authors",
-        };
         let tags = if self.strip_tags { ", tags taken off" } else { "" };
-        writeln!(f, "grader {}, prompt {prompt}{tags}", self.grader)?;
+        writeln!(f, "grader {}, prompt {}{tags}", self.grader, self.prompt.as_str())?;
         write!(f, "{}", self.table)?;
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         writeln!(

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use reft_core::{FinishReason, Form, GradedGroup, Part, Reason, Sample, SampleId, Task};
+use reft_data::digest;
 use reft_reward::solution;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,9 @@ pub struct Prediction {
     pub form: Form,
     /// [`prompt_hash`] of the question: equal hashes were asked the same.
     pub prompt_hash: String,
+    /// The first 16 hexadecimal digits of the SHA-256 of each picture's encoded bytes.
+    #[serde(default)]
+    pub images: Vec<String>,
     /// Place among the answers to the question.
     pub index: usize,
     /// The model's whole text.
@@ -46,6 +50,7 @@ pub fn predictions(graded: &[GradedGroup]) -> Vec<Prediction> {
     let of_group = |graded: &GradedGroup| {
         let sample = &graded.group.sample;
         let prompt_hash = prompt_hash(sample);
+        let images: Vec<String> = sample.images().map(|image| short_hex(&digest(image))).collect();
         let answers = graded.group.completions.iter().zip(&graded.marks).enumerate();
         answers
             .map(|(index, (completion, mark))| Prediction {
@@ -53,6 +58,7 @@ pub fn predictions(graded: &[GradedGroup]) -> Vec<Prediction> {
                 task: sample.task,
                 form: sample.form,
                 prompt_hash: prompt_hash.clone(),
+                images: images.clone(),
                 index,
                 output: completion.text.clone(),
                 finish: completion.finish,
@@ -90,7 +96,12 @@ pub fn prompt_hash(sample: &Sample) -> String {
             }
         }
     }
-    hasher.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+    short_hex(&hasher.finalize())
+}
+
+/// The first 16 hexadecimal digits.
+fn short_hex(digest: &[u8]) -> String {
+    digest.iter().take(8).fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use reft_core::{Form, Mark, Task};
 use serde::{Deserialize, Serialize};
 
-use crate::{Baselines, Interval, PublishedScore, pass_at_k, wilson};
+use crate::{Baselines, Interval, Paired, PublishedScore, pass_at_k, wilson};
 
 /// The outcome of one benchmark. `Display` is a text table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct EvalReport {
     /// What a published benchmark says of itself: grader, prompt, its own table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<PublishedScore>,
+    /// First answers beside those of an earlier evaluation of the same questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Paired>,
 }
 
 /// The score of one task in one form.
@@ -171,6 +174,9 @@ impl fmt::Display for EvalReport {
         }
         if let Some(published) = &self.published {
             write!(f, "{published}")?;
+        }
+        if let Some(against) = &self.against {
+            writeln!(f, "against the earlier answers: {against}")?;
         }
         Ok(())
     }

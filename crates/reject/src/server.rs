@@ -9,7 +9,7 @@ use std::{env, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reft_config::ServerJudgeConfig;
 use reft_core::{Completion, ImageRef, Judge, Judgement, Sample, StageError};
-use reft_remote::{Server, ServerSpec};
+use reft_remote::{Chat, ChatSpec};
 use serde_json::{Value, json};
 
 use crate::RejectError;
@@ -24,8 +24,7 @@ object: {\"score\": <number>, \"reason\": \"<one sentence>\"}";
 
 /// Asks a model for each answer.
 pub struct ServerJudge {
-    server: Server,
-    model: String,
+    chat: Chat,
     images: bool,
     instructions: String,
 }
@@ -40,22 +39,25 @@ impl ServerJudge {
             })
         });
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        let spec = ServerSpec {
-            url: format!("{}/chat/completions", config.url.trim_end_matches('/')),
+        let spec = ChatSpec {
+            base_url: config.url.clone(),
+            model: config.model.clone(),
             token: token.transpose()?,
             timeout: seconds(config.timeout_s),
             retries: config.retries,
             backoff: seconds(config.backoff_s),
+            max_tokens: None,
+            per_minute: config.requests_per_minute,
+            cache: config.cache.clone(),
         };
         Ok(Self {
-            server: Server::new(spec).map_err(|error| failed(error.to_string()))?,
-            model: config.model.clone(),
+            chat: Chat::new(spec).map_err(|error| failed(error.to_string()))?,
             images: config.images,
             instructions: config.instructions.clone().unwrap_or_else(|| INSTRUCTIONS.to_owned()),
         })
     }
 
-    fn question(&self, sample: &Sample, completion: &Completion) -> Result<Value, StageError> {
+    fn messages(&self, sample: &Sample, completion: &Completion) -> Result<Value, StageError> {
         let text = format!(
             "Question:\n{}\n\nRight answer:\n{}\n\nAnswer to grade:\n{}",
             sample.problem, sample.solution, completion.text
@@ -66,14 +68,10 @@ impl ServerJudge {
                 content.push(json!({"type": "image_url", "image_url": {"url": data_url(image)?}}));
             }
         }
-        Ok(json!({
-            "model": self.model,
-            "temperature": 0,
-            "messages": [
-                {"role": "system", "content": self.instructions},
-                {"role": "user", "content": content},
-            ],
-        }))
+        Ok(json!([
+            {"role": "system", "content": self.instructions},
+            {"role": "user", "content": content},
+        ]))
     }
 }
 
@@ -85,18 +83,11 @@ impl Judge for ServerJudge {
     /// A server that cannot be reached stops the run after its retries, because answers that nobody judged must not
     /// look bad; so does one that answers in another shape. A reply without points gives 0.
     fn judge(&self, sample: &Sample, completion: &Completion) -> Result<Judgement, StageError> {
-        let reply = self
-            .server
-            .call(&self.question(sample, completion)?)
+        let text = self
+            .chat
+            .complete(&self.messages(sample, completion)?, 0)
             .map_err(|error| StageError::other(format!("judge of sample `{}`", sample.id), error))?;
-        let text = reply["choices"][0]["message"]["content"].as_str().ok_or_else(|| {
-            let shown: String = reply.to_string().chars().take(200).collect();
-            let message = format!(
-                "the server answered in another shape than `/v1/chat/completions` has (`choices[0].message.content`): {shown}"
-            );
-            StageError::other(format!("judge of sample `{}`", sample.id), message)
-        })?;
-        Ok(judgement(text).unwrap_or_else(|| {
+        Ok(judgement(&text).unwrap_or_else(|| {
             let shown: String = text.chars().take(200).collect();
             Judgement { score: 0.0, reason: format!("the judge gave no points: {shown}") }
         }))

@@ -81,7 +81,7 @@ fn a_model_gives_the_points() {
 
     let asked = asked.lock().unwrap();
     let ask = &asked[0];
-    assert_eq!((&ask["model"], &ask["temperature"]), (&json!("judge-1"), &json!(0)));
+    assert_eq!((&ask["model"], &ask["temperature"]), (&json!("judge-1"), &json!(0.0)));
     assert!(ask["messages"][0]["content"].as_str().unwrap().contains("0 to 100 points"));
     let content = &ask["messages"][1]["content"];
     for part in ["How many?", "12", "<answer>12</answer>"] {

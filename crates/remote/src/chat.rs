@@ -33,8 +33,8 @@ pub struct ChatSpec {
     pub retries: u32,
     /// Pause before the first retry; it doubles each time.
     pub backoff: Duration,
-    /// Longest reply, in tokens.
-    pub max_tokens: u32,
+    /// Longest reply, in tokens; the server's own limit where none is given.
+    pub max_tokens: Option<u32>,
     /// Requests a minute at most; 0 for any number.
     pub per_minute: u32,
     /// Folder of replies: what was asked before is answered from there.
@@ -97,15 +97,22 @@ impl Chat {
         &self.spec
     }
 
-    /// The reply to a prompt. `attempt` counts from 0: a first attempt is greedy, a later one is drawn at a temperature of
-    /// half its number, and each has a place of its own on disk.
+    /// The reply to a prompt: [`Chat::complete`] with a single message.
     pub fn ask(&self, prompt: &str, attempt: usize) -> Result<String, CallError> {
-        let request = json!({
+        self.complete(&json!([{"role": "user", "content": prompt}]), attempt)
+    }
+
+    /// The reply to messages. `attempt` counts from 0: a first attempt is greedy, a later one is drawn at a temperature of
+    /// half its number, and each has a place of its own on disk.
+    pub fn complete(&self, messages: &Value, attempt: usize) -> Result<String, CallError> {
+        let mut request = json!({
             "model": self.spec.model,
-            "messages": [{"role": "user", "content": prompt}],
+            "messages": messages,
             "temperature": 0.5 * attempt as f64,
-            "max_tokens": self.spec.max_tokens,
         });
+        if let Some(most) = self.spec.max_tokens {
+            request["max_tokens"] = most.into();
+        }
         let place = self.spec.cache.as_ref().map(|folder| place(folder, &request, attempt));
         if let Some(reply) = place.as_deref().and_then(kept) {
             self.cached.fetch_add(1, Ordering::Relaxed);
@@ -116,8 +123,8 @@ impl Chat {
         let Some(reply) = answer["choices"][0]["message"]["content"].as_str() else {
             let shown: String = answer.to_string().chars().take(200).collect();
             return Err(CallError::Failed(format!(
-                "`{}` answered without `choices[0].message.content`: {shown}",
-                self.server.spec().url
+                "the server answered in another shape than `/v1/chat/completions` has (`choices[0].message.content`): \
+                 {shown}"
             )));
         };
         self.asked.fetch_add(1, Ordering::Relaxed);

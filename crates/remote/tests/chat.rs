@@ -70,7 +70,7 @@ fn spec(base_url: String, folder: Option<&TempDir>) -> ChatSpec {
         timeout: Duration::from_millis(400),
         retries: 2,
         backoff: Duration::from_millis(10),
-        max_tokens: 16,
+        max_tokens: Some(16),
         per_minute: 0,
         cache: folder.map(|folder| folder.path().join("replies")),
     }
@@ -113,7 +113,10 @@ fn servers_that_are_busy_stall_or_talk_nonsense() {
 
     let (url, _) = serve(vec![(200, "{\"choices\": []}".to_owned())]);
     let error = Chat::new(spec(url, None)).unwrap().ask("p", 0).unwrap_err().to_string();
-    assert!(error.contains("without `choices[0].message.content`"), "{error}");
+    assert!(
+        error.contains("another shape than `/v1/chat/completions` has (`choices[0].message.content`)"),
+        "{error}"
+    );
 
     let (url, _) = serve(vec![(0, String::new())]);
     assert!(matches!(Chat::new(spec(url, None)).unwrap().ask("p", 0), Err(CallError::Timeout(_))));

@@ -1,12 +1,9 @@
 //! Which benchmark, asked and graded how: shared by `eval` and `grade`.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use curr_reft::{
-    benchmarks::{BenchmarkOptions, JudgeOptions},
-    eval::{Grader, Harness},
-};
+use curr_reft::config::{BenchmarkConfig, ChatConfig, FileData, Grader, Harness};
 
 use super::RowArgs;
 
@@ -15,12 +12,15 @@ pub(crate) struct BenchmarkArgs {
     /// A benchmark of docs/BENCHMARKS_VLM.md (mathvista, mmbench, mmmu, ...), or `generic`, which grades rows of any kind
     /// by the rewards of training.
     #[arg(long, value_name = "NAME")]
-    benchmark: String,
+    benchmark: Option<String>,
     /// Its questions as published: `.parquet`, `.tsv`, `.json`, `.jsonl` or `.arrow`.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) data: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "benchmark")]
+    data: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) rows: RowArgs,
+    rows: RowArgs,
+    /// Only the first questions; 0 takes all.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    limit: usize,
     /// Whose verdicts: ours, authors, vlmeval, lmms, or another that the benchmark has; a wrong name lists them.
     #[arg(long, value_name = "NAME")]
     grader: Option<Grader>,
@@ -39,6 +39,12 @@ pub(crate) struct BenchmarkArgs {
     /// The judge's model.
     #[arg(long, value_name = "NAME", requires = "judge")]
     judge_model: Option<String>,
+    /// A checkpoint on this machine as the judge.
+    #[arg(long, value_name = "DIR", conflicts_with = "judge")]
+    judge_checkpoint: Option<PathBuf>,
+    /// Earlier predictions (`predictions.parquet`, or its folder) to compare with, question by question.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) against: Option<PathBuf>,
     /// Environment variable that holds the judge's key.
     #[arg(long, default_value = "OPENAI_API_KEY", value_name = "VAR")]
     judge_key: String,
@@ -49,8 +55,8 @@ pub(crate) struct BenchmarkArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     judge_rate: u32,
     /// Seconds that a reply may take.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
-    judge_timeout: u64,
+    #[arg(long, default_value_t = 120.0, value_name = "SECONDS")]
+    judge_timeout: f64,
 }
 
 /// Whose prompt.
@@ -65,20 +71,27 @@ enum HarnessArg {
 }
 
 impl BenchmarkArgs {
-    /// As the facade takes it.
-    pub(crate) fn options(&self) -> BenchmarkOptions {
-        let judge = self.judge.clone().zip(self.judge_model.clone()).map(|(base_url, model)| JudgeOptions {
-            base_url,
-            model,
-            key_env: self.judge_key.clone(),
-            cache: self.judge_cache.clone().unwrap_or_else(cache),
-            per_minute: self.judge_rate,
-            timeout: Duration::from_secs(self.judge_timeout),
+    /// The benchmark, if one is named.
+    pub(crate) fn config(&self) -> Option<BenchmarkConfig> {
+        let (name, data) = self.benchmark.clone().zip(self.data.as_ref())?;
+        let FileData { path, task, split, images, .. } = self.rows.of(data);
+        let judge = self.judge.as_ref().zip(self.judge_model.as_ref()).map(|(url, model)| ChatConfig {
+            token_env: self.judge_key.clone(),
+            cache: self.judge_cache.clone(),
+            requests_per_minute: self.judge_rate,
+            timeout_s: self.judge_timeout,
+            ..ChatConfig::new(url, model)
         });
-        BenchmarkOptions {
-            name: self.benchmark.clone(),
+        Some(BenchmarkConfig {
+            name,
+            path,
+            label: None,
+            images,
+            split,
+            limit: self.limit,
+            task,
             grader: self.grader,
-            harness: match self.prompt {
+            prompt: match self.prompt {
                 HarnessArg::Vlmeval => Harness::VlmEval,
                 HarnessArg::Lmms => Harness::Lmms,
                 HarnessArg::Authors => Harness::Authors,
@@ -86,13 +99,7 @@ impl BenchmarkArgs {
             suffix: self.suffix.clone(),
             strip_tags: self.strip_tags,
             judge,
-        }
+            judge_checkpoint: self.judge_checkpoint.clone(),
+        })
     }
-}
-
-/// The user's cache folder, by the convention of the desktop standard; the working folder where there is none.
-fn cache() -> PathBuf {
-    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_default().join("curr-reft/judge")
 }

@@ -172,6 +172,7 @@ pub(crate) struct LogprobsArgs {
 Examples:
   reft eval --model DIR --benchmark mathvista --data testmini.parquet --output eval
   reft eval --model DIR --benchmark mmbench --data MMBench_DEV_EN.tsv --grader ours --blind --output eval
+  reft eval --model DIR --suite suite.toml --output eval
   reft eval --model runs/demo/final --benchmark generic --data fixtures/easy_vqa/test.parquet --task vqa --output eval
   reft eval --model DIR --benchmark generic --data test.jsonl --output eval --samples 8 --temperature 1.0
   reft eval --model runs/demo/final --benchmark generic --data test.jsonl --output eval --prompts configs/demo.toml
@@ -182,6 +183,9 @@ pub(crate) struct EvalArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) benchmark: BenchmarkArgs,
+    /// Several benchmarks from a file with `[[benchmarks]]`, in place of `--benchmark` and `--data`; each gets a folder.
+    #[arg(long, value_name = "SUITE.toml", conflicts_with = "benchmark")]
+    pub(crate) suite: Option<PathBuf>,
     /// Ask again with grey pictures, and say what the pictures add.
     #[arg(long)]
     pub(crate) blind: bool,

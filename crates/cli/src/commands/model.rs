@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use curr_reft::{
+    benchmarks::Suite,
     config::{Device, Dtype, LoraConfig, ModelConfig, PromptConfig, Resolved},
     core::{SamplingParams, Seed},
     doctor::diagnose,
@@ -69,24 +70,38 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
         Some(recipe) => Resolved::read(std::slice::from_ref(recipe), &[])?.recipe.prompt,
         None => PromptConfig::default(),
     };
+    let benchmarks = match (&args.suite, args.benchmark.config()) {
+        (Some(suite), _) => Suite::read(suite)?.benchmarks,
+        (None, Some(benchmark)) => vec![benchmark],
+        (None, None) => bail!(
+            "name a benchmark with its file (`--benchmark NAME --data FILE`), or a suite (`--suite FILE`)"
+        ),
+    };
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
     watch.simple("answering");
-    let report = evaluate(
+    let reports = evaluate(
         &config(&args.model),
         &Evaluation {
-            benchmark: &args.benchmark.options(),
-            data: &args.benchmark.rows.of(&args.benchmark.data),
+            benchmarks: &benchmarks,
             prompts: &prompts,
             output: &args.output,
             params: &params(&args.sampling)?,
             batch: args.batch,
+            against: args.benchmark.against.as_deref(),
             blind: args.blind,
         },
         &mut watch,
     );
     watch.clear();
-    let report = report?;
-    output.print(&report, || format!("{report}written to {}", args.output.display()))
+    let reports = reports?;
+    let text = || {
+        let tables: Vec<String> = reports.iter().map(ToString::to_string).collect();
+        format!("{}written to {}", tables.join("\n"), args.output.display())
+    };
+    match &reports[..] {
+        [report] => output.print(report, text),
+        reports => output.print(&reports, text),
+    }
 }
 
 pub(super) fn merge(args: &MergeArgs, output: Output) -> Result<()> {

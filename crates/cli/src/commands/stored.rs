@@ -18,8 +18,10 @@ pub(super) fn grade(args: &GradeArgs, output: Output) -> Result<()> {
         MissingArg::Refuse => Missing::Refuse,
         MissingArg::Wrong => Missing::Wrong,
     };
-    let data = args.benchmark.rows.of(&args.benchmark.data);
-    let report = grade::grade(&args.benchmark.options(), &data, &args.predictions, missing)?;
+    let Some(benchmark) = args.benchmark.config() else {
+        bail!("name a benchmark with its file: `--benchmark NAME --data FILE`");
+    };
+    let report = grade::grade(&benchmark, &args.predictions, missing, args.benchmark.against.as_deref())?;
     output.print(&report, || report.to_string())
 }
 

@@ -149,9 +149,28 @@ fn check_judge(judge: &JudgeConfig, at: &mut At<'_>) {
 }
 
 fn check_eval(recipe: &Recipe, phase: &EvalPhase, at: &mut At<'_>) {
-    at.require(!phase.data.is_empty(), "data", || "name at least one data set".to_owned());
+    at.require(!phase.data.is_empty() || !phase.benchmarks.is_empty(), "data", || {
+        "name at least one data set, or a benchmark in `[[phase.benchmarks]]`".to_owned()
+    });
     for name in &phase.data {
         check_data_name(recipe, name, at);
+    }
+    let mut names: BTreeSet<&str> = phase.data.iter().map(String::as_str).collect();
+    for (i, benchmark) in phase.benchmarks.iter().enumerate() {
+        let mut at = at.at(&format!("benchmarks.{i}"));
+        let label = benchmark.label.as_deref().unwrap_or(&benchmark.name);
+        at.require(names.insert(label), "label", || {
+            format!("`{label}` is asked twice in this phase; give one of them a `label` of its own")
+        });
+        at.require(is_plain_name(label), "label", || format!("`{label}` cannot name a folder"));
+        at.require(
+            benchmark.judge.is_none() || benchmark.judge_checkpoint.is_none(),
+            "judge_checkpoint",
+            || "stands in place of `judge`; leave one of them out".to_owned(),
+        );
+        if let Some(judge) = &benchmark.judge {
+            at.require(is_address(&judge.url), "judge.url", || not_an_address(&judge.url));
+        }
     }
     check_forms(&phase.forms, at);
     at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");

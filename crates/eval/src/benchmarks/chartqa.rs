@@ -6,9 +6,9 @@ use reft_core::StageError;
 use reft_reward::python::strip;
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules};
+use super::Rules;
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark, Marked, Table,
+    AnswerKind, Asked, Grader, Harness, Item, Mark, Marked, Table,
     item::{self, required},
     reading::number::relaxed,
     table,

@@ -2,9 +2,8 @@
 
 use reft_core::StageError;
 
-use super::Harness;
 use crate::{
-    Asked, Item, Mark, Reason,
+    Asked, Harness, Item, Mark, Reason,
     reading::option::{self, NO_OPTION},
 };
 

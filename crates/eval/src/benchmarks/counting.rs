@@ -12,8 +12,8 @@ use reft_reward::{
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules};
-use crate::{AnswerKind, Asked, Grader, Item, Mark, item::required};
+use super::Rules;
+use crate::{AnswerKind, Asked, Grader, Harness, Item, Mark, item::required};
 
 pub(super) struct Counting;
 

@@ -9,9 +9,9 @@ use reft_core::StageError;
 use reft_reward::python::{digit, float, float_text};
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules};
+use super::Rules;
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark, Marked, Reason, Table,
+    AnswerKind, Asked, Grader, Harness, Item, Mark, Marked, Reason, Table,
     item::required,
     table::{by, mean},
 };

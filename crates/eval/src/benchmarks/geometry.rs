@@ -13,9 +13,9 @@ use reft_reward::{
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules};
+use super::Rules;
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark,
+    AnswerKind, Asked, Grader, Harness, Item, Mark,
     item::{self, required},
 };
 

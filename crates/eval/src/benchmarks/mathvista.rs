@@ -7,9 +7,9 @@ use reft_core::StageError;
 use reft_reward::python::{float, float_text, int, rounded_text, strip};
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules};
+use super::Rules;
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark, Marked, Reason, Table,
+    AnswerKind, Asked, Grader, Harness, Item, Mark, Marked, Reason, Table,
     item::{self, required},
     reading::option,
     table,

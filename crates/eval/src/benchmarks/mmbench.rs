@@ -9,9 +9,9 @@ use reft_core::StageError;
 use reft_reward::python::words;
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules, choice};
+use super::{Rules, choice};
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark, Marked, Table,
+    AnswerKind, Asked, Grader, Harness, Item, Mark, Marked, Table,
     item::{self, required},
     reading::letter,
     table::mean,

@@ -10,9 +10,9 @@ use reft_core::StageError;
 use reft_reward::python::{float, rounded_text, strip, words};
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules, choice};
+use super::{Rules, choice};
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark, Marked, Reason, Table,
+    AnswerKind, Asked, Grader, Harness, Item, Mark, Marked, Reason, Table,
     item::{self, required},
     reading::last_place,
     table::{self, by, mean, percent},

@@ -30,7 +30,7 @@ use std::{fmt, str::FromStr};
 use reft_core::StageError;
 use serde_json::{Map, Value};
 
-use crate::{Asked, Grader, Item, Mark, Marked, Reason, Table, ours, table};
+use crate::{Asked, Grader, Harness, Item, Mark, Marked, Reason, Table, ours, table};
 
 pub use mathverse::{last_words, score_extraction};
 
@@ -68,21 +68,6 @@ pub(crate) trait Rules: Send + Sync {
     fn needs_judge(&self, _grader: Grader) -> bool {
         false
     }
-}
-
-/// Whose prompt a question is put in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Harness {
-    /// VLMEvalKit's.
-    #[default]
-    #[serde(rename = "vlmeval")]
-    VlmEval,
-    /// lmms-eval's.
-    #[serde(rename = "lmms_eval", alias = "lmms")]
-    Lmms,
-    /// The authors'.
-    Authors,
 }
 
 /// A benchmark of the field.

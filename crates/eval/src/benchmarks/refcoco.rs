@@ -6,9 +6,9 @@
 use reft_core::StageError;
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules};
+use super::Rules;
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark, Marked, Table,
+    AnswerKind, Asked, Grader, Harness, Item, Mark, Marked, Table,
     item::{self, first, required},
     reading::region::{self, Corners},
     table::{by, mean, percent},

@@ -6,9 +6,9 @@ use reft_core::StageError;
 use reft_reward::python::strip;
 use serde_json::{Map, Value};
 
-use super::{Harness, Rules, ai2d::by_number, choice};
+use super::{Rules, ai2d::by_number, choice};
 use crate::{
-    AnswerKind, Asked, Grader, Item, Mark,
+    AnswerKind, Asked, Grader, Harness, Item, Mark,
     item::{self, required},
 };
 

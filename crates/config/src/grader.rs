@@ -1,11 +1,12 @@
-//! Names of graders.
+//! Names of graders, and whose prompt a benchmark is asked in.
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A grader: whose program the verdicts agree with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Grader {
     /// This project's: reads tags, boxes and plain answers, never guesses, asks no judge.
@@ -128,5 +129,31 @@ impl FromStr for Grader {
             plain => Self::ALL.into_iter().find(|grader| grader.as_str() == plain),
         };
         known.ok_or_else(|| UnknownGrader(name.to_owned()))
+    }
+}
+
+/// Whose prompt a question is put in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Harness {
+    /// VLMEvalKit's.
+    #[default]
+    #[serde(rename = "vlmeval")]
+    VlmEval,
+    /// lmms-eval's.
+    #[serde(rename = "lmms_eval", alias = "lmms")]
+    Lmms,
+    /// The authors'.
+    Authors,
+}
+
+impl Harness {
+    /// The name on the command line, in recipes and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VlmEval => "vlmeval",
+            Self::Lmms => "lmms_eval",
+            Self::Authors => "authors",
+        }
     }
 }
