@@ -48,6 +48,7 @@ impl Page<'_> {
             escape(&self.inspection.run.display().to_string()),
         );
         self.results(&mut out);
+        self.benchmarks(&mut out);
         self.draw_curves(&mut out);
         self.comparisons(&mut out);
         self.completions(&mut out);
@@ -95,6 +96,18 @@ impl Page<'_> {
             out.push_str("</tr>\n");
         }
         out.push_str("</table>\n");
+    }
+
+    /// What the benchmarks of the field say of themselves: grader, prompt, their own tables, answers without a verdict.
+    fn benchmarks(&self, out: &mut String) {
+        for (phase, reports) in &self.inspection.results {
+            for report in reports {
+                let Some(published) = &report.published else { continue };
+                let (phase, name) = (escape(phase), escape(&report.benchmark));
+                let text = published.to_string();
+                put(out, format_args!("<h3>{name}, {phase}</h3>\n<pre>{}</pre>\n", escape(&text)));
+            }
+        }
     }
 
     fn draw_curves(&self, out: &mut String) {

@@ -67,7 +67,7 @@ Examples:
 
 Without --model, the tokens of images alone are counted, as Qwen2.5-VL resizes them.")]
 pub(crate) struct DataInspectArgs {
-    /// `.parquet`, `.arrow`, `.jsonl` or `.tsv`; the row format is detected.
+    /// `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv`; the row format is detected.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -98,7 +98,7 @@ Examples:
 Wrong answers are borrowed from other samples, so that the text alone never gives the answer away.
 The same input and seed give the same output.")]
 pub(crate) struct FormsArgs {
-    /// Open samples: `.parquet`, `.arrow`, `.jsonl` or `.tsv`.
+    /// Open samples: `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv`.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
     #[command(flatten)]

@@ -172,7 +172,7 @@ fn files() {
     };
     let digits = fs::read(fixture("digits/digits.parquet")).unwrap();
     let half = &digits[..digits.len() / 2];
-    let cases: [(&str, &[u8], &[&str]); 11] = [
+    let cases: [(&str, &[u8], &[&str]); 14] = [
         (
             "broken.jsonl",
             b"{\"problem\": \"p\", \"solution\": \"s\", \"task\": \"math\"}\n\n{\"problem\": ",
@@ -180,6 +180,9 @@ fn files() {
         ),
         ("list.jsonl", b"[1]\n", &["line 1", "is no JSON object"]),
         ("foreign.jsonl", b"{\"a\": 1}\n", &["line 1", "no known row format", "`a`"]),
+        ("torn.json", b"[{\"problem\": ", &["torn.json", "is no JSON"]),
+        ("number.json", b"7", &["is neither a list of objects nor an object of them"]),
+        ("mixed.json", b"{\"a\": {\"problem\": \"p\"}, \"b\": 1}", &["entry `b` is no object"]),
         ("empty.jsonl", b"", &["empty.jsonl", "is empty", "no rows"]),
         ("blank.jsonl", b"\n\n", &["is empty"]),
         ("half.parquet", half, &["half.parquet", "no readable Parquet file"]),
@@ -201,6 +204,19 @@ fn files() {
         refused_file(name, &file(name, content), json!({}), expected);
     }
     refused_file("absent", &folder.path().join("absent.jsonl"), json!({}), &["cannot read", "absent.jsonl"]);
+}
+
+/// Whole JSON files: a list, or an object by id.
+#[test]
+fn json_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.json");
+    let row = json!({"problem": "1 + 1?", "solution": "2", "task": "math"});
+    for (value, id) in [(json!([row]), "rows-0"), (json!({"q7": row}), "q7")] {
+        fs::write(&path, value.to_string()).unwrap();
+        let data = load(json!({"type": "file", "path": path}), &[Form::Open]).unwrap();
+        assert_eq!((data.samples.len(), data.samples[0].id.as_str()), (1, id));
+    }
 }
 
 /// A pipe keeps its reader waiting for ever.
