@@ -79,7 +79,10 @@ fn replies() -> PathBuf {
 }
 
 /// A server as a judge.
-pub(crate) struct ChatJudge(Chat);
+pub(crate) struct ChatJudge {
+    chat: Chat,
+    price: [f64; 2],
+}
 
 impl ChatJudge {
     /// Tokens of a reply: the longest verdict is a sentence.
@@ -98,18 +101,21 @@ impl ChatJudge {
             per_minute: config.requests_per_minute,
             cache: Some(config.cache.clone().unwrap_or_else(replies)),
         };
-        Chat::new(spec).map(Self).map_err(|error| StageError::other("judge", error))
+        let chat = Chat::new(spec).map_err(|error| StageError::other("judge", error))?;
+        Ok(Self { chat, price: config.price })
     }
 
     fn used(&self) -> JudgeUse {
-        let ChatUsage { asked, cached, prompt_tokens, reply_tokens } = self.0.usage();
-        JudgeUse { model: self.0.spec().model.clone(), asked, cached, prompt_tokens, reply_tokens }
+        let ChatUsage { asked, cached, prompt_tokens, reply_tokens } = self.chat.usage();
+        let [of_prompts, of_replies] = self.price;
+        let cost = (prompt_tokens as f64 * of_prompts + reply_tokens as f64 * of_replies) / 1e6;
+        JudgeUse { model: self.chat.spec().model.clone(), asked, cached, prompt_tokens, reply_tokens, cost }
     }
 }
 
 impl Judge for ChatJudge {
     fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError> {
-        self.0.ask(prompt, attempt).map_err(|error| {
+        self.chat.ask(prompt, attempt).map_err(|error| {
             StageError::other("judge", format!("{error}; answers and replies so far are kept, run it again"))
         })
     }
@@ -158,7 +164,7 @@ pub(crate) enum AnyBenchmark {
 }
 
 impl AnyBenchmark {
-    /// Opens a benchmark on its file. `prompts` are for the bare questions of [`GENERIC`]; `budget` is needed only where the
+    /// Opens a benchmark on its file. `prompts` are for the bare questions of [`GENERIC`] and for [`Harness::Recipe`](reft_config::Harness); `budget` is needed only where the
     /// model writes boxes in model-input pixels.
     pub(crate) fn open(
         config: &BenchmarkConfig,
@@ -185,6 +191,8 @@ impl AnyBenchmark {
                 label: config.label.clone(),
                 grader: config.grader,
                 harness: config.prompt,
+                templates: prompts.clone(),
+                pixels: budget.map(|budget| (budget.min_pixels, budget.max_pixels)),
                 suffix: config.suffix.clone(),
                 strip_tags: config.strip_tags,
                 judge: match &config.judge_checkpoint {

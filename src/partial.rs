@@ -13,6 +13,7 @@ use std::{
 
 use reft_config::ModelConfig;
 use reft_core::{Completion, Group, Progress, RolloutEngine, Sample, SampleId, SamplingParams, StageError};
+use reft_eval::prompt_hash;
 use reft_rollout::GenerationEngine;
 use reft_vlm::Vlm;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub(crate) struct KeepingEngine {
 #[derive(Clone, Serialize, Deserialize)]
 struct Answers {
     sample: SampleId,
+    /// Hash of the prompt: the same question in other words is another one.
+    prompt: String,
     prompt_tokens: usize,
     completions: Vec<Completion>,
 }
@@ -80,6 +83,7 @@ impl KeepingEngine {
     fn keep(&mut self, group: &Group) -> io::Result<()> {
         let answers = Answers {
             sample: group.sample.id.clone(),
+            prompt: prompt_hash(&group.sample),
             prompt_tokens: group.prompt_tokens,
             completions: group.completions.clone(),
         };
@@ -98,8 +102,10 @@ impl RolloutEngine<Vlm> for KeepingEngine {
         params: &SamplingParams,
         progress: Progress<'_>,
     ) -> Result<Vec<Group>, StageError> {
-        let missing: Vec<Arc<Sample>> =
-            samples.iter().filter(|sample| !self.kept.contains_key(&sample.id)).cloned().collect();
+        let is_kept = |sample: &&Arc<Sample>| {
+            self.kept.get(&sample.id).is_some_and(|answers| answers.prompt == prompt_hash(sample))
+        };
+        let missing: Vec<Arc<Sample>> = samples.iter().filter(|sample| !is_kept(sample)).cloned().collect();
         let (there, total) =
             ((samples.len() - missing.len()) * params.group_size, samples.len() * params.group_size);
         for group in

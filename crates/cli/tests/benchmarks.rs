@@ -176,3 +176,20 @@ fn recipes_with_benchmarks_are_checked_first() {
     let error = recipe(&format!("{}grader = \"nobody\"\n", one("mathvista", DIGITS)));
     assert!(error.contains("nobody"), "{error}");
 }
+
+/// Answers that a stopped call has kept are taken over by the same prompts alone.
+#[test]
+fn kept_answers_belong_to_their_prompts() {
+    let dir = TempDir::new().unwrap();
+    let output = dir.path().join("out");
+    // The report cannot be written, so that the answers stay where a stopped call keeps them.
+    fs::create_dir_all(output.join("report.json")).unwrap();
+    let folder = output.to_string_lossy().into_owned();
+    let eval = |suffix: &str| {
+        let base = ["eval", "--model", "fixtures/pico-vlm", "--device", "cpu", "--max-new-tokens", "8"];
+        let benchmark = ["--benchmark", "mathvista", "--data", DIGITS, "--grader", "ours", "--limit", "3"];
+        fails(&[&base[..], &benchmark, &["--output", &folder, "--suffix", suffix]].concat());
+        fs::read_to_string(output.join("predictions.kept")).unwrap().lines().count()
+    };
+    assert_eq!([eval(""), eval(""), eval("Briefly."), eval("Briefly.")], [4, 4, 7, 7]);
+}

@@ -82,6 +82,9 @@ pub struct ChatConfig {
     /// Requests a minute at most; 0 for any number.
     #[serde(default)]
     pub requests_per_minute: u32,
+    /// Price of a million tokens of prompts and of replies, in any currency, for the report.
+    #[serde(default)]
+    pub price: [f64; 2],
     /// Seconds to wait for a reply, each time.
     #[serde(default = "ChatConfig::two_minutes")]
     pub timeout_s: f64,
@@ -102,6 +105,7 @@ impl ChatConfig {
             token_env: Self::key(),
             cache: None,
             requests_per_minute: 0,
+            price: [0.0; 2],
             timeout_s: Self::two_minutes(),
             retries: Self::five(),
             backoff_s: Self::one(),

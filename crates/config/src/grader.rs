@@ -145,6 +145,8 @@ pub enum Harness {
     Lmms,
     /// The authors'.
     Authors,
+    /// The recipe's: the bare question with its options, in the words of `[prompt]`.
+    Recipe,
 }
 
 impl Harness {
@@ -154,6 +156,7 @@ impl Harness {
             Self::VlmEval => "vlmeval",
             Self::Lmms => "lmms_eval",
             Self::Authors => "authors",
+            Self::Recipe => "recipe",
         }
     }
 }

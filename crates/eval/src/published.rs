@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use reft_config::FileData;
+use reft_config::{FileData, PromptConfig};
 use reft_core::{
     Benchmark, BoxFrame, Completion, FinishReason, Form, GradedGroup, ImageRef, Mark, Message, Part, Reason,
     Reward as _, Role, Sample, SampleId, StageError, Task,
 };
-use reft_data::{Pictured, pictured};
+use reft_data::{Pictured, pictured, prompt};
 use reft_reward::{Format, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +30,10 @@ pub struct PublishedOptions {
     pub grader: Option<Grader>,
     /// Whose prompt.
     pub harness: Harness,
+    /// Templates of [`Harness::Recipe`].
+    pub templates: PromptConfig,
+    /// Smallest and largest area in pixels that the model sees of a picture, for the report.
+    pub pixels: Option<(u64, u64)>,
     /// Words behind every prompt, with a line break before them: what a model was trained to be asked.
     pub suffix: String,
     /// Grade the content of the answer tags instead of the whole output, where there are tags.
@@ -103,20 +107,30 @@ impl PublishedBenchmark {
         if self.items.contains_key(&id) {
             return Err(format!("the id `{id}` was met before"));
         }
-        let mut text = self.published.prompt(&item, self.options.harness);
-        if !self.options.suffix.is_empty() {
-            text = format!("{text}\n{}", self.options.suffix);
-        }
+        let task = if matches!(item.kind, AnswerKind::Box { .. }) { Task::Detection } else { Task::Vqa };
+        let form = match item.kind {
+            AnswerKind::Choice => Form::Choice,
+            AnswerKind::YesNo => Form::Binary,
+            _ => Form::Open,
+        };
+        let with_suffix = |text: String| match self.options.suffix.as_str() {
+            "" => text,
+            suffix => format!("{text}\n{suffix}"),
+        };
+        let messages = if self.options.harness == Harness::Recipe {
+            let options: Vec<String> =
+                item.options.iter().map(|(letter, text)| format!("{letter}. {text}")).collect();
+            let asked = with_suffix([&[item.question.clone()], &options[..]].concat().join(" "));
+            prompt::messages(&self.options.templates, task, form, &asked, row.images)
+        } else {
+            vec![message(&with_suffix(self.published.prompt(&item, self.options.harness)), row.images)?]
+        };
         self.samples.push(Arc::new(Sample {
             id: id.clone(),
-            task: if matches!(item.kind, AnswerKind::Box { .. }) { Task::Detection } else { Task::Vqa },
-            form: match item.kind {
-                AnswerKind::Choice => Form::Choice,
-                AnswerKind::YesNo => Form::Binary,
-                _ => Form::Open,
-            },
+            task,
+            form,
             problem: item.question.clone(),
-            messages: vec![message(&text, row.images)?],
+            messages,
             solution: item.answer.clone(),
             box_frame: BoxFrame::Original,
             parent: None,
@@ -211,6 +225,7 @@ impl PublishedBenchmark {
         PublishedScore {
             grader: self.grader,
             prompt: self.options.harness,
+            pixels: self.options.pixels,
             suffix: self.options.suffix.clone(),
             strip_tags: self.options.strip_tags,
             source: self.published.source().to_owned(),
@@ -263,6 +278,9 @@ pub struct PublishedScore {
     pub grader: Grader,
     /// Whose prompt it was.
     pub prompt: Harness,
+    /// Smallest and largest area in pixels that the model saw of a picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<(u64, u64)>,
     /// What stood behind every prompt.
     #[serde(default)]
     pub suffix: String,
@@ -292,7 +310,7 @@ pub struct PublishedScore {
 }
 
 /// What a judge was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JudgeUse {
     /// Its model.
     pub model: String,
@@ -304,6 +322,8 @@ pub struct JudgeUse {
     pub prompt_tokens: u64,
     /// Tokens of replies.
     pub reply_tokens: u64,
+    /// What they cost, by the stated prices.
+    pub cost: f64,
 }
 
 /// What a model scores without seeing.
@@ -318,7 +338,11 @@ pub struct Blind {
 impl fmt::Display for PublishedScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tags = if self.strip_tags { ", tags taken off" } else { "" };
-        writeln!(f, "grader {}, prompt {}{tags}", self.grader, self.prompt.as_str())?;
+        write!(f, "grader {}, prompt {}{tags}", self.grader, self.prompt.as_str())?;
+        if let Some((least, most)) = self.pixels {
+            write!(f, ", pictures of {least} to {most} pixels")?;
+        }
+        writeln!(f)?;
         write!(f, "{}", self.table)?;
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         writeln!(
@@ -336,8 +360,8 @@ impl fmt::Display for PublishedScore {
         if let Some(judge) = &self.judge {
             writeln!(
                 f,
-                "judge {}: {} prompts, {} from disk, {} and {} tokens",
-                judge.model, judge.asked, judge.cached, judge.prompt_tokens, judge.reply_tokens
+                "judge {}: {} prompts, {} from disk, {} and {} tokens, cost {:.4}",
+                judge.model, judge.asked, judge.cached, judge.prompt_tokens, judge.reply_tokens, judge.cost
             )?;
         }
         if let Some(blind) = self.blind {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Item, Mark};
+use crate::{Item, Mark, wilson};
 
 /// A marked answer with its question.
 #[derive(Clone, Copy, Debug)]
@@ -122,12 +122,16 @@ pub(crate) fn by<'a>(
 /// The values of a key of a question.
 pub(crate) type Key<'a> = &'a dyn Fn(&Item) -> Vec<String>;
 
-/// Questions, right answers and percent right, over all and for each value of some keys, a row each.
+/// Percent right with its 95 % interval, right answers and questions, over all and for each value of some keys, a row each.
 pub(crate) fn accuracy(marked: &[Marked<'_>], keys: &[Key<'_>]) -> Table {
     let mut table = Table::default();
     let mut row = |name: &str, members: &[Marked<'_>]| {
+        let hits: f64 = members.iter().map(Marked::score).sum();
+        let interval = wilson(hits, members.len());
         table.set(name, "acc", percent(members));
-        table.set(name, "hit", members.iter().map(Marked::score).sum());
+        table.set(name, "low", 100.0 * interval.low);
+        table.set(name, "high", 100.0 * interval.high);
+        table.set(name, "hit", hits);
         table.set(name, "tot", members.len() as f64);
     };
     row("Overall", marked);

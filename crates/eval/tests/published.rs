@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use reft_config::FileData;
+use reft_config::{FileData, PromptConfig};
 use reft_core::{Benchmark as _, Part, Sample, SampleId, StageError};
 use reft_eval::{
     Grader, Harness, Judge, Missing, Published, PublishedBenchmark, PublishedOptions, grade_texts,
@@ -118,6 +118,14 @@ fn prompts_of_the_harnesses() {
     // MMMU's pictures stand at their marks.
     let mmmu = ask("mmmu.parquet", Published::Mmmu, Harness::VlmEval);
     assert!(mmmu.starts_with("Question: # Which shape is drawn in red?\nOptions:"), "{mmmu}");
+    let templates =
+        PromptConfig { common: "think.".into(), choice_one: "one letter.".into(), ..PromptConfig::default() };
+    let recipe = PublishedOptions { harness: Harness::Recipe, templates, ..by(Grader::Ours) };
+    let recipe = open(Published::Ai2d, &file("ai2d.tsv"), recipe).unwrap();
+    assert_eq!(
+        prompt(&recipe.samples()[0]),
+        "#Which shape is drawn in red? A. circle B. square C. triangle D. hexagon think. one letter."
+    );
     let suffix = PublishedOptions { suffix: "In tags.".into(), ..by(Grader::Ours) };
     let pope = open(Published::Pope, &file("pope.tsv"), suffix).unwrap();
     assert!(prompt(&pope.samples()[0]).ends_with("answer yes or no.\nIn tags."));

@@ -54,6 +54,9 @@ pub(crate) struct BenchmarkArgs {
     /// Requests a minute to the judge at most; 0 for any number.
     #[arg(long, default_value_t = 0, value_name = "N")]
     judge_rate: u32,
+    /// Price of a million tokens of prompts and of replies, for the report.
+    #[arg(long, num_args = 2, value_names = ["PROMPTS", "REPLIES"])]
+    judge_price: Vec<f64>,
     /// Seconds that a reply may take.
     #[arg(long, default_value_t = 120.0, value_name = "SECONDS")]
     judge_timeout: f64,
@@ -68,6 +71,8 @@ enum HarnessArg {
     Lmms,
     /// The authors'.
     Authors,
+    /// The words of the recipe that `--prompts` names.
+    Recipe,
 }
 
 impl BenchmarkArgs {
@@ -79,6 +84,7 @@ impl BenchmarkArgs {
             token_env: self.judge_key.clone(),
             cache: self.judge_cache.clone(),
             requests_per_minute: self.judge_rate,
+            price: self.judge_price.as_slice().try_into().unwrap_or_default(),
             timeout_s: self.judge_timeout,
             ..ChatConfig::new(url, model)
         });
@@ -95,6 +101,7 @@ impl BenchmarkArgs {
                 HarnessArg::Vlmeval => Harness::VlmEval,
                 HarnessArg::Lmms => Harness::Lmms,
                 HarnessArg::Authors => Harness::Authors,
+                HarnessArg::Recipe => Harness::Recipe,
             },
             suffix: self.suffix.clone(),
             strip_tags: self.strip_tags,

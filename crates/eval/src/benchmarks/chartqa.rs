@@ -37,7 +37,7 @@ impl Rules for ChartQa {
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match harness {
             Harness::Lmms => format!("{}\nAnswer the question with a single word.", item.question),
-            Harness::VlmEval | Harness::Authors => {
+            Harness::VlmEval | Harness::Authors | Harness::Recipe => {
                 format!("{}\nAnswer the question using a single word or phrase.", item.question)
             }
         }

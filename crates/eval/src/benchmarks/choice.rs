@@ -26,7 +26,7 @@ pub(super) fn prompt(item: &Item, harness: Harness) -> String {
                 lines()
             )
         }
-        Harness::Lmms | Harness::Authors => format!(
+        Harness::Lmms | Harness::Authors | Harness::Recipe => format!(
             "{}\n{}Answer with the option's letter from the given choices directly.",
             item.question,
             lines()

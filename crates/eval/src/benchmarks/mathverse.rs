@@ -42,7 +42,7 @@ impl Rules for MathVerse {
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match harness {
             Harness::VlmEval => item.question.clone(),
-            Harness::Lmms | Harness::Authors => {
+            Harness::Lmms | Harness::Authors | Harness::Recipe => {
                 item.text("query_wo").unwrap_or_else(|| item.question.clone())
             }
         }

@@ -67,7 +67,7 @@ impl Rules for MathVision {
                     "Please solve the problem step by step and put your answer in one \"\\boxed{{}}\".{question}{choices}"
                 )
             }
-            Harness::Authors | Harness::VlmEval => {
+            Harness::Authors | Harness::VlmEval | Harness::Recipe => {
                 let request = "Please solve the problem and put your answer in one \"\\boxed{}\". If it is a multiple choice \
                                question, only one letter is allowed in the \"\\boxed{}\".";
                 let mut all = vec![request.to_owned(), question.trim().to_owned()];

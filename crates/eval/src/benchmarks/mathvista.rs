@@ -56,9 +56,11 @@ impl Rules for MathVista {
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match harness {
             // The same text: the authors' `query` is VLMEvalKit's `question`.
-            Harness::VlmEval | Harness::Authors => item.text("query").unwrap_or_else(|| {
-                if item.question.starts_with("Hint:") { item.question.clone() } else { query(item, true) }
-            }),
+            Harness::VlmEval | Harness::Authors | Harness::Recipe => {
+                item.text("query").unwrap_or_else(|| {
+                    if item.question.starts_with("Hint:") { item.question.clone() } else { query(item, true) }
+                })
+            }
             Harness::Lmms => query(item, false),
         }
     }

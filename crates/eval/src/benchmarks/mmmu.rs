@@ -47,10 +47,10 @@ impl Rules for Mmmu {
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match harness {
             Harness::VlmEval => choice::prompt(item, harness),
-            Harness::Lmms | Harness::Authors if is_open(item) => {
+            Harness::Lmms | Harness::Authors | Harness::Recipe if is_open(item) => {
                 format!("{}\n\nAnswer the question using a single word or phrase.", item.question)
             }
-            Harness::Lmms | Harness::Authors => {
+            Harness::Lmms | Harness::Authors | Harness::Recipe => {
                 let lines: Vec<String> =
                     item.options.iter().map(|(l, text)| format!("{l}. {text}")).collect();
                 let request = "Answer with the option's letter from the given choices directly.";

@@ -1,6 +1,6 @@
 //! The benchmarks of the field, a file each.
 //!
-//! A newcomer is one file with a [`Rules`] and one entry in [`Published`]: how a row of its files becomes an [`Item`], how
+//! A newcomer is one file with a `Rules` and one entry in [`Published`]: how a row of its files becomes an [`Item`], how
 //! it is asked, how each published grader marks an answer, and the table that its reports print.
 
 mod ai2d;

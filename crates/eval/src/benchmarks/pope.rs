@@ -35,7 +35,7 @@ impl Rules for Pope {
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match harness {
             Harness::Lmms => format!("{}\nAnswer the question using a single word or phrase.", item.question),
-            Harness::VlmEval | Harness::Authors => item.question.clone(),
+            Harness::VlmEval | Harness::Authors | Harness::Recipe => item.question.clone(),
         }
     }
 

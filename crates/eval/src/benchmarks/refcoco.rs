@@ -77,7 +77,7 @@ impl Rules for RefCoco {
                 "Locate every object that matches the description \"{}\" in the image. Report bbox coordinates in JSON format.",
                 item.question
             ),
-            Harness::VlmEval | Harness::Authors => format!(
+            Harness::VlmEval | Harness::Authors | Harness::Recipe => format!(
                 "Please provide the bounding box coordinate of the region this sentence describes: {}",
                 item.question
             ),

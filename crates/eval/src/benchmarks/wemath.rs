@@ -46,7 +46,7 @@ impl Rules for WeMath {
 
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match (harness, item.text("requirement").filter(|request| !request.is_empty())) {
-            (Harness::VlmEval | Harness::Authors, Some(request)) => {
+            (Harness::VlmEval | Harness::Authors | Harness::Recipe, Some(request)) => {
                 let options = item.text("option").unwrap_or_default();
                 format!("{}\n{options}\n{request}", item.question)
             }
