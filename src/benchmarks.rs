@@ -10,6 +10,7 @@ use std::{
 
 use reft_config::{
     BenchmarkConfig, ChatConfig, DataConfig, ModelConfig, PhaseConfig, PromptConfig, Recipe, RewardConfig,
+    is_plain_name,
 };
 use reft_core::{
     Benchmark, BoxFrame, Completion, Form, GradedGroup, Mark, Message, Part, PixelBudget, Role,
@@ -44,13 +45,6 @@ impl Suite {
         let file = |message: String| Error::File { path: path.to_owned(), message };
         let text = read_text(path).map_err(|error| file(error.to_string()))?;
         let suite: Self = toml::from_str(&text).map_err(|error| file(error.to_string()))?;
-        let mut names = BTreeSet::new();
-        for benchmark in &suite.benchmarks {
-            let name = benchmark.label.as_ref().unwrap_or(&benchmark.name);
-            if !names.insert(name) {
-                return Err(file(format!("`{name}` is asked twice; give one of them a `label` of its own")));
-            }
-        }
         if suite.benchmarks.is_empty() {
             return Err(file("holds no `[[benchmarks]]`".to_owned()));
         }
@@ -58,16 +52,35 @@ impl Suite {
     }
 }
 
-/// Opens every benchmark of a recipe, so that what is wrong with the last phase's is found now. Returns what a user should
-/// know.
-pub(crate) fn check(recipe: &Recipe) -> Result<Vec<String>, Error> {
-    let mut notes = Vec::new();
-    for config in recipe.phase.iter().filter_map(PhaseConfig::benchmarks).flatten() {
-        if let AnyBenchmark::Published { benchmark, .. } = AnyBenchmark::open(config, &recipe.prompt, None)? {
-            notes.extend(benchmark.notes().iter().map(|note| format!("benchmark `{}`: {note}", config.name)));
-        }
+/// Whether each name can stand for a folder of its own. They are those of opened benchmarks: a file may spell one in many
+/// ways.
+pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), StageError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let problem = if !is_plain_name(name) {
+            "cannot name a folder; give it a `label` of letters, digits, `-` and `_`"
+        } else if !seen.insert(name) {
+            "is asked twice; give one of them a `label` of its own"
+        } else {
+            continue;
+        };
+        return Err(StageError::other("benchmark", format!("`{name}` {problem}")));
     }
-    Ok(notes)
+    Ok(())
+}
+
+/// Opens every benchmark of a recipe, so that what is wrong with the last phase's is found now.
+pub(crate) fn open_all(recipe: &Recipe) -> Result<Vec<AnyBenchmark>, Error> {
+    let mut all = Vec::new();
+    for phase in &recipe.phase {
+        let PhaseConfig::Eval(phase) = phase else { continue };
+        let open = |config| AnyBenchmark::open(config, &recipe.prompt, None);
+        let opened: Vec<AnyBenchmark> = phase.benchmarks.iter().map(open).collect::<Result<_, Error>>()?;
+        let data = phase.data.iter().map(String::as_str);
+        check_names(data.chain(opened.iter().map(Benchmark::name)))?;
+        all.extend(opened);
+    }
+    Ok(all)
 }
 
 /// Where replies of judges are kept: in the user's cache folder by the convention of the desktop standard, or in the working
@@ -122,12 +135,19 @@ impl Judge for ChatJudge {
 }
 
 /// A checkpoint as a judge. One prompt at a time: its tensors belong to one thread.
-struct LocalJudge(Mutex<(Vlm, GenerationEngine)>);
+struct LocalJudge {
+    path: PathBuf,
+    /// Loaded for the first question: most graders ask about few answers, and a recipe is checked before it needs a judge.
+    loaded: Mutex<Option<(Vlm, GenerationEngine)>>,
+}
 
 impl LocalJudge {
-    fn open(path: &Path) -> Result<Self, Error> {
-        let config = ModelConfig::of_folder(path);
-        Ok(Self(Mutex::new((crate::model::open(&config)?, GenerationEngine::default()))))
+    fn new(path: &Path) -> Result<Self, StageError> {
+        if path.join("config.json").is_file() {
+            return Ok(Self { path: path.to_owned(), loaded: Mutex::default() });
+        }
+        let message = format!("`{}` is no checkpoint: it has no `config.json`", path.display());
+        Err(StageError::other("judge", message))
     }
 }
 
@@ -149,8 +169,15 @@ impl Judge for LocalJudge {
             seed: Seed::new(attempt as u64),
             ..SamplingParams::plain(ChatJudge::MAX_TOKENS as usize)
         };
-        let mut local = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (policy, engine) = &mut *local;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (policy, engine) = match &mut *loaded {
+            Some(loaded) => loaded,
+            empty => {
+                let policy = crate::model::open(&ModelConfig::of_folder(&self.path))
+                    .map_err(|error| StageError::other("judge", error))?;
+                empty.insert((policy, GenerationEngine::default()))
+            }
+        };
         let groups = engine.generate(policy, &[Arc::new(sample)], &params, &mut |_, _| true)?;
         let reply = groups.into_iter().flat_map(|group| group.completions).next();
         Ok(reply.map(|completion| completion.text).unwrap_or_default())
@@ -164,8 +191,9 @@ pub(crate) enum AnyBenchmark {
 }
 
 impl AnyBenchmark {
-    /// Opens a benchmark on its file. `prompts` are for the bare questions of [`GENERIC`] and for [`Harness::Recipe`](reft_config::Harness); `budget` is needed only where the
-    /// model writes boxes in model-input pixels.
+    /// Opens a benchmark on its file. `prompts` are for the bare questions of [`GENERIC`] and for
+    /// [`Harness::Recipe`](reft_config::Harness); `budget` is needed only where the model writes boxes in model-input
+    /// pixels.
     pub(crate) fn open(
         config: &BenchmarkConfig,
         prompts: &PromptConfig,
@@ -196,12 +224,20 @@ impl AnyBenchmark {
                 suffix: config.suffix.clone(),
                 strip_tags: config.strip_tags,
                 judge: match &config.judge_checkpoint {
-                    Some(path) => Some(Arc::new(LocalJudge::open(path)?)),
+                    Some(path) => Some(Arc::new(LocalJudge::new(path)?)),
                     None => judge.clone().map(|judge| judge as Arc<dyn Judge>),
                 },
             },
         )?;
         Ok(Self::Published { benchmark: Box::new(benchmark), judge })
+    }
+
+    /// What a user should know about the file.
+    pub(crate) fn notes(&self) -> &[String] {
+        match self {
+            Self::Generic(_) => &[],
+            Self::Published { benchmark, .. } => benchmark.notes(),
+        }
     }
 
     /// The report of all graded questions.

@@ -1,9 +1,9 @@
-//! One benchmark on a checkpoint: `reft eval`.
+//! Benchmarks on a checkpoint: `reft eval`.
 
 use std::path::Path;
 
 use reft_config::{BenchmarkConfig, ModelConfig, PromptConfig};
-use reft_core::{Benchmark as _, SamplingParams};
+use reft_core::{Benchmark as _, SamplingParams, StageError};
 use reft_eval::{Blind, EvalReport, predictions};
 use reft_pipeline::Observer;
 use reft_vlm::Vlm;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    benchmarks::{AnyBenchmark, against},
+    benchmarks::{AnyBenchmark, GENERIC, against, check_names},
     model,
     partial::KeepingEngine,
     table::{self, Row},
@@ -47,6 +47,13 @@ pub fn evaluate(
     let open = |benchmark| Ok((benchmark, AnyBenchmark::open(benchmark, ask.prompts, budget)?));
     let opened: Vec<(&BenchmarkConfig, AnyBenchmark)> =
         ask.benchmarks.iter().map(open).collect::<Result<_, Error>>()?;
+    if opened.len() > 1 {
+        check_names(opened.iter().map(|(_, benchmark)| benchmark.name()))?;
+    }
+    if ask.blind && opened.iter().all(|(_, benchmark)| matches!(benchmark, AnyBenchmark::Generic(_))) {
+        let message = format!("`{GENERIC}` has no questions with grey pictures; leave `--blind` out");
+        return Err(StageError::other("benchmark", message).into());
+    }
     let one = opened.len() == 1;
     let run = |(settings, benchmark): &(&BenchmarkConfig, AnyBenchmark)| {
         let output = if one { ask.output.to_owned() } else { ask.output.join(benchmark.name()) };
@@ -81,7 +88,7 @@ fn evaluate_one(
         let several = earlier.join(benchmark.name());
         report.against = Some(against(&graded, if several.is_dir() { &several } else { earlier })?);
     }
-    let blind = match benchmark.blind().filter(|_| ask.blind) {
+    let blind = match if ask.blind { benchmark.blind() } else { None } {
         None => None,
         Some(blind) => {
             let (graded, engine) = answered(&blind, "blind")?;

@@ -3,13 +3,19 @@
 use std::path::Path;
 
 use reft_config::{DataConfig, ModelConfig, Recipe, Resolved, difference};
-use reft_core::{Recorder as _, Seed, StageError};
+use reft_core::{Benchmark as _, Recorder as _, Seed, StageError};
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
 use reft_store::{Input, RunDir, RunInfo};
 use reft_vlm::Vlm;
 use serde_json::json;
 
-use crate::{Error, benchmarks, model, phases::RecipePhases};
+use crate::{
+    Error,
+    benchmarks::{self, AnyBenchmark},
+    images::{BadImage, bad_images},
+    model,
+    phases::RecipePhases,
+};
 
 /// Starts a run in `runs/<name>` and runs all phases.
 pub fn start(recipe: &Recipe, runs: &Path, observer: &mut dyn Observer) -> Result<Outcome, Error> {
@@ -90,13 +96,16 @@ fn run(
         Start::Again(ChangedInputs::Accept) => store.accept_inputs(&inputs(recipe))?,
         _ => store.check_inputs(&inputs(recipe))?,
     }
-    for note in benchmarks::check(recipe)? {
-        observer.message(&note);
+    let benchmarks = benchmarks::open_all(recipe)?;
+    for benchmark in &benchmarks {
+        for note in benchmark.notes() {
+            observer.message(&format!("benchmark `{}`: {note}", benchmark.name()));
+        }
     }
     model::set_threads(recipe.run.threads);
     let mut policy = model::open(&seeded(recipe))?;
     let mut phases = RecipePhases::new(recipe).customize(customize);
-    images(&phases, store, observer, start)?;
+    images(&phases, benchmarks, store, observer, start)?;
     if start == Start::New && recipe.run.data_report {
         audit(&phases, &policy, store, observer)?;
     }
@@ -123,6 +132,7 @@ fn seeded(recipe: &Recipe) -> ModelConfig {
 /// Decodes all images before the first step, and after inputs have changed; a resume leaves out what was left out.
 fn images(
     phases: &RecipePhases<'_>,
+    benchmarks: Vec<AnyBenchmark>,
     store: &mut RunDir,
     observer: &mut dyn Observer,
     start: Start,
@@ -138,10 +148,18 @@ fn images(
         return Ok(());
     }
     observer.message("decoding every image once");
-    let bad = phases.check_images(&mut |done, total| {
+    let mut progress = |done, total| {
         observer.progress(done, total);
         !observer.should_stop()
-    })?;
+    };
+    let bad = phases.check_images(&mut progress)?;
+    for benchmark in &benchmarks {
+        if let Some(first) = bad_images(benchmark.samples(), &mut progress)?.first() {
+            let (name, BadImage { sample, problem }) = (benchmark.name(), first);
+            let message = format!("benchmark `{name}`, question `{sample}`: {problem}; repair or remove it");
+            return Err(StageError::other("images", message).into());
+        }
+    }
     let mut left_out = store.left_out()?;
     for (name, bad) in bad {
         let (n, first) = (bad.len(), &bad[0]);

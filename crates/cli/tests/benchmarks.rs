@@ -177,6 +177,50 @@ fn recipes_with_benchmarks_are_checked_first() {
     assert!(error.contains("nobody"), "{error}");
 }
 
+/// Half a picture of a benchmark stops the start, and so do two spellings of one name.
+#[test]
+fn pictures_and_names_of_benchmarks_are_checked_first() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let whole = fs::read(root.join("fixtures/golden/images/photo.png")).unwrap();
+    fs::write(path("half.png"), &whole[..whole.len() / 2]).unwrap();
+    let row = json!({"pid": "7", "question": "What?", "answer": "1", "question_type": "free_form",
+        "answer_type": "integer", "image": "half.png"});
+    fs::write(path("half.jsonl"), row.to_string()).unwrap();
+    let train = |benchmarks: &str| {
+        let text = format!(
+            "[run]\nname = \"r\"\n[model]\npath = \"fixtures/pico-vlm\"\ndevice = \"cpu\"\n\
+             [[phase]]\nkind = \"eval\"\nname = \"after\"\n{benchmarks}"
+        );
+        fs::write(path("recipe.toml"), text).unwrap();
+        fails(&["train", &path("recipe.toml"), "--runs", &path("runs")])
+    };
+    let one =
+        |name: &str, file: &str| format!("[[phase.benchmarks]]\nname = \"{name}\"\npath = \"{file}\"\n");
+    let error = train(&one("mathvista", &path("half.jsonl")));
+    assert!(error.contains("benchmark `mathvista`, question `7`") && error.contains("half.png"), "{error}");
+    let two = one("mathvista", DIGITS) + &one("MathVista_MINI", DIGITS);
+    assert!(train(&two).contains("`mathvista` is asked twice"));
+
+    let suite = two.replace("phase.benchmarks", "benchmarks");
+    let eval = |suite: &str, more: &[&str]| {
+        fs::write(path("suite.toml"), suite).unwrap();
+        let (suite, output) = (path("suite.toml"), path("out"));
+        let base = ["eval", "--model", "fixtures/pico-vlm", "--device", "cpu"];
+        fails(&[&base[..], &["--suite", &suite, "--output", &output], more].concat())
+    };
+    assert!(eval(&suite, &[]).contains("`mathvista` is asked twice"));
+    let outside = suite.replacen("name", "label = \"../up\"\nname", 1);
+    assert!(eval(&outside, &[]).contains("`../up` cannot name a folder"));
+    assert!(eval(&suite, &["--grader", "ours"]).contains("cannot be used with"));
+    let words = one("mathvista", DIGITS).replace("phase.", "") + "prompt = \"recipe\"\n";
+    assert!(eval(&words, &[]).contains("--prompts RECIPE.toml"));
+    let generic =
+        "[[benchmarks]]\nname = \"generic\"\ntask = \"vqa\"\npath = \"fixtures/easy_vqa/test.parquet\"\n";
+    assert!(eval(generic, &["--blind"]).contains("leave `--blind` out"));
+}
+
 /// Answers that a stopped call has kept are taken over by the same prompts alone.
 #[test]
 fn kept_answers_belong_to_their_prompts() {

@@ -90,3 +90,4 @@ pub use reward::{
     RewardConfig, ScriptName,
 };
 pub use stages::{AdvantageConfig, SamplingConfig, TrainableConfig, WithForm};
+pub use validate::is_plain_name;

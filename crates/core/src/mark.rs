@@ -30,9 +30,9 @@ pub enum Reason {
     Unread,
     /// A judge decided.
     Judged,
-    /// A judge was needed and there was none, which counts as wrong.
+    /// A judge was needed and there was none: wrong, or what the grader guesses then.
     NoJudge,
-    /// The judge's replies could not be used, which counts as wrong.
+    /// The judge's replies could not be used: wrong, or what the grader guesses then.
     Unjudged,
     /// The published grader draws by lot here; counted as unread.
     Lot,

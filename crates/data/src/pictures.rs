@@ -118,6 +118,8 @@ fn of_row(images: &mut Images, row: &Row, place: Place) -> Result<Vec<ImageRef>,
     let found = row.first(&COLUMNS).or_else(|| row.first(&["image_path"]));
     match found {
         None => Ok(Vec::new()),
+        // The columns of training data, whose pictures can stay in a large file.
+        Some(("images" | "image", _)) => images.of_row(row, place),
         Some((_, Field::List(fields))) => fields.iter().map(|field| images.open(field, place)).collect(),
         Some((_, field)) => Ok(vec![images.open(field, place)?]),
     }

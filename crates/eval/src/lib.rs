@@ -41,12 +41,13 @@ mod vote;
 
 pub use baselines::{Baselines, Majority};
 pub use benchmark::TaskBenchmark;
-pub use benchmarks::{Published, UnknownBenchmark, last_words, score_extraction};
+pub use benchmarks::{Published, UnknownBenchmark, last_words, lmms_option, score_extraction};
 pub use compare::{Paired, compare};
 pub use error::EvalError;
 pub use item::{AnswerKind, Item};
 pub use judging::{Asked, Judge};
 pub use published::{Blind, JudgeUse, PublishedBenchmark, PublishedOptions, PublishedScore};
+pub use reading::reasoning::format as reasoning_format;
 pub use record::{Prediction, predictions, prompt_hash};
 pub use reft_config::{Grader, Harness, UnknownGrader};
 pub use reft_core::{Mark, Reason};

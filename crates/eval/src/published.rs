@@ -121,7 +121,14 @@ impl PublishedBenchmark {
             let options: Vec<String> =
                 item.options.iter().map(|(letter, text)| format!("{letter}. {text}")).collect();
             let asked = with_suffix([&[item.question.clone()], &options[..]].concat().join(" "));
-            prompt::messages(&self.options.templates, task, form, &asked, row.images)
+            let mut messages = prompt::messages(&self.options.templates, task, form, &asked, []);
+            // Pictures stand at their marks under every prompt.
+            if let Some(user) = messages.last_mut()
+                && let [Part::Text(text)] = user.content.as_slice()
+            {
+                *user = message(text, row.images)?;
+            }
+            messages
         } else {
             vec![message(&with_suffix(self.published.prompt(&item, self.options.harness)), row.images)?]
         };
@@ -290,7 +297,7 @@ pub struct PublishedScore {
     pub source: String,
     /// The table of the benchmark's own reports, of first answers.
     pub table: Table,
-    /// Share of answers that no verdict was reached on, which count as wrong.
+    /// Share of answers that the grader reached no verdict on. They count as wrong, but for graders that guess.
     pub unresolved: f64,
     /// Answers by how their mark came about.
     pub reasons: BTreeMap<String, usize>,
@@ -355,7 +362,7 @@ impl fmt::Display for PublishedScore {
         let failed = self.reasons.iter().filter(|(name, _)| !["read", "judged"].contains(&name.as_str()));
         let failed: Vec<String> = failed.map(|(name, n)| format!("{name} {n}")).collect();
         if !failed.is_empty() {
-            writeln!(f, "counted as wrong: {}", failed.join(", "))?;
+            writeln!(f, "without a verdict: {}", failed.join(", "))?;
         }
         if let Some(judge) = &self.judge {
             writeln!(

@@ -19,28 +19,28 @@ pub(crate) struct BenchmarkArgs {
     #[command(flatten)]
     rows: RowArgs,
     /// Only the first questions; 0 takes all.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "benchmark")]
     limit: usize,
     /// Whose verdicts: ours, authors, vlmeval, lmms, or another that the benchmark has; a wrong name lists them.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "benchmark")]
     grader: Option<Grader>,
     /// Whose prompt the questions are put in.
-    #[arg(long, value_enum, default_value_t = HarnessArg::Vlmeval, value_name = "HARNESS")]
+    #[arg(long, value_enum, default_value_t = HarnessArg::Vlmeval, value_name = "HARNESS", requires = "benchmark")]
     prompt: HarnessArg,
     /// Words behind every prompt: what the model was trained to be asked.
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "benchmark")]
     suffix: String,
     /// Grade what stands in the answer tags, where there are tags.
-    #[arg(long)]
+    #[arg(long, requires = "benchmark")]
     strip_tags: bool,
     /// A judge with OpenAI's protocol: its address without `/chat/completions`.
-    #[arg(long, value_name = "URL", requires = "judge_model")]
+    #[arg(long, value_name = "URL", requires = "judge_model", requires = "benchmark")]
     judge: Option<String>,
     /// The judge's model.
     #[arg(long, value_name = "NAME", requires = "judge")]
     judge_model: Option<String>,
     /// A checkpoint on this machine as the judge.
-    #[arg(long, value_name = "DIR", conflicts_with = "judge")]
+    #[arg(long, value_name = "DIR", conflicts_with = "judge", requires = "benchmark")]
     judge_checkpoint: Option<PathBuf>,
     /// Earlier predictions (`predictions.parquet`, or its folder) to compare with, question by question.
     #[arg(long, value_name = "PATH")]

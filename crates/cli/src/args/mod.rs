@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Compute log-probabilities of given completions.
     Logprobs(LogprobsArgs),
-    /// Run one benchmark on a checkpoint.
+    /// Run benchmarks on a checkpoint.
     Eval(Box<EvalArgs>),
     /// Merge a LoRA adapter into its base model.
     Merge(MergeArgs),

@@ -184,7 +184,11 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) benchmark: BenchmarkArgs,
     /// Several benchmarks from a file with `[[benchmarks]]`, in place of `--benchmark` and `--data`; each gets a folder.
-    #[arg(long, value_name = "SUITE.toml", conflicts_with = "benchmark")]
+    #[arg(
+        long,
+        value_name = "SUITE.toml",
+        conflicts_with_all = ["benchmark", "grader", "prompt", "suffix", "strip_tags", "limit", "judge", "judge_checkpoint"]
+    )]
     pub(crate) suite: Option<PathBuf>,
     /// Ask again with grey pictures, and say what the pictures add.
     #[arg(long)]

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use curr_reft::{
     benchmarks::Suite,
-    config::{Device, Dtype, LoraConfig, ModelConfig, PromptConfig, Resolved},
+    config::{Device, Dtype, Harness, LoraConfig, ModelConfig, PromptConfig, Resolved},
     core::{SamplingParams, Seed},
     doctor::diagnose,
     evaluate::{Evaluation, evaluate},
@@ -77,6 +77,9 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
             "name a benchmark with its file (`--benchmark NAME --data FILE`), or a suite (`--suite FILE`)"
         ),
     };
+    if args.prompts.is_none() && benchmarks.iter().any(|benchmark| benchmark.prompt == Harness::Recipe) {
+        bail!("the prompt `recipe` takes the words of a recipe; name it (`--prompts RECIPE.toml`)");
+    }
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
     watch.simple("answering");
     let reports = evaluate(

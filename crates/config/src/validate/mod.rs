@@ -153,8 +153,9 @@ impl At<'_> {
 
 const PLAIN_NAME: &str = "use letters, digits, `-` and `_`; the name is part of keys and paths";
 
-/// Names of phases and data sets: no dot, so that they can be told apart in `--set phase.NAME.key`.
-fn is_plain_name(name: &str) -> bool {
+/// Whether a text can name a phase, a data set, or the folder of a benchmark: no dot, so that they can be told apart in
+/// `--set phase.NAME.key`.
+pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')

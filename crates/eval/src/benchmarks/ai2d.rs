@@ -13,6 +13,7 @@ use super::{Rules, choice};
 use crate::{
     AnswerKind, Asked, Grader, Item, Mark,
     item::{self, required},
+    reading::pattern,
 };
 
 pub(super) struct Ai2d;
@@ -64,8 +65,7 @@ pub(super) fn by_number(options: &[(char, String)], answer: &str) -> Result<Stri
 
 /// A letter and a full stop at the start, else the whole output; case and ASCII punctuation aside.
 fn lmms(item: &Item, output: &str) -> Mark {
-    #[expect(clippy::expect_used, reason = "a constant pattern")]
-    static START: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\s*([A-Z])\.").expect("a pattern"));
+    static START: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*([A-Z])\."));
     let taken =
         START.captures(output).and_then(|found| found.get(1)).map_or(output, |letter| letter.as_str());
     let bare: String = taken.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();

@@ -13,7 +13,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::Rules;
-use crate::{AnswerKind, Asked, Grader, Harness, Item, Mark, item::required};
+use crate::{AnswerKind, Asked, Grader, Harness, Item, Mark, item::required, reading::pattern};
 
 pub(super) struct Counting;
 
@@ -64,8 +64,6 @@ impl Rules for Counting {
 
 /// The digits that alone stand in the first answer block that has nothing else.
 fn digits_in_tags(text: &str) -> Option<String> {
-    #[expect(clippy::expect_used, reason = "a constant pattern")]
-    static TAGGED: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"<answer>\s*(\d+)\s*</answer>").expect("a pattern"));
+    static TAGGED: LazyLock<Regex> = LazyLock::new(|| pattern(r"<answer>\s*(\d+)\s*</answer>"));
     Some(TAGGED.captures(text)?.get(1)?.as_str().to_owned())
 }

@@ -17,6 +17,7 @@ use super::Rules;
 use crate::{
     AnswerKind, Asked, Grader, Harness, Item, Mark,
     item::{self, required},
+    reading::pattern,
 };
 
 pub(super) struct Geometry;
@@ -75,7 +76,6 @@ impl Rules for Geometry {
 /// lmms-eval: the last letter after "answer", the last before a mark, a letter alone, any lone letter, in either case; else
 /// the first option whose text the output holds.
 fn letter(item: &Item, output: &str) -> Option<char> {
-    #[expect(clippy::expect_used, reason = "constant patterns")]
     static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
         [
             r"[Aa]nswer\s*[:=]\s*\(?([A-Da-d])\)?",
@@ -83,7 +83,7 @@ fn letter(item: &Item, output: &str) -> Option<char> {
             r"^\s*\(?([A-Da-d])\)?$",
             r"\b([A-Da-d])\b",
         ]
-        .map(|pattern| Regex::new(pattern).expect("a pattern"))
+        .map(pattern)
     });
     let text = strip(output);
     let by_pattern = PATTERNS.iter().find_map(|pattern| {

@@ -72,7 +72,7 @@ impl Rules for MmBench {
         asked: &mut Asked<'_>,
     ) -> Result<Mark, StageError> {
         if grader == Grader::LmmsStatic {
-            let found = inferred(item, output).or_else(|| letter::trusted(output, &item.letters()));
+            let found = lmms_option(item, output).or_else(|| letter::trusted(output, &item.letters()));
             let right = found.is_some_and(|letter| item.answer.chars().eq([letter]));
             return Ok(Mark::of(found.map(String::from), right));
         }
@@ -133,8 +133,8 @@ fn names(questions: &[(&Item, f64)], key: impl Fn(&Item) -> String) -> Vec<Strin
     names
 }
 
-/// lmms-eval: a letter A to E that is a word, or a word with marks; else the only option text that the output holds.
-fn inferred(item: &Item, output: &str) -> Option<char> {
+/// What lmms-eval infers before its extractor: a letter A to E that is a word, or a word with marks; else the only option text that the output holds.
+pub fn lmms_option(item: &Item, output: &str) -> Option<char> {
     const LETTERS: [char; 5] = ['A', 'B', 'C', 'D', 'E'];
     const MARKS: [(&str, &str); 13] = [
         ("", ""),

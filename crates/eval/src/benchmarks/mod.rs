@@ -33,6 +33,7 @@ use serde_json::{Map, Value};
 use crate::{Asked, Grader, Harness, Item, Mark, Marked, Reason, Table, ours, table};
 
 pub use mathverse::{last_words, score_extraction};
+pub use mmbench::lmms_option;
 
 /// How a benchmark is read, asked, graded and summed up.
 pub(crate) trait Rules: Send + Sync {
@@ -231,6 +232,12 @@ impl Published {
         output: &str,
         asked: &mut Asked<'_>,
     ) -> Result<Mark, StageError> {
+        if !self.graders().any(|known| known == grader) {
+            let known: Vec<&str> = self.graders().map(Grader::as_str).collect();
+            let message =
+                format!("`{}` has no grader `{grader}`; it has `{}`", self.name(), known.join("`, `"));
+            return Err(StageError::other("grader", message));
+        }
         let mut mark = match grader {
             Grader::Ours => ours::grade(item, output),
             Grader::Reasoning => {
@@ -238,15 +245,7 @@ impl Published {
                 let mark = Mark::read(reading.answer.clone(), reading.right);
                 if reading.answer.is_empty() { mark.with(Reason::Unread) } else { mark }
             }
-            grader if self.graders().any(|known| known == grader) => {
-                self.rules().grade(grader, item, output, asked)?
-            }
-            grader => {
-                let known: Vec<&str> = self.graders().map(Grader::as_str).collect();
-                let message =
-                    format!("`{}` has no grader `{grader}`; it has `{}`", self.name(), known.join("`, `"));
-                return Err(StageError::other("grader", message));
-            }
+            _ => self.rules().grade(grader, item, output, asked)?,
         };
         mark.replies.extend(asked.take());
         Ok(mark)

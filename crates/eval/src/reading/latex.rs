@@ -9,7 +9,7 @@ use reft_reward::python::{rounded_text, strip};
 use regex::Regex;
 
 use super::{
-    last_box,
+    last_box, pattern,
     value::{Names, value},
 };
 
@@ -209,10 +209,7 @@ pub(crate) fn close(a: &str, b: &str) -> bool {
 /// The content of the only box or the text, what follows `\approx`, without degrees and text commands; a mixed number as
 /// a sum. A percentage has no value, and neither has an equation.
 fn opened(text: &str) -> String {
-    static MIXED: LazyLock<Regex> = LazyLock::new(|| {
-        #[expect(clippy::expect_used, reason = "a constant pattern")]
-        Regex::new(r"(\d+)\s*(\\[td]?frac\{\d+\}\{\d+\})").expect("a pattern")
-    });
+    static MIXED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d+)\s*(\\[td]?frac\{\d+\}\{\d+\})"));
     let boxed = last_box(text).filter(|_| text.matches("\\boxed{").count() == 1);
     let side = after_last(boxed.unwrap_or(text), "\\approx");
     let mut plain = side.replace("\\%", "%");

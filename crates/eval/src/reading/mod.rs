@@ -12,14 +12,20 @@ pub(crate) mod region;
 pub(crate) mod value;
 pub(crate) mod yes_no;
 
+use regex::Regex;
+
 /// Characters of a text, as Python counts length.
 pub(crate) fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Where `piece` last occurs, if at all, for comparing places; a text in which it does not occur comes before all.
-pub(crate) fn last_place(text: &str, piece: &str) -> Option<usize> {
-    text.rfind(piece)
+/// A constant pattern.
+pub(crate) fn pattern(pattern: &str) -> Regex {
+    #[expect(
+        clippy::expect_used,
+        reason = "patterns are constants of this crate, and the verdicts' test compiles each"
+    )]
+    Regex::new(pattern).expect("a pattern")
 }
 
 /// The content of the last `\boxed{..}` that closes.

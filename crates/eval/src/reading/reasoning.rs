@@ -16,8 +16,6 @@ pub(crate) struct Reading {
     pub(crate) answer: String,
     /// Whether that is right.
     pub(crate) right: bool,
-    /// 1 for tags or a box, 0.8 for a long text with an answer, else 0.
-    pub(crate) format: f64,
 }
 
 /// Length from which a text without tags may earn a part of the format.
@@ -33,7 +31,7 @@ pub(crate) fn grade(prediction: &str, truth: &str) -> Reading {
     let answer = without_stop(strip(&extracted(text)));
     let truth = without_stop(truth);
     let right = exact(&answer, &truth) || math_verify(&truth, &answer);
-    Reading { right, format: format(text), answer }
+    Reading { answer, right }
 }
 
 /// The first answer block, else the last box, else a number at the end of a line, from the last line up.
@@ -87,7 +85,9 @@ fn exact(answer: &str, truth: &str) -> bool {
         || strip(answer) == strip(truth)
 }
 
-fn format(text: &str) -> f64 {
+/// 1 for tags or a box, 0.8 for a long text with an answer, else 0.
+pub fn format(prediction: &str) -> f64 {
+    let text = strip(prediction);
     let is_made_of = |pieces: [&str; 4]| {
         let mut rest = text.strip_prefix(pieces[0]);
         for piece in &pieces[1..3] {
@@ -122,7 +122,11 @@ mod tests {
             ("", "3", "", false, 0.0),
         ] {
             let reading = grade(prediction, truth);
-            assert_eq!((reading.answer.as_str(), reading.format), (answer, format), "{prediction}");
+            assert_eq!(
+                (reading.answer.as_str(), super::format(prediction)),
+                (answer, format),
+                "{prediction}"
+            );
             if !prediction.contains("frac") {
                 assert_eq!(reading.right, right, "{prediction}");
             }

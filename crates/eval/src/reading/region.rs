@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
+use super::pattern;
+
 /// Corners: left, top, right, bottom.
 pub(crate) type Corners = [f64; 4];
 
@@ -17,11 +19,6 @@ const FRACTIONS: f64 = 1.5;
 const THOUSANDTHS: f64 = 1000.0;
 /// Keys that hold a box in JSON.
 const KEYS: [&str; 7] = ["bbox_2d", "bbox", "box", "coordinates", "coord", "location", "position"];
-
-fn pattern(pattern: &str) -> Regex {
-    #[expect(clippy::expect_used, reason = "the patterns are constants, and a test compiles each")]
-    Regex::new(pattern).expect("a pattern")
-}
 
 const NUMBER: &str = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?";
 static NUMBERS: LazyLock<Regex> = LazyLock::new(|| pattern(NUMBER));
