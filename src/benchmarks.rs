@@ -18,7 +18,7 @@ use reft_core::{
 };
 use reft_data::{Dataset, grey};
 use reft_eval::{
-    EvalReport, Judge, JudgeUse, Paired, Published, PublishedBenchmark, PublishedOptions, TaskBenchmark,
+    EvalReport, JudgeModel, JudgeUse, Paired, Published, PublishedBenchmark, PublishedOptions, TaskBenchmark,
 };
 use reft_remote::{Chat, ChatSpec, ChatUsage};
 use reft_rollout::GenerationEngine;
@@ -126,7 +126,7 @@ impl ChatJudge {
     }
 }
 
-impl Judge for ChatJudge {
+impl JudgeModel for ChatJudge {
     fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError> {
         self.chat.ask(prompt, attempt).map_err(|error| {
             StageError::other("judge", format!("{error}; answers and replies so far are kept, run it again"))
@@ -151,7 +151,7 @@ impl LocalJudge {
     }
 }
 
-impl Judge for LocalJudge {
+impl JudgeModel for LocalJudge {
     fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError> {
         let sample = Sample {
             id: "judge".into(),
@@ -225,7 +225,7 @@ impl AnyBenchmark {
                 strip_tags: config.strip_tags,
                 judge: match &config.judge_checkpoint {
                     Some(path) => Some(Arc::new(LocalJudge::new(path)?)),
-                    None => judge.clone().map(|judge| judge as Arc<dyn Judge>),
+                    None => judge.clone().map(|judge| judge as Arc<dyn JudgeModel>),
                 },
             },
         )?;

@@ -28,21 +28,22 @@ pub(crate) fn fill(template: &str, texts: &[(&str, &str)]) -> String {
     filled
 }
 
-/// A model that answers the prompts of graders.
-pub trait Judge: Send + Sync {
+/// A model that answers the prompts of graders. The judge of rejection sampling, [`reft_core::Judge`], marks completions
+/// instead.
+pub trait JudgeModel: Send + Sync {
     /// The reply to a prompt. `attempt` counts from 0; a judge that draws its replies draws another one.
     fn reply(&self, prompt: &str, attempt: usize) -> Result<String, StageError>;
 }
 
 /// A judge, if there is one, and what it was asked about one answer.
 pub struct Asked<'a> {
-    judge: Option<&'a dyn Judge>,
+    judge: Option<&'a dyn JudgeModel>,
     replies: Vec<String>,
 }
 
 impl<'a> Asked<'a> {
     /// Nothing asked yet.
-    pub fn new(judge: Option<&'a dyn Judge>) -> Self {
+    pub fn new(judge: Option<&'a dyn JudgeModel>) -> Self {
         Self { judge, replies: Vec::new() }
     }
 

@@ -45,7 +45,7 @@ pub use benchmarks::{Published, UnknownBenchmark, last_words, lmms_option, score
 pub use compare::{Paired, compare};
 pub use error::EvalError;
 pub use item::{AnswerKind, Item};
-pub use judging::{Asked, Judge};
+pub use judging::{Asked, JudgeModel};
 pub use published::{Blind, JudgeUse, PublishedBenchmark, PublishedOptions, PublishedScore};
 pub use reading::reasoning::format as reasoning_format;
 pub use record::{Prediction, predictions, prompt_hash};

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    AnswerKind, Asked, EvalError, EvalReport, Grader, Harness, Item, Judge, Marked, Published, Table,
+    AnswerKind, Asked, EvalError, EvalReport, Grader, Harness, Item, JudgeModel, Marked, Published, Table,
     report::{Marks, ScoreRow},
 };
 
@@ -39,7 +39,7 @@ pub struct PublishedOptions {
     /// Grade the content of the answer tags instead of the whole output, where there are tags.
     pub strip_tags: bool,
     /// Who is asked where a grader asks.
-    pub judge: Option<Arc<dyn Judge>>,
+    pub judge: Option<Arc<dyn JudgeModel>>,
 }
 
 /// A published benchmark with its questions.

@@ -13,7 +13,7 @@ use std::{
 use reft_config::{FileData, PromptConfig};
 use reft_core::{Benchmark as _, Part, Sample, SampleId, StageError};
 use reft_eval::{
-    Grader, Harness, Judge, Missing, Published, PublishedBenchmark, PublishedOptions, grade_texts,
+    Grader, Harness, JudgeModel, Missing, Published, PublishedBenchmark, PublishedOptions, grade_texts,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -184,7 +184,7 @@ fn answers_in_tags() {
 /// Replies in turn; errors after the last.
 struct Script(Vec<&'static str>, AtomicUsize);
 
-impl Judge for Script {
+impl JudgeModel for Script {
     fn reply(&self, prompt: &str, _attempt: usize) -> Result<String, StageError> {
         assert!(prompt.contains("It is a shape") || prompt.contains("Correctness"), "{prompt}");
         let at = self.1.fetch_add(1, Ordering::Relaxed);
@@ -195,7 +195,7 @@ impl Judge for Script {
 #[test]
 fn a_judge_is_asked_where_nothing_can_be_inferred() {
     let grade = |replies: Vec<&'static str>| {
-        let judge: Arc<dyn Judge> = Arc::new(Script(replies, AtomicUsize::new(0)));
+        let judge: Arc<dyn JudgeModel> = Arc::new(Script(replies, AtomicUsize::new(0)));
         let options = PublishedOptions { judge: Some(judge), ..by(Grader::VlmEval) };
         let data = FileData { limit: 1, ..FileData::new(file("ai2d.tsv")) };
         let benchmark = PublishedBenchmark::open(Published::Ai2d, &data, options).unwrap();
@@ -268,7 +268,7 @@ fn json_of_the_authors() {
         "capability": ["ocr", "math"]}});
     let path = dir.path().join("mm-vet.json");
     fs::write(&path, rows.to_string()).unwrap();
-    let judge: Arc<dyn Judge> = Arc::new(Script(vec!["0.5"], AtomicUsize::new(0)));
+    let judge: Arc<dyn JudgeModel> = Arc::new(Script(vec!["0.5"], AtomicUsize::new(0)));
     let options = PublishedOptions { judge: Some(judge), ..PublishedOptions::default() };
     let data = FileData { images: Some(dir.path().join("images")), ..FileData::new(&path) };
     let benchmark = PublishedBenchmark::open(Published::MmVet, &data, options).unwrap();

@@ -11,7 +11,7 @@ use std::{
 
 use reft_core::StageError;
 use reft_eval::{
-    Asked, Grader, Item, Judge, Mark, Published, lmms_option, reasoning_format, score_extraction,
+    Asked, Grader, Item, JudgeModel, Mark, Published, lmms_option, reasoning_format, score_extraction,
 };
 use serde_json::{Map, Value};
 
@@ -80,7 +80,7 @@ struct Scripted {
     next: AtomicUsize,
 }
 
-impl Judge for Scripted {
+impl JudgeModel for Scripted {
     fn reply(&self, _prompt: &str, _attempt: usize) -> Result<String, StageError> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).min(self.replies.len() - 1);
         Ok(self.replies[at].clone())
@@ -138,7 +138,7 @@ fn ours(published: Published, case: &Value, name: &str, prediction: &str) -> Res
         return Ok(Value::from(reft_eval::last_words(prediction)));
     }
     let judge = scripted(published, case, name);
-    let judge = judge.as_ref().map(|judge| judge as &dyn Judge);
+    let judge = judge.as_ref().map(|judge| judge as &dyn JudgeModel);
     let grader = grader(name)?;
     let item = item(published, case, grader)?;
     let fails = |error: StageError| error.to_string();
