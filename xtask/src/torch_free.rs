@@ -1,4 +1,4 @@
-//! Which packages build without libtorch. The checks run them first, and a tidy test holds them to it.
+//! Which packages build without libtorch. The checks lint them first, and a tidy test holds them to it.
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.

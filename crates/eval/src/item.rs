@@ -81,6 +81,19 @@ impl Item {
         }
     }
 
+    /// The values of a key, which is an entry of the metadata or a column: several where it holds a list, none where it is
+    /// missing or empty.
+    pub(crate) fn values(&self, key: &str) -> Vec<String> {
+        match self.metadata(key).as_ref().or_else(|| self.row.get(key)) {
+            Some(Value::Array(entries)) => {
+                entries.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+            }
+            Some(Value::String(text)) if text.is_empty() => Vec::new(),
+            Some(Value::String(text)) => python::list(text).unwrap_or_else(|| vec![text.clone()]),
+            _ => self.text(key).into_iter().collect(),
+        }
+    }
+
     /// The option letters.
     pub(crate) fn letters(&self) -> Vec<char> {
         self.options.iter().map(|(letter, _)| *letter).collect()

@@ -54,5 +54,5 @@ pub use reft_core::{Mark, Reason};
 pub use report::{EvalReport, Score, ScoreRow, summary_table};
 pub use stats::{Interval, pass_at_k, wilson};
 pub use stored::{Missing, grade_texts};
-pub use table::{Marked, Table, TableRow};
+pub use table::{KeyScore, Marked, Table, TableRow};
 pub use vote::majority;

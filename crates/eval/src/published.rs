@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    AnswerKind, Asked, EvalError, EvalReport, Grader, Harness, Item, JudgeModel, Marked, Published, Table,
+    AnswerKind, Asked, EvalError, EvalReport, Grader, Harness, Item, JudgeModel, KeyScore, Marked, Published,
+    Table,
     report::{Marks, ScoreRow},
 };
 
@@ -237,6 +238,7 @@ impl PublishedBenchmark {
             strip_tags: self.options.strip_tags,
             source: self.published.source().to_owned(),
             table: self.published.table(self.grader, &first),
+            by_key: self.published.by_key(&first),
             unresolved: share(unresolved, n),
             reasons,
             cut: share(n - whole.len(), n),
@@ -297,6 +299,9 @@ pub struct PublishedScore {
     pub source: String,
     /// The table of the benchmark's own reports, of first answers.
     pub table: Table,
+    /// First answers by every value of the benchmark's keys: subject, level, skill.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_key: Vec<KeyScore>,
     /// Share of answers that the grader reached no verdict on. They count as wrong, but for graders that guess.
     pub unresolved: f64,
     /// Answers by how their mark came about.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Item, Mark, wilson};
+use crate::{Interval, Item, Mark, wilson};
 
 /// A marked answer with its question.
 #[derive(Clone, Copy, Debug)]
@@ -119,11 +119,45 @@ pub(crate) fn by<'a>(
     groups
 }
 
-/// The values of a key of a question.
-pub(crate) type Key<'a> = &'a dyn Fn(&Item) -> Vec<String>;
+/// The score of the questions that share a value of a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyScore {
+    /// The key, as the benchmark's files name it.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Questions that have it.
+    pub questions: usize,
+    /// Mean score of their first answers, 0 to 1.
+    pub accuracy: f64,
+    /// Its 95 % interval (Wilson).
+    pub interval: Interval,
+}
+
+/// Scores by every value of some keys.
+pub(crate) fn by_key(
+    marked: &[Marked<'_>],
+    keys: &[&str],
+    values: impl Fn(&Item, &str) -> Vec<String>,
+) -> Vec<KeyScore> {
+    let mut scores = Vec::new();
+    for key in keys {
+        for (value, members) in by(marked, |item| values(item, key)) {
+            let right: f64 = members.iter().map(Marked::score).sum();
+            scores.push(KeyScore {
+                key: (*key).to_owned(),
+                value,
+                questions: members.len(),
+                accuracy: right / members.len() as f64,
+                interval: wilson(right, members.len()),
+            });
+        }
+    }
+    scores
+}
 
 /// Percent right with its 95 % interval, right answers and questions, over all and for each value of some keys, a row each.
-pub(crate) fn accuracy(marked: &[Marked<'_>], keys: &[Key<'_>]) -> Table {
+pub(crate) fn accuracy(marked: &[Marked<'_>], keys: &[&str]) -> Table {
     let mut table = Table::default();
     let mut row = |name: &str, members: &[Marked<'_>]| {
         let hits: f64 = members.iter().map(Marked::score).sum();
@@ -136,14 +170,9 @@ pub(crate) fn accuracy(marked: &[Marked<'_>], keys: &[Key<'_>]) -> Table {
     };
     row("Overall", marked);
     for key in keys {
-        for (value, members) in by(marked, key) {
+        for (value, members) in by(marked, |item| item.values(key)) {
             row(&value, &members);
         }
     }
     table
-}
-
-/// A column of the row as the only value of a key.
-pub(crate) fn column(name: &'static str) -> impl Fn(&Item) -> Vec<String> {
-    move |item| item.text(name).filter(|text| !text.is_empty()).into_iter().collect()
 }

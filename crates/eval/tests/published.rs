@@ -14,6 +14,7 @@ use reft_config::{FileData, PromptConfig};
 use reft_core::{Benchmark as _, Part, Sample, SampleId, StageError};
 use reft_eval::{
     Grader, Harness, JudgeModel, Missing, Published, PublishedBenchmark, PublishedOptions, grade_texts,
+    wilson,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -154,7 +155,72 @@ fn right_answers_are_right() {
         assert_eq!((report.overall.questions, wrong.len()), (questions, 0), "{name}: {wrong:?}");
         let score = report.published.unwrap();
         assert_eq!((score.unresolved, score.cut, score.note), (0.0, 0.0, None), "{name}");
+        assert!(score.by_key.iter().all(|one| one.accuracy == 1.0 && one.interval.low < 1.0), "{name}");
+        let keyless = ["ai2d.parquet", "geometry.parquet", "realworldqa.parquet", "refcoco.parquet"];
+        assert_eq!(score.by_key.is_empty(), keyless.contains(&name), "{name}");
     }
+}
+
+/// Scores by key have their intervals, whatever the table of the benchmark's own reports shows.
+#[test]
+fn every_key_has_its_interval() {
+    let benchmark = open(Published::Pope, &file("pope.tsv"), by(Grader::VlmEval)).unwrap();
+    let answers: Vec<_> = benchmark.samples().iter().map(|s| (s.id.clone(), "Yes".to_owned())).collect();
+    let graded = grade_texts(&benchmark, &answers, Missing::Refuse).unwrap();
+    let score = benchmark.evaluate(&graded).unwrap().published.unwrap();
+    assert_eq!(score.table.columns, ["f1", "acc", "precision", "recall"], "no interval there");
+    for one in &score.by_key {
+        let right = graded.iter().filter(|group| group.marks[0].is_right()).count();
+        assert!(one.key == "category" && one.questions > 0 && right > 0, "{one:?}");
+        assert_eq!(one.interval, wilson(one.accuracy * one.questions as f64, one.questions));
+    }
+    let mut of = score.by_key.iter().map(|one| one.value.as_str()).collect::<Vec<_>>();
+    of.sort_unstable();
+    assert_eq!(of, ["adversarial", "popular", "random"]);
+}
+
+/// Rows that name files of pictures, and rows whose ids repeat until they are told apart.
+#[test]
+fn pictures_in_files_and_repeated_ids() {
+    let dir = TempDir::new().unwrap();
+    for (name, published, questions) in
+        [("counting.jsonl", Published::Counting, 10), ("geometry.jsonl", Published::Geometry, 10)]
+    {
+        let text = fs::read_to_string(file(name)).unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, &text).unwrap();
+        let error = refused(published, &path, by(Grader::Ours));
+        assert!(error.contains("row 1") || error.contains("line 1"), "{error}");
+        for line in text.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let picture = dir.path().join(row["image_path"].as_str().unwrap());
+            fs::create_dir_all(picture.parent().unwrap()).unwrap();
+            fs::copy(file("../golden/images/grey_alpha.png"), &picture).unwrap();
+        }
+        let benchmark = open(published, &path, by(Grader::Ours)).unwrap();
+        assert_eq!(benchmark.samples().len(), questions, "{name}");
+        assert!(benchmark.samples().iter().all(|sample| sample.images().count() == 1), "{name}");
+    }
+    let error = refused(Published::LogicVista, &file("logicvista.tsv"), by(Grader::Ours));
+    assert!(error.contains("was met before"), "{error}");
+    let text = fs::read_to_string(file("logicvista.tsv")).unwrap();
+    let (head, rows) = text.split_once('\n').unwrap();
+    let numbered =
+        rows.lines().enumerate().map(|(i, line)| format!("{i}{}\n", &line[line.find('\t').unwrap()..]));
+    let numbered = format!("{head}\n{}", numbered.collect::<String>());
+    let path = dir.path().join("logicvista.tsv");
+    fs::write(&path, numbered).unwrap();
+    let benchmark = open(Published::LogicVista, &path, by(Grader::Ours)).unwrap();
+    let answers: Vec<_> = benchmark
+        .samples()
+        .iter()
+        .map(|s| (s.id.clone(), format!("<answer>{}</answer>", s.solution)))
+        .collect();
+    let graded = grade_texts(&benchmark, &answers, Missing::Refuse).unwrap();
+    let report = benchmark.evaluate(&graded).unwrap();
+    assert_eq!(report.overall.accuracy, 1.0, "{report}");
+    let by_key = report.published.unwrap().by_key;
+    assert!(by_key.iter().any(|one| (one.key.as_str(), one.value.as_str()) == ("skill", "inductive")));
 }
 
 /// Answers in tags are nothing to VLMEvalKit; the report says so, and taking the tags off is a stated choice.

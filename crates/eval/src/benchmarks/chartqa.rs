@@ -54,7 +54,11 @@ impl Rules for ChartQa {
         Ok(Mark::read(given, relaxed(given, &item.answer)))
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["type", "split"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
-        table::accuracy(marked, &[&table::column("type"), &table::column("split")])
+        table::accuracy(marked, &["type", "split"])
     }
 }

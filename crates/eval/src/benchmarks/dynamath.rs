@@ -77,6 +77,10 @@ impl Rules for DynaMath {
         vlmeval(item, output, asked)
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["subject", "knowledge_level", "answer_type"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut table = Table::default();
         let groups = by(marked, |item| item.text("qid").or_else(|| item.text("id")).into_iter().collect());

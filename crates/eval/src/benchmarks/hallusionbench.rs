@@ -54,6 +54,10 @@ impl Rules for HallusionBench {
         vlmeval(item, output, asked)
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["category", "subcategory", "l2-category"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut table = Table::default();
         let mut row = |name: &str, members: &[Marked<'_>]| {

@@ -56,6 +56,15 @@ impl Rules for LogicVista {
         })
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["skill"]
+    }
+
+    fn values(&self, item: &Item, key: &str) -> Vec<String> {
+        let skills = item.text(key).unwrap_or_default();
+        SKILLS.into_iter().filter(|skill| skills.contains(skill)).map(str::to_owned).collect()
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut table = Table::default();
         let mut row = |name: &str, members: &[Marked<'_>]| {

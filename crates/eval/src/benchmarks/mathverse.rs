@@ -69,6 +69,10 @@ impl Rules for MathVerse {
         }
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["problem_version", "subject", "subfield", "question_type"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut table = Table::default();
         let versions = by(marked, |item| item.text("problem_version").into_iter().collect());

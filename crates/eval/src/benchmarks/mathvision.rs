@@ -91,11 +91,12 @@ impl Rules for MathVision {
         })
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["subject", "category", "level"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
-        table::accuracy(
-            marked,
-            &[&table::column("subject"), &table::column("category"), &table::column("level")],
-        )
+        table::accuracy(marked, &["subject", "category", "level"])
     }
 }
 

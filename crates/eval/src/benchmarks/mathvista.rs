@@ -81,10 +81,11 @@ impl Rules for MathVista {
     }
 
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
-        let of = |name: &'static str| move |item: &Item| values(item, name);
-        let keys = ["task", "skills", "source", "context", "grade", "category"].map(of);
-        let keys: Vec<table::Key<'_>> = keys.iter().map(|key| key as _).collect();
-        table::accuracy(marked, &keys)
+        table::accuracy(marked, self.keys())
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &["task", "skills", "source", "context", "grade", "category"]
     }
 }
 
@@ -100,18 +101,6 @@ fn right_text(item: &Item) -> &str {
 
 fn precision(item: &Item) -> Option<usize> {
     item.text("precision").and_then(|text| float(&text)).map(|places| places as usize)
-}
-
-/// The values of a key of the metadata, or of a column.
-fn values(item: &Item, name: &str) -> Vec<String> {
-    let value = item.metadata(name).or_else(|| item.row.get(name).cloned());
-    match value {
-        Some(Value::Array(entries)) => {
-            entries.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
-        }
-        Some(Value::String(text)) => reft_reward::python::list(&text).unwrap_or_else(|| vec![text]),
-        _ => Vec::new(),
-    }
 }
 
 /// The request, the question and the choices.

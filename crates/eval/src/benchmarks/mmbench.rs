@@ -79,6 +79,10 @@ impl Rules for MmBench {
         choice::vlmeval(item, output, asked)
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["split", "category", "l2-category", "L2-category"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let questions = questions(marked);
         let mut table = Table::default();

@@ -76,9 +76,17 @@ impl Rules for Mmmu {
         }
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["subject", "category", "l2-category", "topic_difficulty"]
+    }
+
+    fn values(&self, item: &Item, key: &str) -> Vec<String> {
+        if key == "subject" { subject(&item.id).into_iter().collect() } else { item.values(key) }
+    }
+
     fn table(&self, grader: Grader, marked: &[Marked<'_>]) -> Table {
         if grader != Grader::Lmms {
-            return table::accuracy(marked, &[&table::column("l2-category"), &table::column("category")]);
+            return table::accuracy(marked, &["l2-category", "category"]);
         }
         let subjects = by(marked, |item| subject(&item.id).into_iter().collect());
         let mut table = Table::default();

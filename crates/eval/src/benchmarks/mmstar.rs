@@ -45,9 +45,13 @@ impl Rules for MmStar {
         choice::vlmeval(item, output, asked)
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["category", "l2-category", "l2_category"]
+    }
+
     fn table(&self, grader: Grader, marked: &[Marked<'_>]) -> Table {
         if grader != Grader::Lmms {
-            return table::accuracy(marked, &[&table::column("category"), &table::column("l2-category")]);
+            return table::accuracy(marked, &["category", "l2-category"]);
         }
         let groups = by(marked, |item| {
             ["l2_category", "l2-category"].iter().find_map(|name| item.text(name)).into_iter().collect()

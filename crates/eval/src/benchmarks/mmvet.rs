@@ -62,6 +62,15 @@ impl Rules for MmVet {
         })
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["ability"]
+    }
+
+    fn values(&self, item: &Item, _key: &str) -> Vec<String> {
+        let abilities = abilities(item);
+        abilities.split(',').filter(|ability| !ability.is_empty()).map(str::to_owned).collect()
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut table = Table::default();
         let mut row = |name: &str, members: &[Marked<'_>]| {

@@ -30,7 +30,7 @@ use std::{fmt, str::FromStr};
 use reft_core::StageError;
 use serde_json::{Map, Value};
 
-use crate::{Asked, Grader, Harness, Item, Mark, Marked, Reason, Table, ours, table};
+use crate::{Asked, Grader, Harness, Item, KeyScore, Mark, Marked, Reason, Table, ours, table};
 
 pub use mathverse::{last_words, score_extraction};
 pub use mmbench::lmms_option;
@@ -62,7 +62,17 @@ pub(crate) trait Rules: Send + Sync {
 
     /// The table of the benchmark's reports.
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
-        table::accuracy(marked, &[&table::column("category"), &table::column("l2-category")])
+        table::accuracy(marked, &["category", "l2-category"])
+    }
+
+    /// Keys of its questions by which reports tell scores apart: entries of the metadata, or columns.
+    fn keys(&self) -> &'static [&'static str] {
+        &["category", "l2-category"]
+    }
+
+    /// The values that a question has of one of [`Rules::keys`].
+    fn values(&self, item: &Item, key: &str) -> Vec<String> {
+        item.values(key)
     }
 
     /// Whether a grader says nothing without a judge.
@@ -249,6 +259,12 @@ impl Published {
         };
         mark.replies.extend(asked.take());
         Ok(mark)
+    }
+
+    /// Scores by every value of every key of its questions.
+    pub fn by_key(self, marked: &[Marked<'_>]) -> Vec<KeyScore> {
+        let rules = self.rules();
+        table::by_key(marked, rules.keys(), |item, key| rules.values(item, key))
     }
 
     /// The table of its reports.

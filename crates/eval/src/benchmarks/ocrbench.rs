@@ -73,6 +73,10 @@ impl Rules for OcrBench {
         Ok(Mark::read(output, answers.iter().any(|answer| given.contains(&plain(answer)))))
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["question_type", "category", "dataset"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let kinds = by(marked, |item| category(item).into_iter().collect());
         let points = |members: &[Marked<'_>]| members.iter().map(Marked::score).sum::<f64>();

@@ -54,6 +54,17 @@ impl Rules for Pope {
         vlmeval(item, output, asked)
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["category"]
+    }
+
+    fn values(&self, item: &Item, key: &str) -> Vec<String> {
+        item.text(key)
+            .into_iter()
+            .flat_map(|all| all.split(',').map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    }
+
     fn table(&self, grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut table = Table::default();
         if grader == Grader::Lmms {
@@ -63,12 +74,7 @@ impl Rules for Pope {
             table.set("Overall", "yes_ratio", yes as f64 / marked.len().max(1) as f64);
             return table;
         }
-        let kinds = by(marked, |item| {
-            item.text("category")
-                .into_iter()
-                .flat_map(|all| all.split(',').map(str::to_owned).collect::<Vec<_>>())
-                .collect()
-        });
+        let kinds = by(marked, |item| self.values(item, "category"));
         // A row counts for each of its categories, in the total too.
         let all: Vec<Marked<'_>> = kinds.iter().flat_map(|(_, members)| members.iter().copied()).collect();
         rates(&mut table, "Overall", if all.is_empty() { marked } else { &all }, 100.0);

@@ -99,6 +99,10 @@ impl Rules for RefCoco {
         })
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["split", "category"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let groups = by(marked, |item| vec![split(item)]);
         let mut ordered: Vec<&(String, Vec<Marked<'_>>)> =

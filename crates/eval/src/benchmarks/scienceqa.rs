@@ -31,6 +31,10 @@ impl Rules for ScienceQa {
         Ok(item)
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["subject", "topic", "category", "l2-category", "grade"]
+    }
+
     fn prompt(&self, item: &Item, harness: Harness) -> String {
         match (harness, item.text("hint").filter(|hint| !hint.is_empty())) {
             (Harness::Lmms, Some(hint)) => format!("Context: {hint}\n{}", choice::prompt(item, harness)),

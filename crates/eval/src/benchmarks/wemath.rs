@@ -71,6 +71,10 @@ impl Rules for WeMath {
         Ok(Mark::of(found.map(String::from), right))
     }
 
+    fn keys(&self) -> &'static [&'static str] {
+        &["key", "split", "knowledge concept"]
+    }
+
     fn table(&self, _grader: Grader, marked: &[Marked<'_>]) -> Table {
         let mut counts = Counts::default();
         for problem in problems(marked).values() {
