@@ -7,9 +7,8 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use curr_reft::{
-    config::{PhaseConfig, Resolved},
-    core::{Curriculum, Form, Sample, SampleId, ScoredGroup, Seed, StageError, Stateful},
-    data::Dataset,
+    config::Resolved,
+    core::{Curriculum, Sample, SampleId, ScoredGroup, StageError, Stateful},
     pipeline::Stages,
     train,
 };
@@ -56,20 +55,12 @@ fn main() -> anyhow::Result<()> {
     let name = format!("run.name=custom-curriculum-{}", std::process::id());
     let recipe = Resolved::read(&["configs/smoke.toml".into()], &[name])?.recipe;
 
-    // Before the run: data that cannot be read is an error here, not a phase without its curriculum.
-    let mut pools = HashMap::new();
-    for phase in &recipe.phase {
-        if let PhaseConfig::Grpo(grpo) = phase {
-            let forms: Vec<Form> = grpo.forms.iter().map(|form| form.0).collect();
-            let seed = Seed::new(recipe.run.seed).at(grpo.name.as_str());
-            let data = Dataset::load(&recipe.data[&grpo.data], &recipe.prompt, &forms, seed)?;
-            pools.insert(grpo.name.clone(), data.samples);
+    let outcome = train::start_with(&recipe, &runs, &mut (), |built, stages| {
+        if let Stages::Rl(rl) = stages {
+            rl.curriculum =
+                Box::new(WorstFirst { pool: built.samples.to_vec(), last_reward: HashMap::new() });
         }
-    }
-    let outcome = train::start_with(&recipe, &runs, &mut (), |phase, stages| {
-        if let (Stages::Rl(rl), Some(pool)) = (stages, pools.get(phase.name())) {
-            rl.curriculum = Box::new(WorstFirst { pool: pool.clone(), last_reward: HashMap::new() });
-        }
+        Ok(())
     })?;
     println!("{outcome:?}");
     Ok(())

@@ -32,10 +32,11 @@ fn main() -> anyhow::Result<()> {
     let name = format!("run.name=custom-reward-{}", std::process::id());
     let recipe = Resolved::read(&["configs/smoke.toml".into()], &[name])?.recipe;
 
-    let outcome = train::start_with(&recipe, &runs, &mut (), |_phase, stages| {
+    let outcome = train::start_with(&recipe, &runs, &mut (), |_built, stages| {
         if let Stages::Rl(rl) = stages {
             rl.reward = Box::new(Brief(Accuracy::new(&RewardConfig::default(), None)));
         }
+        Ok(())
     })?;
     println!("{outcome:?}");
     Ok(())

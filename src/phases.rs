@@ -36,8 +36,21 @@ use crate::{
 /// Bad images that an error names.
 const MOST_NAMED: usize = 5;
 
-/// Changes the stages of a phase before it runs: `|phase, stages| ...`.
-pub type Customize<'a> = Box<dyn FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a>;
+/// What the stages of a phase were built from.
+#[derive(Clone, Copy)]
+pub struct Built<'a> {
+    /// The phase as the recipe has it.
+    pub phase: &'a PhaseConfig,
+    /// The samples of a `grpo` phase, or the questions of a `reject` phase, in the forms that it asks for; empty for others.
+    pub samples: &'a [Arc<Sample>],
+    /// The seed of everything that belongs to the phase but not to one of its steps.
+    pub seed: Seed,
+    /// The policy as it is when the phase starts or resumes.
+    pub policy: &'a Vlm,
+}
+
+/// Changes the stages of a phase before it runs: `|built, stages| ...`. An error stops the run.
+pub type Customize<'a> = Box<dyn FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError> + 'a>;
 
 /// The phases of a recipe.
 ///
@@ -46,10 +59,11 @@ pub type Customize<'a> = Box<dyn FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a>;
 /// ```no_run
 /// # use curr_reft::{phases::RecipePhases, pipeline::Stages};
 /// # fn example(recipe: &curr_reft::config::Recipe, my_reward: fn() -> Box<dyn curr_reft::core::Reward>) {
-/// let phases = RecipePhases::new(recipe).customize(|_phase, stages| {
+/// let phases = RecipePhases::new(recipe).customize(|_built, stages| {
 ///     if let Stages::Rl(rl) = stages {
 ///         rl.reward = my_reward();
 ///     }
+///     Ok(())
 /// });
 /// # }
 /// ```
@@ -65,12 +79,15 @@ pub struct RecipePhases<'a> {
 impl<'a> RecipePhases<'a> {
     /// The phases as the recipe says.
     pub fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, customize: Box::new(|_, _| {}), replaced: Vec::new(), open: RefCell::default() }
+        Self { recipe, customize: Box::new(|_, _| Ok(())), replaced: Vec::new(), open: RefCell::default() }
     }
 
     /// The phases with some stages replaced.
     #[must_use]
-    pub fn customize(self, customize: impl FnMut(&PhaseConfig, &mut Stages<Vlm>) + 'a) -> Self {
+    pub fn customize(
+        self,
+        customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError> + 'a,
+    ) -> Self {
         Self { customize: Box::new(customize), ..self }
     }
 
@@ -79,7 +96,8 @@ impl<'a> RecipePhases<'a> {
         Seed::new(self.recipe.run.seed).at(phase)
     }
 
-    fn grpo(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
+    /// The stages, and the samples that their curriculum draws from.
+    fn grpo(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<(Stages<Vlm>, Vec<Arc<Sample>>), StageError> {
         check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
         let data = self.dataset(&phase.data, &phase.forms, seed, policy)?;
@@ -88,7 +106,7 @@ impl<'a> RecipePhases<'a> {
             .map_err(|e| StageError::other(format!("curriculum of phase `{}`", phase.name), e))?;
         let reward = Rubric::from_recipe(&phase.reward, Some(policy.processor().budget()))
             .map_err(|e| StageError::other(format!("reward of phase `{}`", phase.name), e))?;
-        Ok(Stages::Rl(RlStages {
+        let stages = Stages::Rl(RlStages {
             steps: phase.steps,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(seed),
@@ -100,12 +118,10 @@ impl<'a> RecipePhases<'a> {
             refill: reft_curriculum::refill::build(&phase.filter.refill),
             preflight,
             guard: guard(phase.guard),
-            optimizer: Box::new(
-                GrpoOptimizer::new(phase, policy, seed)?
-                    .with_advantage(advantage::build(&phase.advantage, &phase.reward)),
-            ),
+            optimizer: Box::new(GrpoOptimizer::new(phase, policy, seed)?),
             max_skipped: phase.max_skipped,
-        }))
+        });
+        Ok((stages, data.samples))
     }
 
     fn sft(&self, phase: &SftPhase, policy: &Vlm, store: &dyn RunStore) -> Result<Stages<Vlm>, StageError> {
@@ -142,10 +158,15 @@ impl<'a> RecipePhases<'a> {
             .map_err(|e| StageError::other(format!("answers kept by phase `{}`", phase.name), e))
     }
 
-    fn reject(&self, phase: &RejectPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
+    fn reject(
+        &self,
+        phase: &RejectPhase,
+        policy: &Vlm,
+        questions: Vec<Arc<Sample>>,
+    ) -> Result<Stages<Vlm>, StageError> {
         let budget = Some(policy.processor().budget());
         Ok(Stages::Reject(RejectStages {
-            questions: self.questions(phase, policy)?,
+            questions,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
             rollout: Box::new(GenerationEngine::default()),
@@ -488,14 +509,18 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
         store: &dyn RunStore,
     ) -> Result<Stages<Vlm>, StageError> {
         let phase = &self.recipe.phase[index];
-        let mut stages = match phase {
+        let (mut stages, samples) = match phase {
             PhaseConfig::Grpo(phase) => self.grpo(phase, policy)?,
-            PhaseConfig::Sft(phase) => self.sft(phase, policy, store)?,
-            PhaseConfig::Reject(phase) => self.reject(phase, policy)?,
-            PhaseConfig::Eval(phase) => self.eval(phase, policy)?,
+            PhaseConfig::Sft(phase) => (self.sft(phase, policy, store)?, Vec::new()),
+            PhaseConfig::Reject(phase) => {
+                let questions = self.questions(phase, policy)?;
+                (self.reject(phase, policy, questions.clone())?, questions)
+            }
+            PhaseConfig::Eval(phase) => (self.eval(phase, policy)?, Vec::new()),
         };
         let before = marks(&stages);
-        (self.customize)(phase, &mut stages);
+        let built = Built { phase, samples: &samples, seed: self.seed(phase.name()), policy };
+        (self.customize)(&built, &mut stages)?;
         let changed = before.into_iter().zip(marks(&stages)).filter(|(before, after)| before != after);
         self.replaced = changed.map(|((name, _), _)| name).collect();
         if let (PhaseConfig::Grpo(phase), Stages::Rl(rl)) = (phase, &mut stages) {

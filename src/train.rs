@@ -14,12 +14,12 @@ use crate::{
     benchmarks::{self, AnyBenchmark},
     images::{BadImage, bad_images},
     model,
-    phases::RecipePhases,
+    phases::{Built, RecipePhases},
 };
 
 /// Starts a run in `runs/<name>` and runs all phases.
 pub fn start(recipe: &Recipe, runs: &Path, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-    start_with(recipe, runs, observer, |_, _| {})
+    start_with(recipe, runs, observer, |_, _| Ok(()))
 }
 
 /// [`start`] with some stages replaced (see [`RecipePhases::customize`]).
@@ -27,7 +27,7 @@ pub fn start_with(
     recipe: &Recipe,
     runs: &Path,
     observer: &mut dyn Observer,
-    customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
+    customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
     let info = RunInfo {
         seed: recipe.run.seed,
@@ -55,7 +55,7 @@ pub enum ChangedInputs {
 
 /// Continues the run in `dir` from its newest checkpoint, with the recipe it was started with.
 pub fn resume(dir: &Path, changed: ChangedInputs, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-    resume_with(dir, changed, observer, |_, _| {})
+    resume_with(dir, changed, observer, |_, _| Ok(()))
 }
 
 /// [`resume`] with the stages replaced that the run was started with.
@@ -63,7 +63,7 @@ pub fn resume_with(
     dir: &Path,
     changed: ChangedInputs,
     observer: &mut dyn Observer,
-    customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
+    customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
     let mut store = RunDir::open(dir)?;
     let origin = dir.join("config.toml");
@@ -90,7 +90,7 @@ fn run(
     store: &mut RunDir,
     observer: &mut dyn Observer,
     start: Start,
-    customize: impl FnMut(&reft_config::PhaseConfig, &mut Stages<Vlm>),
+    customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
     match start {
         Start::Again(ChangedInputs::Accept) => store.accept_inputs(&inputs(recipe))?,

@@ -32,6 +32,11 @@ fn custom_reward() {
 }
 
 #[test]
+fn custom_loss() {
+    assert!(run("custom_loss", &[]).contains("Finished"));
+}
+
+#[test]
 fn custom_curriculum() {
     assert!(run("custom_curriculum", &[]).contains("Finished"));
 }

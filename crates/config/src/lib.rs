@@ -75,8 +75,8 @@ pub use guard::GuardConfig;
 pub use layers::Resolved;
 pub use lora::{LoraConfig, LoraLayers};
 pub use loss::{
-    ClipRange, EmaConfig, KlConfig, KlEstimator, KlPlace, KlSchedule, LossConfig, LossScale, ReferenceConfig,
-    SapoConfig,
+    ClipCovConfig, ClipRange, EmaConfig, KlConfig, KlCovConfig, KlEstimator, KlPlace, KlSchedule, LossConfig,
+    LossScale, ReferenceConfig, SapoConfig, TopEntropyConfig,
 };
 pub use model::{Device, Dtype, InitConfig, ModelConfig};
 pub use optimizer::{LrScale, MomentsConfig, OptimizerConfig, Schedule, SmallWeights};

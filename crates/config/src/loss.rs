@@ -31,6 +31,63 @@ pub enum LossConfig {
     Rloo,
     /// `-A log p` without a ratio (Williams 1992).
     Reinforce,
+    /// The geometric mean of a completion's clipped token ratios; the clip is one of log-ratios (GMPO, arXiv 2507.20673).
+    Gmpo,
+    /// DAPO's loss on the tokens with the highest entropy alone (arXiv 2506.01939).
+    TopEntropy(TopEntropyConfig),
+    /// Tokens whose log-prob and advantage vary together most lose their gradient, a few drawn from a band (Clip-Cov,
+    /// arXiv 2505.22617).
+    ClipCov(ClipCovConfig),
+    /// Tokens whose log-prob and advantage vary together most are held to where they were (KL-Cov, arXiv 2505.22617).
+    KlCov(KlCovConfig),
+}
+
+/// Which tokens learn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopEntropyConfig {
+    /// Share of the batch's tokens, those with the highest entropy. Paper: 0.2.
+    pub share: f64,
+}
+
+impl Default for TopEntropyConfig {
+    fn default() -> Self {
+        Self { share: 0.2 }
+    }
+}
+
+/// Which tokens Clip-Cov stops.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClipCovConfig {
+    /// Share of the batch's tokens, at least one, drawn from the band. Paper: 2e-4.
+    pub share: f64,
+    /// Lower end of the band of covariances. Paper: 1.
+    pub low: f64,
+    /// Upper end of the band. Paper: 5.
+    pub high: f64,
+}
+
+impl Default for ClipCovConfig {
+    fn default() -> Self {
+        Self { share: 2e-4, low: 1.0, high: 5.0 }
+    }
+}
+
+/// Which tokens KL-Cov holds, and how much.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KlCovConfig {
+    /// Share of the batch's tokens, at least one, those with the highest covariance. Paper: 2e-3 for 7B, 2e-4 for 32B.
+    pub share: f64,
+    /// Weight of `|log p - log p_old|` on them. Paper: 1.
+    pub coef: f64,
+}
+
+impl Default for KlCovConfig {
+    fn default() -> Self {
+        Self { share: 2e-3, coef: 1.0 }
+    }
 }
 
 /// The slopes of SAPO's gate.
@@ -177,20 +234,29 @@ impl LossConfig {
     pub fn clip_range(self) -> Option<ClipRange> {
         match self {
             Self::Grpo | Self::DrGrpo | Self::Bnpo | Self::Rloo => Some(ClipRange { low: 0.2, high: 0.2 }),
-            Self::Dapo => Some(ClipRange { low: 0.2, high: 0.28 }),
+            Self::Dapo | Self::TopEntropy(_) => Some(ClipRange { low: 0.2, high: 0.28 }),
             // The paper's section 5.1.
             Self::Gspo => Some(ClipRange { low: 3e-4, high: 4e-4 }),
             // No lower bound; the upper one as ScaleRL (arXiv 2510.13786) and TRL recommend.
             Self::Cispo => Some(ClipRange { low: 1.0, high: 4.0 }),
-            Self::Sapo(_) | Self::Reinforce => None,
+            // Of log-ratios, the paper's section 4.
+            Self::Gmpo => Some(ClipRange { low: 0.4, high: 0.4 }),
+            // As wide as the authors' script has it: the band does the clipping.
+            Self::ClipCov(_) => Some(ClipRange { low: 1.0, high: 1.0 }),
+            Self::Sapo(_) | Self::Reinforce | Self::KlCov(_) => None,
         }
     }
 
     /// The averaging of the loss's paper.
     pub fn scale(self) -> LossScale {
         match self {
-            Self::Grpo | Self::Gspo | Self::Sapo(_) => LossScale::Sequence,
-            Self::Dapo | Self::Bnpo | Self::Cispo => LossScale::Token,
+            Self::Grpo | Self::Gspo | Self::Gmpo | Self::Sapo(_) => LossScale::Sequence,
+            Self::Dapo
+            | Self::Bnpo
+            | Self::Cispo
+            | Self::TopEntropy(_)
+            | Self::ClipCov(_)
+            | Self::KlCov(_) => LossScale::Token,
             Self::DrGrpo => LossScale::Constant,
             Self::Rloo | Self::Reinforce => LossScale::Sum,
         }

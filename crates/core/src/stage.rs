@@ -212,7 +212,12 @@ pub trait Refill: Stateful + Send {
 
 /// Moves the policy's weights by groups of scored answers.
 pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
-    /// Called when a phase starts: takes the KL reference and forgets moments of an earlier phase.
+    /// The estimator that the phase takes advantages with, for optimizers that change rewards and take them again. Called
+    /// once, before anything else.
+    fn share_advantage(&mut self, _advantage: &Arc<dyn AdvantageEstimator>) {}
+
+    /// Called when a phase starts, and when it is resumed, before its state is restored: takes the KL reference and starts
+    /// with no moments.
     fn begin_phase(&mut self, policy: &P) -> Result<(), StageError>;
 
     /// One step over the admitted groups. Returns `loss`, `kl`, ... named `grpo/...`.

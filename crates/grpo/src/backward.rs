@@ -1,65 +1,147 @@
 //! Loss and gradient of one micro-batch.
 
-use reft_config::GrpoPhase;
+use reft_core::Seed;
 use reft_train::Entropy;
 use reft_vlm::{
     Vlm,
     model::{Keep, Network},
 };
-use tch::Tensor;
+use tch::{Tensor, no_grad};
 
-use crate::{Objective, Terms, Tokens, batch::MicroBatch, pass::Pass, sums::Sums};
+use crate::{
+    Objective, Scope,
+    batch::MicroBatch,
+    pass::{Pass, PassOptions},
+    sums::Sums,
+};
 
-/// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums. `network` is the policy's, or
-/// one that leaves some inputs out.
-pub(crate) fn backward(
-    phase: &GrpoPhase,
-    policy: &Vlm,
-    network: &Network,
-    batch: &mut MicroBatch,
-    kl_weight: f64,
-    sums: &mut Sums,
-) {
-    let objective = Objective::new(phase);
-    let keep = if phase.recompute { Keep::LayerInputs } else { Keep::Graph };
-    let entropy = if phase.entropy_coef > 0.0 { Entropy::WithGradient } else { Entropy::Value };
-    let distribution = batch.distribution(policy, phase);
-    let pass = Pass::new(network, &batch.packed, batch.steps.as_ref(), distribution, keep, entropy);
-    // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
-    let summed_c = match &batch.old_c {
-        Some(old_c) if objective.policy.is_of_completions() => batch.summed(&(pass.logprobs() - old_c)),
-        _ => batch.length_c.zeros_like(),
-    };
-    let kl_weight_c = &batch.kl_scale_c * kl_weight;
+/// One update on a batch, as all of its micro-batches see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Update<'a> {
+    pub(crate) objective: &'a Objective,
+    pub(crate) options: PassOptions,
+    pub(crate) policy: &'a Vlm,
+    pub(crate) kl_weight: f64,
+    /// Of the phase, step and update, for losses that draw.
+    pub(crate) seed: Seed,
+}
 
-    let mut first_logprobs = Vec::new();
-    sums.loss += pass.backward(entropy, |stats, range| {
-        let part = |x: &Tensor| x.narrow(0, range.start, range.end - range.start);
-        let logprob_c = &stats.logprob_c;
-        let tokens = Tokens {
-            logprob_c,
-            old_c: &batch.old_c.as_ref().map_or_else(|| logprob_c.detach(), part),
-            advantage_c: &part(&batch.advantage_c),
-            summed_c: &part(&summed_c),
-            length_c: &part(&batch.length_c),
+impl Update<'_> {
+    /// Adds the gradient of one micro-batch to the parameters', and its numbers to the sums. `network` is the policy's, or
+    /// one that leaves some inputs out; `prepared_c` is what a loss of [`Scope::Batch`] has prepared for these tokens.
+    pub(crate) fn backward(
+        &self,
+        network: &Network,
+        batch: &mut MicroBatch,
+        prepared_c: Option<Tensor>,
+        sums: &mut Sums,
+    ) {
+        let Self { objective, options, policy, kl_weight, seed } = *self;
+        let keep = if options.recompute { Keep::LayerInputs } else { Keep::Graph };
+        let entropy = if objective.has_entropy_bonus() { Entropy::WithGradient } else { Entropy::Value };
+        let distribution = batch.distribution(policy, options);
+        let pass = Pass::new(network, &batch.packed, batch.steps.as_ref(), distribution, keep, entropy);
+
+        // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
+        let is_first = batch.old_c.is_none();
+        let loss = objective.policy();
+        let now_c = (loss.scope() == Scope::Completion && !is_first).then(|| pass.logprobs());
+        let mut all = batch.tokens(now_c, None, seed);
+        all.prepared_c = match loss.scope() {
+            Scope::Completion => no_grad(|| loss.prepare(&all)),
+            Scope::Token | Scope::Batch => prepared_c,
         };
-        let reference_c = batch.reference_c.as_ref().map(part);
-        let terms = Terms {
-            weight_c: &part(&batch.weight_c),
-            reference_c: reference_c.as_ref(),
-            kl_weight_c: &part(&kl_weight_c),
-            entropy_c: &stats.entropy_c,
-            share: batch.share,
-        };
-        let (loss, kl_c) = objective.sum(&tokens, &terms);
-        sums.add(objective.policy, &tokens, terms.entropy_c, kl_c.as_ref());
-        if batch.old_c.is_none() {
-            sums.compare(logprob_c, &part(&batch.rollout_c));
-            first_logprobs.push(logprob_c.detach());
+
+        let mut first_logprobs = Vec::new();
+        sums.loss += pass.backward(entropy, |stats, range| {
+            let mut tokens = all.part(range, &stats.logprob_c, &stats.entropy_c);
+            if is_first {
+                tokens.old_c = stats.logprob_c.detach();
+            }
+            let sum = objective.sum(&tokens, &batch.terms(range, kl_weight, &stats.entropy_c));
+            sums.add(&sum, &stats.entropy_c);
+            if is_first {
+                sums.compare(&tokens);
+                first_logprobs.push(tokens.old_c);
+            }
+            sum.sum
+        });
+        if is_first {
+            batch.old_c = Some(Tensor::cat(&first_logprobs, 0));
         }
-        loss
-    });
-    if batch.old_c.is_none() {
-        batch.old_c = Some(Tensor::cat(&first_logprobs, 0));
+    }
+
+    /// For each micro-batch what a loss of [`Scope::Batch`] prepares from all tokens before the gradient of any, by a
+    /// forward pass of its own; none for other losses. `network` gives the network of a micro-batch by its number, where
+    /// it is not the policy's.
+    pub(crate) fn prepare(
+        &self,
+        network: impl Fn(usize) -> Option<Network>,
+        batches: &[MicroBatch],
+    ) -> Vec<Option<Tensor>> {
+        let nothing = || batches.iter().map(|_| None).collect();
+        if self.objective.policy().scope() < Scope::Batch {
+            return nothing();
+        }
+        let parts = batches.iter().enumerate().map(|(i, batch)| {
+            let own = network(i);
+            let stats = batch.stats(own.as_ref().unwrap_or(self.policy.network()), self.policy, self.options);
+            batch.tokens(Some(stats.logprob_c), Some(stats.entropy_c), self.seed)
+        });
+        let parts: Vec<_> = parts.collect();
+        let sizes: Vec<i64> = parts.iter().map(|part| part.logprob_c.size()[0]).collect();
+        let prepared_c =
+            no_grad(|| self.objective.policy().prepare(&crate::Tokens::concat(&parts, self.seed)));
+        match prepared_c {
+            Some(prepared_c) => prepared_c.split_with_sizes(&sizes, 0).into_iter().map(Some).collect(),
+            None => nothing(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+#[cfg(test)]
+mod tests {
+    use reft_core::{ScoredGroup, Seed};
+    use serde_json::{Value, json};
+    use tch::Tensor;
+
+    use super::{
+        Update,
+        common::{groups, open, phase},
+    };
+    use crate::{Objective, PassOptions, batch::pack, sums::Sums};
+
+    fn gradients(name: &str, keys: &Value) -> Vec<(String, Tensor)> {
+        let mut model = open(name);
+        let (phase, groups) = (phase(keys), groups());
+        let all: Vec<&ScoredGroup> = groups.iter().collect();
+        let (objective, options) = (&Objective::new(&phase), PassOptions::new(&phase));
+        model.learned_mut().zero_grad();
+        let update = Update { objective, options, policy: &model, kl_weight: 0.0, seed: Seed::new(1) };
+        for mut batch in pack(objective, options, &model, &all).unwrap() {
+            update.backward(model.network(), &mut batch, None, &mut Sums::default());
+        }
+        let params = model.params().params().iter();
+        params.map(|param| (param.spec.name.clone(), model.params().grad(param).copy())).collect()
+    }
+
+    /// A replay is another order of the same sums: gradients are those of the packed pass but for rounding.
+    #[test]
+    fn gradients_of_a_replay_are_those_of_the_packed_pass() {
+        for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
+            let keys = json!({"kl_coef": 0.0, "entropy_coef": 0.1, "sampling": {"temperature": 0.8}});
+            let mut exact = keys.clone();
+            exact["exact"] = json!(true);
+            for ((param, packed), (_, replayed)) in gradients(name, &keys).iter().zip(gradients(name, &exact))
+            {
+                let scale = packed.norm().double_value(&[]);
+                let gap = (packed - replayed).norm().double_value(&[]);
+                assert!(gap <= 1e-4 * scale, "{name} {param}: {gap} of {scale}");
+            }
+        }
     }
 }

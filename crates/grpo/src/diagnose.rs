@@ -1,15 +1,18 @@
 //! Where a batch becomes non-finite: each group alone, from its inputs to the gradients of the parameters.
 
-use reft_config::{GrpoPhase, KlPlace};
-use reft_core::{ScoredGroup, StageError};
+use reft_config::KlPlace;
+use reft_core::{ScoredGroup, Seed, StageError};
 use reft_vlm::{Vlm, model::Param};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use crate::{backward::backward, batch, batch::MicroBatch, sums::Sums};
-
-/// Numbers of each completion's tokens; those that are not finite are none.
-pub type TokenNumbers = Vec<Vec<Option<f32>>>;
+use crate::{
+    Objective, PassOptions, TokenNumbers,
+    backward::Update,
+    batch::{MicroBatch, pack},
+    numbers::flat,
+    sums::Sums,
+};
 
 /// What was found about a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +32,8 @@ pub struct GroupDiagnosis {
 /// Computes loss and gradient of each group alone, with the policy as it is; it is not changed. `references` holds
 /// reference log-probs as in [`GroupDiagnosis::reference`], none without a KL penalty.
 pub fn diagnose(
-    phase: &GrpoPhase,
+    objective: &Objective,
+    options: PassOptions,
     policy: &mut Vlm,
     groups: &[&ScoredGroup],
     references: &[Option<TokenNumbers>],
@@ -38,15 +42,14 @@ pub fn diagnose(
     let weights = non_finite_parameter(policy, false).map(|name| format!("weight `{name}`"));
     let mut found = Vec::with_capacity(groups.len());
     for (i, &group) in groups.iter().enumerate() {
-        let mut batches = batch::pack(phase, policy, &[group])?;
+        let mut batches = pack(objective, options, policy, &[group])?;
         let Some(batch) = batches.first_mut() else { continue };
         let reference = references.get(i).cloned().flatten();
         if let Some(reference) = &reference {
-            let flat: Vec<f32> = reference.iter().flatten().map(|x| x.unwrap_or(f32::NAN)).collect();
-            batch.reference_c = Some(Tensor::from_slice(&flat).to_device(policy.device()));
+            batch.reference_c = Some(flat(reference).to_device(policy.device()));
         }
-        if phase.kl.place == KlPlace::TokenReward {
-            batch.penalise_tokens(phase, kl_weight);
+        if objective.kl_place() == KlPlace::TokenReward {
+            batch.penalise_tokens(objective, kl_weight);
         }
         let mut diagnosis = GroupDiagnosis {
             sample: group.group.sample.id.to_string(),
@@ -56,7 +59,7 @@ pub fn diagnose(
             reference,
         };
         if diagnosis.first.is_none() {
-            back(phase, policy, batch, kl_weight, &mut diagnosis);
+            back(objective, options, policy, batch, kl_weight, &mut diagnosis);
         }
         found.push(diagnosis);
     }
@@ -80,7 +83,8 @@ fn on_the_way(policy: &Vlm, batch: &MicroBatch) -> Option<String> {
 
 /// Loss and gradient.
 fn back(
-    phase: &GrpoPhase,
+    objective: &Objective,
+    options: PassOptions,
     policy: &mut Vlm,
     batch: &mut MicroBatch,
     kl_weight: f64,
@@ -88,8 +92,9 @@ fn back(
 ) {
     policy.learned_mut().zero_grad();
     let mut sums = Sums::default();
-    let network = policy.network();
-    backward(phase, policy, network, batch, kl_weight, &mut sums);
+    let update = Update { objective, options, policy, kl_weight, seed: Seed::new(0) };
+    let prepared_c = update.prepare(|_| None, std::slice::from_ref(batch)).pop().flatten();
+    update.backward(policy.network(), batch, prepared_c, &mut sums);
     if sums.loss.is_finite() {
         diagnosis.loss = Some(sums.loss);
         let norm = reft_train::grad_norm(policy);

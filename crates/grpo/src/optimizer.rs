@@ -1,6 +1,6 @@
 //! One GRPO step: pack the groups, reference log-probs, loss and gradient by token, AdamW.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{
@@ -12,10 +12,11 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 use crate::{
-    backward::backward,
+    Objective, PassOptions, PolicyLoss, TokenNumbers,
+    backward::Update,
     batch::{MicroBatch, pack},
-    diagnose::{TokenNumbers, diagnose},
-    kl_weight,
+    diagnose::diagnose,
+    numbers::by_completion,
     reference::Reference,
     sums::Sums,
 };
@@ -25,37 +26,51 @@ const STATE: &str = "optimizer.safetensors";
 /// GRPO and its kin on packed groups: each prompt is encoded once, its completions behind it.
 pub struct GrpoOptimizer {
     config: GrpoPhase,
+    objective: Objective,
+    options: PassOptions,
     optimizer: AdamW,
     reference: Option<Reference>,
     /// Takes advantages again where the KL penalty is part of the reward.
-    advantage: Option<Box<dyn AdvantageEstimator>>,
+    advantage: Option<Arc<dyn AdvantageEstimator>>,
+    seed: Seed,
     step: u64,
+    /// Moments and reference are made when the phase begins, not before: they are as large as the model.
+    has_begun: bool,
 }
 
 impl GrpoOptimizer {
-    /// The optimizer of a phase that starts from this policy; `seed` is that of the phase. A resumed phase loads its
-    /// state right after.
+    /// The optimizer of a phase; `seed` is that of the phase.
     pub fn new(config: &GrpoPhase, policy: &Vlm, seed: Seed) -> Result<Self, StageError> {
-        let optimizer = AdamW::new(&config.optimizer, config.trainable, seed);
-        let mut this = Self { config: config.clone(), optimizer, reference: None, advantage: None, step: 0 };
-        this.begin(policy)?;
-        Ok(this)
+        if config.exact && !can_be_exact(policy) {
+            let message = "`exact` needs fp32 weights on the CPU and an adapter without dropout";
+            return Err(StageError::other(format!("phase `{}`", config.name), message));
+        }
+        Ok(Self {
+            config: config.clone(),
+            objective: Objective::new(config),
+            options: PassOptions::new(config),
+            optimizer: AdamW::new(&config.optimizer, config.trainable, seed),
+            reference: None,
+            advantage: None,
+            seed: seed.at("loss"),
+            step: 0,
+            has_begun: false,
+        })
     }
 
-    /// The estimator that `kl.place = "reward"` takes advantages with, once the penalty is off the rewards.
+    /// With another policy loss than the phase's.
     #[must_use]
-    pub fn with_advantage(self, advantage: Box<dyn AdvantageEstimator>) -> Self {
-        Self { advantage: Some(advantage), ..self }
+    pub fn with_loss(self, loss: Box<dyn PolicyLoss>) -> Self {
+        Self { objective: self.objective.with_loss(loss), ..self }
     }
 
     fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
-        if self.config.exact && !can_be_exact(policy) {
-            let message = "`exact` needs fp32 weights on the CPU and an adapter without dropout";
-            return Err(StageError::other(format!("phase `{}`", self.config.name), message));
-        }
+        // What an earlier phase left goes before the new comes.
+        self.reference = None;
         self.optimizer.begin(policy);
         self.reference = Reference::new(&self.config, policy)?;
         self.step = 0;
+        self.has_begun = true;
         Ok(())
     }
 
@@ -66,17 +81,17 @@ impl GrpoOptimizer {
         groups: &[&ScoredGroup],
         kl_weight: f64,
     ) -> Result<Vec<MicroBatch>, StageError> {
-        let mut batches = pack(&self.config, policy, groups)?;
+        let mut batches = pack(&self.objective, self.options, policy, groups)?;
         let Some(reference) = &self.reference else { return Ok(batches) };
         for batch in &mut batches {
-            batch.reference_c = Some(batch.logprobs_of(reference.network(), policy, &self.config));
+            batch.reference_c = Some(batch.logprobs_of(reference.network(), policy, self.options));
         }
-        match self.config.kl.place {
+        match self.objective.kl_place() {
             KlPlace::Loss => {}
             KlPlace::Reward => self.penalise_rewards(&mut batches, groups, kl_weight)?,
             KlPlace::TokenReward => {
                 for batch in &mut batches {
-                    batch.penalise_tokens(&self.config, kl_weight);
+                    batch.penalise_tokens(&self.objective, kl_weight);
                 }
             }
         }
@@ -92,9 +107,9 @@ impl GrpoOptimizer {
         weight: f64,
     ) -> Result<(), StageError> {
         let advantage = self.advantage.as_ref().ok_or_else(|| {
-            StageError::other("optimizer", "`kl.place = \"reward\"` needs an estimator: `with_advantage`")
+            StageError::other("optimizer", "`kl.place = \"reward\"` needs an estimator: `share_advantage`")
         })?;
-        let mut penalties = batches.iter().flat_map(|batch| batch.penalties(&self.config));
+        let mut penalties = batches.iter().flat_map(|batch| batch.penalties(&self.objective));
         let mut rewards: Vec<Vec<RewardParts>> = groups.iter().map(|group| group.rewards.clone()).collect();
         for (reward, penalty) in rewards.iter_mut().flatten().zip(penalties.by_ref()) {
             reward.total -= (weight * penalty) as f32;
@@ -113,6 +128,24 @@ impl GrpoOptimizer {
         self.step += 1;
         StageError::NonFinite { what, step: self.step }
     }
+
+    /// `[groups][completions][tokens]` log-probs of the reference; one that is not finite is none.
+    fn reference_logprobs(
+        &self,
+        policy: &Vlm,
+        groups: &[&ScoredGroup],
+    ) -> Result<Vec<Option<TokenNumbers>>, StageError> {
+        let Some(reference) = &self.reference else { return Ok(vec![None; groups.len()]) };
+        let of_group = |group: &&ScoredGroup| {
+            let batches = pack(&self.objective, self.options, policy, std::slice::from_ref(group))?;
+            let logprobs = batches.iter().flat_map(|batch| {
+                let logprob_c = batch.logprobs_of(reference.network(), policy, self.options);
+                by_completion(&logprob_c, &batch.lengths)
+            });
+            Ok(Some(logprobs.collect()))
+        };
+        groups.iter().map(of_group).collect()
+    }
 }
 
 /// Whether rollout and trainer can compute the same bits.
@@ -121,24 +154,36 @@ fn can_be_exact(policy: &Vlm) -> bool {
 }
 
 impl PolicyOptimizer<Vlm> for GrpoOptimizer {
+    fn share_advantage(&mut self, advantage: &Arc<dyn AdvantageEstimator>) {
+        self.advantage = Some(Arc::clone(advantage));
+    }
+
     fn begin_phase(&mut self, policy: &Vlm) -> Result<(), StageError> {
         self.begin(policy)
     }
 
     fn update(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {
+        if !self.has_begun {
+            self.begin(policy)?;
+        }
         let lr = learning_rate(self.config.lr, &self.config.optimizer, self.step, self.config.steps);
-        let kl_weight = self.kl_weight();
+        let kl_weight = self.objective.kl_weight(self.step);
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         let mut batches = self.prepare(policy, &admitted, kl_weight)?;
 
         let (mut sums, mut grad_norm) = (Sums::default(), 0.0);
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
-        for _ in 0..updates {
-            for (pass, batch) in batches.iter_mut().enumerate() {
-                // The same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
-                let dropped = policy.with_dropout(&self.config.name, self.step, pass);
+        for number in 0..updates {
+            let seed = self.seed.at(self.step).at(number);
+            let (objective, options) = (&self.objective, self.options);
+            let update = Update { objective, options, policy, kl_weight, seed };
+            // The same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
+            let dropped = |pass| policy.with_dropout(&self.config.name, self.step, pass);
+            let prepared = update.prepare(dropped, &batches);
+            for (pass, (batch, prepared_c)) in batches.iter_mut().zip(prepared).enumerate() {
+                let dropped = dropped(pass);
                 let network = dropped.as_ref().unwrap_or(policy.network());
-                backward(&self.config, policy, network, batch, kl_weight, &mut sums);
+                update.backward(network, batch, prepared_c, &mut sums);
             }
             if !sums.loss.is_finite() {
                 return Err(self.not_finite(policy, "loss"));
@@ -164,34 +209,10 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
     fn diagnose(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Value, StageError> {
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         // The failed step has been counted.
-        let step = self.step.saturating_sub(1);
-        let kl_weight = kl_weight(self.config.kl.schedule, self.config.kl_coef, step, self.config.steps);
+        let kl_weight = self.objective.kl_weight(self.step.saturating_sub(1));
         let references = self.reference_logprobs(policy, &admitted)?;
-        let groups = diagnose(&self.config, policy, &admitted, &references, kl_weight)?;
+        let groups = diagnose(&self.objective, self.options, policy, &admitted, &references, kl_weight)?;
         Ok(serde_json::json!({"kl_weight": kl_weight, "groups": groups}))
-    }
-}
-
-impl GrpoOptimizer {
-    /// `[groups][completions][tokens]` log-probs of the reference; one that is not finite is none.
-    fn reference_logprobs(
-        &self,
-        policy: &Vlm,
-        groups: &[&ScoredGroup],
-    ) -> Result<Vec<Option<TokenNumbers>>, StageError> {
-        let Some(reference) = &self.reference else { return Ok(vec![None; groups.len()]) };
-        let of_group = |group: &&ScoredGroup| {
-            let batches = pack(&self.config, policy, std::slice::from_ref(group))?;
-            let logprobs = batches.iter().flat_map(|batch| {
-                batch.by_completion(&batch.logprobs_of(reference.network(), policy, &self.config))
-            });
-            Ok(Some(logprobs.collect()))
-        };
-        groups.iter().map(of_group).collect()
-    }
-
-    fn kl_weight(&self) -> f64 {
-        kl_weight(self.config.kl.schedule, self.config.kl_coef, self.step, self.config.steps)
     }
 }
 
@@ -203,6 +224,11 @@ impl Checkpointed for GrpoOptimizer {
     }
 
     fn load(&mut self, dir: &Path) -> Result<(), StageError> {
+        if !self.has_begun {
+            let message =
+                "its state is laid out by `begin_phase`, which comes before it is restored".to_owned();
+            return Err(StageError::State { stage: "optimizer", message });
+        }
         self.step = self.optimizer.load(&dir.join(STATE))?;
         self.reference.as_mut().map_or(Ok(()), |reference| reference.load(dir))
     }

@@ -2,14 +2,40 @@
 
 use std::ops::Range;
 
+use reft_config::GrpoPhase;
 use reft_rollout::{ExactEngine, replay};
-use reft_train::{Entropy, TokenPass, TokenStats, token_logprobs};
+use reft_train::{Entropy, TokenPass, TokenStats, token_logprobs, token_stats};
 use reft_vlm::{
     Vlm,
     model::{Distribution, Keep, Network, PackedBatch},
     processor::EncodedPrompt,
 };
 use tch::{Tensor, no_grad};
+
+/// How passes are made, by the keys of a phase.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassOptions {
+    /// Repeat the rollout's own steps.
+    pub exact: bool,
+    /// Keep only the inputs of layers.
+    pub recompute: bool,
+    /// Tokens of a micro-batch; 0: all at once.
+    pub micro_batch_tokens: usize,
+    /// Softmax temperature of the rollout.
+    pub temperature: f64,
+}
+
+impl PassOptions {
+    /// As the phase says.
+    pub fn new(phase: &GrpoPhase) -> Self {
+        Self {
+            exact: phase.exact,
+            recompute: phase.recompute,
+            micro_batch_tokens: phase.micro_batch_tokens,
+            temperature: f64::from(phase.sampling.temperature),
+        }
+    }
+}
 
 /// What a replay of one group needs.
 pub(crate) struct Steps {
@@ -113,44 +139,15 @@ pub(crate) fn logprobs(
     }
 }
 
-#[cfg(test)]
-#[path = "../tests/common/mod.rs"]
-mod common;
-
-#[cfg(test)]
-mod tests {
-    use reft_core::ScoredGroup;
-    use serde_json::{Value, json};
-    use tch::Tensor;
-
-    use super::common::{groups, open, phase};
-    use crate::{backward::backward, batch::pack, sums::Sums};
-
-    fn gradients(name: &str, keys: &Value) -> Vec<(String, Tensor)> {
-        let mut model = open(name);
-        let (phase, groups) = (phase(keys), groups());
-        let all: Vec<&ScoredGroup> = groups.iter().collect();
-        model.learned_mut().zero_grad();
-        for mut batch in pack(&phase, &model, &all).unwrap() {
-            backward(&phase, &model, model.network(), &mut batch, 0.0, &mut Sums::default());
-        }
-        let params = model.params().params().iter();
-        params.map(|param| (param.spec.name.clone(), model.params().grad(param).copy())).collect()
-    }
-
-    /// A replay is another order of the same sums: gradients are those of the packed pass but for rounding.
-    #[test]
-    fn gradients_of_a_replay_are_those_of_the_packed_pass() {
-        for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
-            let keys = json!({"kl_coef": 0.0, "entropy_coef": 0.1, "sampling": {"temperature": 0.8}});
-            let mut exact = keys.clone();
-            exact["exact"] = json!(true);
-            for ((param, packed), (_, replayed)) in gradients(name, &keys).iter().zip(gradients(name, &exact))
-            {
-                let scale = packed.norm().double_value(&[]);
-                let gap = (packed - replayed).norm().double_value(&[]);
-                assert!(gap <= 1e-4 * scale, "{name} {param}: {gap} of {scale}");
-            }
-        }
+/// Log-probabilities and entropies of a batch's completion tokens, without gradient.
+pub(crate) fn stats(
+    network: &Network,
+    packed: &PackedBatch,
+    steps: Option<&Steps>,
+    distribution: Distribution<'_>,
+) -> TokenStats {
+    match steps {
+        None => token_stats(network, packed, distribution),
+        Some(steps) => no_grad(|| steps.stats(network, distribution, Entropy::Value)),
     }
 }

@@ -3,7 +3,7 @@
 use reft_core::Metrics;
 use tch::{Kind, Tensor, no_grad};
 
-use crate::{PolicyLoss, Tokens};
+use crate::{Tokens, objective::Sum};
 
 /// Sums over tokens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,33 +24,26 @@ pub(crate) struct Sums {
 
 impl Sums {
     /// Adds a chunk of tokens.
-    pub(crate) fn add(
-        &mut self,
-        loss: PolicyLoss,
-        tokens: &Tokens<'_>,
-        entropy_c: &Tensor,
-        kl_c: Option<&Tensor>,
-    ) {
+    pub(crate) fn add(&mut self, sum: &Sum, entropy_c: &Tensor) {
         no_grad(|| {
-            let ratio_c = loss.ratio(tokens);
-            self.seen += ratio_c.size()[0] as f64;
-            self.ratio += sum(&ratio_c);
-            self.clipped += sum(&loss.bounded(&ratio_c, tokens.advantage_c));
-            self.entropy += sum(entropy_c);
-            self.kl += kl_c.map_or(0.0, sum);
+            self.seen += sum.policy.ratio_c.size()[0] as f64;
+            self.ratio += total(&sum.policy.ratio_c);
+            self.clipped += total(&sum.policy.bounded_c);
+            self.entropy += total(entropy_c);
+            self.kl += sum.kl_c.as_ref().map_or(0.0, total);
         });
     }
 
     /// Compares the trainer's log-probs with those of the rollout.
-    pub(crate) fn compare(&mut self, logprob_c: &Tensor, rollout_c: &Tensor) {
+    pub(crate) fn compare(&mut self, tokens: &Tokens) {
         no_grad(|| {
-            let diff_c = logprob_c - rollout_c;
+            let diff_c = &tokens.logprob_c - &tokens.rollout_c;
             let ratio_c = diff_c.exp();
             let magnitude_c = diff_c.abs();
             self.compared += diff_c.size()[0] as f64;
-            self.diff += sum(&magnitude_c);
+            self.diff += total(&magnitude_c);
             self.max_diff = self.max_diff.max(magnitude_c.max().double_value(&[]));
-            self.outside += sum(&ratio_c.lt(0.9).logical_or(&ratio_c.gt(1.1)));
+            self.outside += total(&ratio_c.lt(0.9).logical_or(&ratio_c.gt(1.1)));
         });
     }
 
@@ -71,6 +64,6 @@ impl Sums {
     }
 }
 
-fn sum(x: &Tensor) -> f64 {
+fn total(x: &Tensor) -> f64 {
     x.sum(Kind::Double).double_value(&[])
 }

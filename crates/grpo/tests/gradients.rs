@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use reft_core::{AdvantageEstimator, PolicyOptimizer as _, Seed};
 use reft_grpo::GrpoOptimizer;
 use reft_train::{Entropy, TokenPass};
@@ -162,8 +164,9 @@ fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
     }
     let mut model = open(name);
     let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.detach().copy()).collect();
-    let optimizer = GrpoOptimizer::new(&phase(&keys), &model, Seed::new(1)).unwrap();
-    let mut optimizer = optimizer.with_advantage(Box::new(AboveMean));
+    let mut optimizer = GrpoOptimizer::new(&phase(&keys), &model, Seed::new(1)).unwrap();
+    let advantage: Arc<dyn AdvantageEstimator> = Arc::new(AboveMean);
+    optimizer.share_advantage(&advantage);
     for _ in 0..2 {
         optimizer.update(&mut model, &groups()).unwrap();
     }
@@ -192,6 +195,10 @@ fn splits_and_recomputation_do_not_change_the_step() {
             json!({"loss": {"type": "sapo"}, "kl_coef": 0.1, "kl": {"by_difficulty": true, "gradient": "k2"},
                 "reference": {"type": "ema", "mixup": 0.5, "every": 1}}),
         ),
+        ("tiny-vlm", json!({"loss": {"type": "gmpo"}, "kl_coef": 0.0})),
+        ("tiny-vlm", json!({"loss": {"type": "top_entropy", "share": 0.5}, "kl_coef": 0.0})),
+        ("qwen2-vl/model", json!({"loss": {"type": "clip_cov", "share": 0.1, "low": 0.0}, "kl_coef": 0.0})),
+        ("qwen3-vl/model", json!({"loss": {"type": "kl_cov", "share": 0.2}, "kl_coef": 0.0})),
     ];
     for (name, keys) in cases {
         let whole = moves(name, &keys, &json!({}));

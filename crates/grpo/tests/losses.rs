@@ -1,4 +1,5 @@
-//! Losses and their gradients, held against TRL's own code on the same tensors (`fixtures/golden/losses.json`, made by
+//! Losses and their gradients, held against the code of TRL and verl on the same tensors
+//! (`fixtures/golden/losses.json`, made by
 //! `fixtures/generate/golden_losses.py`).
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -6,9 +7,10 @@
 use std::path::PathBuf;
 
 use reft_config::GrpoPhase;
-use reft_grpo::{Objective, Terms, Tokens, token_weights};
+use reft_core::Seed;
+use reft_grpo::{Objective, Terms, Tokens};
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 fn golden() -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/losses.json");
@@ -32,7 +34,7 @@ fn max_diff(got: &Tensor, expected: &Value) -> f64 {
 }
 
 #[test]
-fn values_and_gradients_are_trls() {
+fn values_and_gradients_are_those_of_the_references() {
     let golden = golden();
     let tensor = |name: &str| Tensor::from_slice(&numbers(&golden[name]));
     let lengths: Vec<usize> = numbers(&golden["lengths"]).iter().map(|&n| n as usize).collect();
@@ -44,35 +46,38 @@ fn values_and_gradients_are_trls() {
     let advantage_c = per_token(&numbers(&golden["advantage"]));
     let length_c = per_token(&lengths.iter().map(|&n| n as f64).collect::<Vec<_>>());
     let total: usize = lengths.iter().sum();
-    let max_new_tokens = golden["max_new_tokens"].as_u64().unwrap() as usize;
+    let completion_c = per_token(&[0.0, 1.0, 2.0, 3.0]).to_kind(Kind::Int64);
 
     let cases = golden["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 14);
+    assert_eq!(cases.len(), 19);
     for case in cases {
-        let phase = phase(&case["phase"]);
+        let mut phase = phase(&case["phase"]);
+        phase.sampling.max_new_tokens = golden["max_new_tokens"].as_u64().unwrap() as usize;
         let logprob_c = tensor("logprob").set_requires_grad(true);
         let entropy_c = tensor("entropy").set_requires_grad(true);
-        let difference = logprob_c.detach() - &old_c;
-        let splits: Vec<i64> = lengths.iter().map(|&n| n as i64).collect();
-        let sums = difference.split_with_sizes(&splits, 0);
-        let sums: Vec<f64> = sums.iter().map(|x| x.sum(Kind::Double).double_value(&[])).collect();
-
-        let weights = token_weights(&lengths, phase.scale(), max_new_tokens);
-        let tokens = Tokens {
-            logprob_c: &logprob_c,
-            old_c: &old_c,
-            advantage_c: &advantage_c,
-            summed_c: &per_token(&sums),
-            length_c: &length_c,
+        let objective = Objective::new(&phase);
+        let weights = objective.token_weights(&lengths);
+        let mut tokens = Tokens {
+            logprob_c: logprob_c.shallow_clone(),
+            old_c: old_c.shallow_clone(),
+            rollout_c: old_c.shallow_clone(),
+            entropy_c: Some(entropy_c.shallow_clone()),
+            advantage_c: advantage_c.shallow_clone(),
+            length_c: length_c.shallow_clone(),
+            completion_c: completion_c.shallow_clone(),
+            group_c: completion_c.zeros_like(),
+            prepared_c: None,
+            seed: Seed::new(1),
         };
+        tokens.prepared_c = no_grad(|| objective.policy().prepare(&tokens));
         let terms = Terms {
-            weight_c: &Tensor::from_slice(&weights).to_kind(Kind::Double),
-            reference_c: phase.has_kl().then_some(&reference_c),
-            kl_weight_c: &length_c.full_like(phase.kl_coef),
-            entropy_c: &entropy_c,
+            weight_c: Tensor::from_slice(&weights).to_kind(Kind::Double),
+            reference_c: phase.has_kl().then(|| reference_c.shallow_clone()),
+            kl_weight_c: length_c.full_like(phase.kl_coef),
+            entropy_c: entropy_c.shallow_clone(),
             share: 1.0 / total as f64,
         };
-        let (loss, _) = Objective::new(&phase).sum(&tokens, &terms);
+        let loss = objective.sum(&tokens, &terms).sum;
         loss.backward();
 
         // Token weights are fp32.

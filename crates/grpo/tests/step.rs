@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use reft_core::{
     AdvantageEstimator, Checkpointed as _, Metrics, PolicyOptimizer as _, ScoredGroup, Seed, StageError,
 };
-use reft_grpo::{GroupDiagnosis, GrpoOptimizer, diagnose};
+use reft_grpo::{GroupDiagnosis, GrpoOptimizer, Objective, PassOptions, diagnose};
 use reft_train::token_logprobs;
 use reft_vlm::{Vlm, model::Distribution};
 use serde_json::{Value, json};
@@ -54,6 +56,9 @@ fn a_moving_reference_follows_the_policy_and_is_restored() {
         // The fourth step, by the optimizer and by one that was restored, has the same divergence.
         first.save(&dir).unwrap();
         let mut second = optimizer(&keys, &model);
+        let error = second.load(&dir).unwrap_err().to_string();
+        assert!(error.contains("begin_phase"), "{error}");
+        second.begin_phase(&model).unwrap();
         second.load(&dir).unwrap();
         let policy: Vec<Tensor> = model.params().buffers().values().map(Tensor::copy).collect();
         let by_first = first.update(&mut model, &groups()).unwrap();
@@ -108,7 +113,9 @@ fn a_penalty_in_the_reward_is_taken_off_per_completion_or_per_token() {
                     / 2.0;
             }
         }
-        let mut optimizer = optimizer(&keys, &model).with_advantage(Box::new(Shown));
+        let mut optimizer = optimizer(&keys, &model);
+        let shown: Arc<dyn AdvantageEstimator> = Arc::new(Shown);
+        optimizer.share_advantage(&shown);
         let metrics = optimizer.update(&mut model, std::slice::from_ref(&group)).unwrap();
         let found = get(&metrics, "loss");
         assert!((found - expected).abs() < 1e-3 * expected.abs(), "{keys}: {found}, not {expected}");
@@ -120,7 +127,7 @@ fn a_penalty_in_the_reward_is_taken_off_per_completion_or_per_token() {
     let mut model = open("tiny-vlm");
     let keys = json!({"kl": {"place": "reward"}});
     let error = optimizer(&keys, &model).update(&mut model, &groups()).unwrap_err().to_string();
-    assert!(error.contains("with_advantage"), "{error}");
+    assert!(error.contains("share_advantage"), "{error}");
 }
 
 fn found(optimizer: &mut GrpoOptimizer, model: &mut Vlm, batch: &[ScoredGroup]) -> Vec<GroupDiagnosis> {
@@ -150,7 +157,8 @@ fn what_is_not_finite_is_left_out_and_found() {
         // A replay needs no reference, and finds the same.
         let references: Vec<_> = diagnosis.iter().map(|group| group.reference.clone()).collect();
         let admitted: Vec<&ScoredGroup> = batch.iter().collect();
-        let again = diagnose(&phase(&keys), &mut model, &admitted, &references, 0.1).unwrap();
+        let (objective, options) = (Objective::new(&phase(&keys)), PassOptions::new(&phase(&keys)));
+        let again = diagnose(&objective, options, &mut model, &admitted, &references, 0.1).unwrap();
         assert_eq!(again, diagnosis);
         // The next batch is trained on as if nothing had been.
         let metrics = optimizer.update(&mut model, &groups()).unwrap();

@@ -111,8 +111,8 @@ pub struct RlStages<P: ?Sized> {
     pub rollout: Box<dyn RolloutEngine<P>>,
     /// Scores the answers.
     pub reward: Box<dyn Reward>,
-    /// Compares the answers of a group.
-    pub advantage: Box<dyn AdvantageEstimator>,
+    /// Compares the answers of a group; the optimizer has the same one.
+    pub advantage: Arc<dyn AdvantageEstimator>,
     /// Asked in order; the first one to reject a group gives the reason.
     pub filters: Vec<Box<dyn GroupFilter>>,
     /// Asks more questions to make up for rejected groups; none asks `prompts_per_step` once.

@@ -25,7 +25,9 @@ pub(crate) fn run<P: Checkpointed>(
     resumed: Option<&Checkpoint>,
 ) -> Result<(), StageError> {
     let mut watch = stages.guard.map(Watch::new);
+    stages.optimizer.share_advantage(&stages.advantage);
     if let Some(checkpoint) = resumed {
+        stages.optimizer.begin_phase(policy)?;
         restore(stages, watch.as_mut(), checkpoint)?;
         ctx.skipped = checkpoint.stages["skipped"].as_u64().unwrap_or(0);
     } else {

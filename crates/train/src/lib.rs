@@ -26,4 +26,4 @@ pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
 pub use microbatch::split_by_tokens;
 pub use schedule::learning_rate;
 pub use sft::SftTrainer;
-pub use token_pass::{Entropy, TokenPass, TokenStats, token_logprobs};
+pub use token_pass::{Entropy, TokenPass, TokenStats, token_logprobs, token_stats};

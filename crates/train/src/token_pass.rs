@@ -92,6 +92,23 @@ pub fn token_logprobs(network: &Network, batch: &PackedBatch, distribution: Dist
     no_grad(|| head.logprobs(&network.forward(batch).index_select(0, &batch.predictors_c), &batch.targets_c))
 }
 
+/// Log-probabilities and entropies of a batch's completion tokens, without gradient.
+pub fn token_stats(network: &Network, batch: &PackedBatch, distribution: Distribution<'_>) -> TokenStats {
+    let head = Head { network, distribution };
+    no_grad(|| {
+        let hidden_cd = network.forward(batch).index_select(0, &batch.predictors_c);
+        let parts: Vec<TokenStats> = chunks(hidden_cd.size()[0])
+            .map(|range| head.stats(&hidden_cd, &batch.targets_c, &range, Entropy::Value))
+            .collect();
+        let cat = |of: fn(&TokenStats) -> &Tensor| Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0);
+        TokenStats {
+            logprob_c: cat(|part| &part.logprob_c),
+            entropy_c: cat(|part| &part.entropy_c),
+            is_top_c: cat(|part| &part.is_top_c),
+        }
+    })
+}
+
 /// A forward pass whose completion tokens are then looked at in chunks.
 pub struct TokenPass<'a> {
     head: Head<'a>,

@@ -2,21 +2,49 @@
 
 use super::At;
 use crate::{
-    EmaConfig, GrpoPhase, KlEstimator, KlPlace, KlSchedule, LossConfig, ReferenceConfig, SapoConfig,
+    ClipCovConfig, EmaConfig, GrpoPhase, KlCovConfig, KlEstimator, KlPlace, KlSchedule, LossConfig,
+    ReferenceConfig, SapoConfig, TopEntropyConfig,
 };
 
 pub(super) fn check(phase: &GrpoPhase, at: &mut At<'_>) {
     at.in_range(phase.kl_coef, 0.0.., "kl_coef", "0 or above");
     at.in_range(phase.entropy_coef, 0.0.., "entropy_coef", "0 or above");
     check_clip(phase, at);
-    if let LossConfig::Sapo(SapoConfig { temperature_pos, temperature_neg }) = phase.loss {
-        at.in_range(temperature_pos, f64::MIN_POSITIVE.., "loss.temperature_pos", "above 0");
-        at.in_range(temperature_neg, f64::MIN_POSITIVE.., "loss.temperature_neg", "above 0");
-    }
+    check_settings(phase.loss, at);
     check_kl(phase, at);
     if let ReferenceConfig::Ema(EmaConfig { mixup, every }) = phase.reference {
         at.in_range(mixup, f64::MIN_POSITIVE..=1.0, "reference.mixup", "above 0 and at most 1");
         at.at_least_one(every, "reference.every");
+    }
+}
+
+fn check_settings(loss: LossConfig, at: &mut At<'_>) {
+    let mut is_share = |share: f64| {
+        at.in_range(share, f64::MIN_POSITIVE..=1.0, "loss.share", "above 0 and at most 1");
+    };
+    match loss {
+        LossConfig::Sapo(SapoConfig { temperature_pos, temperature_neg }) => {
+            at.in_range(temperature_pos, f64::MIN_POSITIVE.., "loss.temperature_pos", "above 0");
+            at.in_range(temperature_neg, f64::MIN_POSITIVE.., "loss.temperature_neg", "above 0");
+        }
+        LossConfig::TopEntropy(TopEntropyConfig { share }) => is_share(share),
+        LossConfig::ClipCov(ClipCovConfig { share, low, high }) => {
+            is_share(share);
+            at.require(low < high, "loss.high", || format!("must be above `low`, {low}"));
+        }
+        LossConfig::KlCov(KlCovConfig { share, coef }) => {
+            is_share(share);
+            at.in_range(coef, 0.0.., "loss.coef", "0 or above");
+        }
+        LossConfig::Grpo
+        | LossConfig::DrGrpo
+        | LossConfig::Dapo
+        | LossConfig::Bnpo
+        | LossConfig::Gspo
+        | LossConfig::Cispo
+        | LossConfig::Rloo
+        | LossConfig::Reinforce
+        | LossConfig::Gmpo => {}
     }
 }
 
@@ -36,8 +64,14 @@ fn check_clip(phase: &GrpoPhase, at: &mut At<'_>) {
         | LossConfig::Dapo
         | LossConfig::Bnpo
         | LossConfig::Gspo
-        | LossConfig::Rloo => phase.clip_range(),
-        LossConfig::Cispo | LossConfig::Sapo(_) | LossConfig::Reinforce => None,
+        | LossConfig::Rloo
+        | LossConfig::TopEntropy(_) => phase.clip_range(),
+        LossConfig::Cispo
+        | LossConfig::Sapo(_)
+        | LossConfig::Reinforce
+        | LossConfig::Gmpo
+        | LossConfig::ClipCov(_)
+        | LossConfig::KlCov(_) => None,
     };
     match surrogate {
         Some(clip) => {
@@ -83,5 +117,9 @@ fn name(loss: LossConfig) -> &'static str {
         LossConfig::Sapo(_) => "sapo",
         LossConfig::Rloo => "rloo",
         LossConfig::Reinforce => "reinforce",
+        LossConfig::Gmpo => "gmpo",
+        LossConfig::TopEntropy(_) => "top_entropy",
+        LossConfig::ClipCov(_) => "clip_cov",
+        LossConfig::KlCov(_) => "kl_cov",
     }
 }

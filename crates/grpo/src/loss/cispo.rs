@@ -3,6 +3,27 @@
 use reft_config::ClipRange;
 use tch::Tensor;
 
+use super::{PolicyLoss, TokenLoss, Tokens};
+
+/// `-sg[clip(r, 1 - low, 1 + high)] A log p`, see [`cispo`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cispo {
+    /// Bounds of the weight.
+    pub range: ClipRange,
+}
+
+impl PolicyLoss for Cispo {
+    fn loss(&self, tokens: &Tokens) -> TokenLoss {
+        let ratio_c = tokens.ratio().detach();
+        let above_c = ratio_c.gt(1.0 + self.range.high);
+        TokenLoss {
+            loss_c: -cispo(&tokens.logprob_c, &ratio_c, &tokens.advantage_c, self.range),
+            bounded_c: above_c.logical_or(&ratio_c.lt(1.0 - self.range.low)),
+            ratio_c,
+        }
+    }
+}
+
 /// `sg[clip(r, 1 - low, 1 + high)] A log p` (MiniMax-M1, arXiv 2506.13585, equations 4 and 5): a far-off token still
 /// learns, with a bounded weight. To be maximised.
 pub fn cispo(logprob_c: &Tensor, ratio_c: &Tensor, advantage_c: &Tensor, range: ClipRange) -> Tensor {

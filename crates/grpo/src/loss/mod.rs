@@ -1,34 +1,49 @@
-//! The terms of the policy loss, one small function each. `docs/LOSSES.md` has them side by side.
-//!
-//! All work on tokens, `[c]`, so that logits of a few rows are enough to take a gradient: what depends on a whole
-//! completion (the ratio of GSPO) comes in as a number without gradient, and the chain rule does the rest.
+//! Policy losses, a file each, and the terms that come beside them. `docs/LOSSES.md` has them side by side.
 //!
 //! Axes in tensor names: c completion token.
 
+mod build;
 mod cispo;
 mod clip;
+mod clip_cov;
+mod clipped;
+mod covariance;
 mod difficulty;
+mod gmpo;
+mod gspo;
 mod kl;
+mod kl_cov;
 mod kl_weight;
-mod objective;
 mod policy;
 mod ratio;
+mod reinforce;
+mod rloo;
 mod sapo;
 mod scale;
+mod top_entropy;
 
 use tch::Tensor;
 
+use self::ratio::one;
 pub use self::{
-    cispo::cispo,
+    build::policy_loss,
+    cispo::{Cispo, cispo},
     clip::{Clip, clipped, clipped_surrogate},
+    clip_cov::ClipCov,
+    clipped::Clipped,
     difficulty::difficulty_weight,
+    gmpo::Gmpo,
+    gspo::Gspo,
     kl::{kl, kl_with_gradient},
+    kl_cov::KlCov,
     kl_weight::kl_weight,
-    objective::{Objective, Terms},
-    policy::{PolicyLoss, Tokens},
-    ratio::{RatioLevel, mean_ratio, product_ratio, token_ratio},
-    sapo::sapo,
+    policy::{PolicyLoss, Scope, TokenLoss, Tokens},
+    ratio::{mean_ratio, product_ratio},
+    reinforce::Reinforce,
+    rloo::Rloo,
+    sapo::{Sapo, sapo},
     scale::token_weights,
+    top_entropy::TopEntropy,
 };
 
 /// A log-ratio is clamped to this before `exp`: e^20 is finite in fp32 and far outside every clip range, so the clamp
@@ -42,14 +57,37 @@ fn bounded_exp(log_ratio_c: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests_common {
-    use tch::{Device, Kind, Tensor};
+    use reft_core::Seed;
+    use tch::{Device, Kind, Tensor, no_grad};
+
+    use super::{PolicyLoss, Tokens};
+
+    /// Tokens of completions of some lengths, all of one group.
+    pub(super) fn tokens(logprob_c: &Tensor, old: &[f64], advantage: &[f64], lengths: &[i64]) -> Tokens {
+        let lengths_m = Tensor::from_slice(lengths);
+        let repeated = |x: &Tensor| x.repeat_interleave_self_tensor(&lengths_m, 0, None);
+        Tokens {
+            logprob_c: logprob_c.shallow_clone(),
+            old_c: tensor(old),
+            rollout_c: tensor(old),
+            entropy_c: Some(tensor(old).abs()),
+            advantage_c: tensor(advantage),
+            length_c: repeated(&lengths_m.to_kind(Kind::Double)),
+            completion_c: repeated(&Tensor::arange(lengths.len() as i64, (Kind::Int64, Device::Cpu))),
+            group_c: Tensor::zeros([old.len() as i64], (Kind::Int64, Device::Cpu)),
+            prepared_c: None,
+            seed: Seed::new(1),
+        }
+    }
+
+    /// The tokens with what a loss prepares for them.
+    pub(super) fn prepared(loss: &dyn PolicyLoss, mut tokens: Tokens) -> Tokens {
+        tokens.prepared_c = no_grad(|| loss.prepare(&tokens));
+        tokens
+    }
 
     pub(super) fn tensor(values: &[f64]) -> Tensor {
         Tensor::from_slice(values)
-    }
-
-    pub(super) fn zeros(n: i64) -> Tensor {
-        Tensor::zeros([n], (Kind::Double, Device::Cpu))
     }
 
     pub(super) fn close(got: &Tensor, expected: &[f64]) {

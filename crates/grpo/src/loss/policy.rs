@@ -1,132 +1,167 @@
-//! The policy loss that a phase asks for.
+//! The policy loss: a stage that others can implement (`docs/LOSSES.md` shows how).
+//!
+//! A loss works on tokens, so that logits of a few rows are enough to take a gradient. What depends on a whole completion
+//! (the ratio of GSPO) or on the whole batch (which tokens have the highest entropy) is prepared before, as numbers
+//! without gradient, and the chain rule does the rest.
 
-use reft_config::{ClipRange, GrpoPhase, LossConfig, SapoConfig};
+use std::ops::Range;
+
+use reft_core::Seed;
 use tch::{Kind, Tensor};
 
-use super::{
-    bounded_exp,
-    cispo::cispo,
-    clip::{Clip, clipped, clipped_surrogate},
-    ratio::{RatioLevel, mean_ratio, product_ratio, token_ratio},
-    sapo::sapo,
-};
+use super::bounded_exp;
 
-/// The policy loss, without KL penalty and entropy bonus.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PolicyLoss {
-    /// The clipped surrogate of a ratio: GRPO, Dr.GRPO, DAPO, BNPO (of tokens), GSPO and RLOO (of completions).
-    Clipped(RatioLevel, Clip),
-    /// A bounded weight on the log-prob.
-    Cispo(ClipRange),
-    /// A soft gate.
-    Sapo(SapoConfig),
-    /// The log-prob.
-    Reinforce,
+/// The policy loss of tokens, without KL penalty and entropy bonus.
+pub trait PolicyLoss: Send + Sync {
+    /// What [`PolicyLoss::prepare`] sees at once. It costs a second pass of the head for [`Scope::Completion`] from the
+    /// second update of a batch on, and a forward pass of all micro-batches for [`Scope::Batch`].
+    fn scope(&self) -> Scope {
+        Scope::Token
+    }
+
+    /// Numbers for every token, `[c]` or `[c, k]`, from all tokens of the scope, before the gradient of any: they come back
+    /// as [`Tokens::prepared_c`]. Called without gradients, once a micro-batch or batch and update.
+    fn prepare(&self, _all: &Tokens) -> Option<Tensor> {
+        None
+    }
+
+    /// The loss of some tokens. Which tokens come together is arbitrary and must not matter.
+    fn loss(&self, tokens: &Tokens) -> TokenLoss;
 }
 
-/// What a loss may know of tokens, `[c]` each.
-pub struct Tokens<'a> {
-    /// Log-probs with gradient.
-    pub logprob_c: &'a Tensor,
-    /// Log-probs when the batch was sampled.
-    pub old_c: &'a Tensor,
+/// What a loss sees at once before it is asked for that of any token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Nothing.
+    Token,
+    /// All tokens of some completions. At the first update of a batch their log-probs are those of the rollout, which are
+    /// the policy's but for rounding; entropies are not known.
+    Completion,
+    /// All tokens of the batch, with their entropies.
+    Batch,
+}
+
+/// What a loss may know of tokens, `[c]` each, completions one after another.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Log-probs: with gradient in [`PolicyLoss::loss`], without in [`PolicyLoss::prepare`].
+    pub logprob_c: Tensor,
+    /// Log-probs at the first update of the batch.
+    pub old_c: Tensor,
+    /// Log-probs as the rollout had them.
+    pub rollout_c: Tensor,
+    /// Entropies of the distributions; with gradient only where an entropy bonus is asked for, none in
+    /// [`PolicyLoss::prepare`] of [`Scope::Completion`].
+    pub entropy_c: Option<Tensor>,
     /// Advantages.
-    pub advantage_c: &'a Tensor,
-    /// Sum of `log p - log p_old` over the token's completion, without gradient.
-    pub summed_c: &'a Tensor,
+    pub advantage_c: Tensor,
     /// Tokens of the token's completion.
-    pub length_c: &'a Tensor,
+    pub length_c: Tensor,
+    /// Number of the token's completion in the batch, int64.
+    pub completion_c: Tensor,
+    /// Number of the token's group in the batch, int64.
+    pub group_c: Tensor,
+    /// What [`PolicyLoss::prepare`] returned for these tokens.
+    pub prepared_c: Option<Tensor>,
+    /// Of the phase, step and update, for losses that draw.
+    pub seed: Seed,
 }
 
-impl PolicyLoss {
-    /// As the phase says.
-    pub fn new(phase: &GrpoPhase) -> Self {
-        // Losses that do not clip never look at the range.
-        let range = phase.clip_range().unwrap_or(ClipRange { low: 1.0, high: f64::INFINITY });
-        let clip = Clip { range, dual: phase.dual_clip };
-        match phase.loss {
-            LossConfig::Grpo | LossConfig::DrGrpo | LossConfig::Dapo | LossConfig::Bnpo => {
-                Self::Clipped(RatioLevel::Token, clip)
-            }
-            LossConfig::Gspo => Self::Clipped(RatioLevel::Mean, clip),
-            LossConfig::Rloo => Self::Clipped(RatioLevel::Product, clip),
-            LossConfig::Cispo => Self::Cispo(range),
-            LossConfig::Sapo(config) => Self::Sapo(config),
-            LossConfig::Reinforce => Self::Reinforce,
-        }
-    }
+/// The loss of some tokens, `[c]` each.
+pub struct TokenLoss {
+    /// To be minimised, with gradient.
+    pub loss_c: Tensor,
+    /// The ratio that the loss bounds, of the token or of its completion, without gradient.
+    pub ratio_c: Tensor,
+    /// Whether the bound acts on the token: its gradient is stopped, or its weight cut.
+    pub bounded_c: Tensor,
+}
 
-    /// Whether the loss of a token depends on the other tokens of its completion, [`Tokens::summed_c`].
-    pub fn is_of_completions(self) -> bool {
-        matches!(self, Self::Clipped(RatioLevel::Mean | RatioLevel::Product, _))
-    }
-
-    /// `[c]` loss of each token, to be minimised.
-    pub fn loss(self, tokens: &Tokens<'_>) -> Tensor {
-        let &Tokens { logprob_c, old_c, advantage_c, summed_c, length_c } = tokens;
-        -match self {
-            Self::Clipped(level, clip) => {
-                let ratio_c = match level {
-                    RatioLevel::Token => token_ratio(logprob_c, old_c),
-                    RatioLevel::Mean => mean_ratio(logprob_c, summed_c, length_c),
-                    RatioLevel::Product => product_ratio(logprob_c, summed_c, length_c),
-                };
-                clipped_surrogate(&ratio_c, &self.ratio(tokens), advantage_c, clip)
-            }
-            Self::Cispo(range) => cispo(logprob_c, &token_ratio(logprob_c, old_c), advantage_c, range),
-            Self::Sapo(config) => sapo(&token_ratio(logprob_c, old_c), advantage_c, config),
-            Self::Reinforce => logprob_c * advantage_c,
-        }
-    }
-
-    /// `[c]` the ratio that the loss bounds, without gradient: of the token, or of its completion.
-    pub fn ratio(self, tokens: &Tokens<'_>) -> Tensor {
-        match self {
-            Self::Clipped(RatioLevel::Mean, _) => bounded_exp(&(tokens.summed_c / tokens.length_c)),
-            Self::Clipped(RatioLevel::Product, _) => bounded_exp(tokens.summed_c),
-            Self::Clipped(RatioLevel::Token, _) | Self::Cispo(_) | Self::Sapo(_) | Self::Reinforce => {
-                token_ratio(tokens.logprob_c, tokens.old_c).detach()
-            }
-        }
-    }
-
-    /// `[c]` 1 where the bound acts on the token (its gradient is stopped, or its weight cut), else 0.
-    pub fn bounded(self, ratio_c: &Tensor, advantage_c: &Tensor) -> Tensor {
-        let bounded_c = match self {
-            Self::Clipped(_, clip) => clipped(ratio_c, advantage_c, clip.range),
-            Self::Cispo(range) => ratio_c.gt(1.0 + range.high).logical_or(&ratio_c.lt(1.0 - range.low)),
-            Self::Sapo(_) | Self::Reinforce => ratio_c.zeros_like(),
-        };
-        bounded_c.to_kind(Kind::Float)
+impl TokenLoss {
+    /// Of a loss that bounds nothing.
+    pub fn unbounded(loss_c: Tensor, ratio_c: &Tensor) -> Self {
+        Self { loss_c, ratio_c: ratio_c.detach(), bounded_c: ratio_c.zeros_like().to_kind(Kind::Bool) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{super::tests_common::*, *};
-
-    fn phase(value: &str) -> GrpoPhase {
-        let text = format!(r#"{{"name": "p", "data": "d", "steps": 1, {value}}}"#);
-        serde_json::from_str(&text).unwrap()
+impl Tokens {
+    /// `[c]` `log p - log p_old`.
+    pub fn log_ratio(&self) -> Tensor {
+        &self.logprob_c - &self.old_c
     }
 
-    /// At ratio 1 every loss of the first update has the gradient of `-A log p`, per token or per completion.
-    #[test]
-    fn on_policy_all_losses_are_the_policy_gradient() {
-        let (logprob, advantage) = ([-1.0, -2.0, -0.5], [0.5, -1.5, -1.5]);
-        let length = tensor(&[1.0, 2.0, 2.0]);
-        for name in ["grpo", "dr_grpo", "dapo", "bnpo", "gspo", "cispo", "sapo", "rloo", "reinforce"] {
-            let loss = PolicyLoss::new(&phase(&format!(r#""loss": {{"type": "{name}"}}"#)));
-            let slope = gradient(&logprob, |x| {
-                loss.loss(&Tokens {
-                    logprob_c: x,
-                    old_c: &x.detach(),
-                    advantage_c: &tensor(&advantage),
-                    summed_c: &zeros(3),
-                    length_c: &length,
-                })
-            });
-            close(&slope, &[-0.5, 1.5, 1.5]);
+    /// `[c]` `p / p_old`.
+    pub fn ratio(&self) -> Tensor {
+        bounded_exp(&self.log_ratio())
+    }
+
+    /// `[c]` sums over completions, at each of their tokens. Sees all of a completion in [`PolicyLoss::prepare`] alone.
+    pub fn sum_by_completion(&self, values_c: &Tensor) -> Tensor {
+        if values_c.size()[0] == 0 {
+            return values_c.shallow_clone();
+        }
+        let n = self.completion_c.max().int64_value(&[]) + 1;
+        let sums_m = Tensor::zeros([n], (Kind::Double, values_c.device()));
+        let sums_m = sums_m.index_add(0, &self.completion_c, &values_c.to_kind(Kind::Double));
+        sums_m.index_select(0, &self.completion_c).to_kind(values_c.kind())
+    }
+
+    /// What [`PolicyLoss::prepare`] returned for these tokens. A loss that asks for it in [`PolicyLoss::loss`] must have
+    /// returned it.
+    pub fn prepared(&self) -> Tensor {
+        let prepared_c = self.prepared_c.as_ref();
+        #[expect(clippy::expect_used, reason = "a contract of the trait: what was prepared comes back")]
+        prepared_c.expect("the loss prepares what it asks for").shallow_clone()
+    }
+
+    /// All tokens of several parts, one after another.
+    pub(crate) fn concat(parts: &[Self], seed: Seed) -> Self {
+        let cat = |of: fn(&Self) -> &Tensor| Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0);
+        let entropies: Option<Vec<&Tensor>> = parts.iter().map(|part| part.entropy_c.as_ref()).collect();
+        Self {
+            logprob_c: cat(|part| &part.logprob_c),
+            old_c: cat(|part| &part.old_c),
+            rollout_c: cat(|part| &part.rollout_c),
+            entropy_c: entropies.map(|entropies| Tensor::cat(&entropies, 0)),
+            advantage_c: cat(|part| &part.advantage_c),
+            length_c: cat(|part| &part.length_c),
+            completion_c: cat(|part| &part.completion_c),
+            group_c: cat(|part| &part.group_c),
+            prepared_c: None,
+            seed,
+        }
+    }
+
+    /// The same tensors under another set of handles.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            logprob_c: self.logprob_c.shallow_clone(),
+            old_c: self.old_c.shallow_clone(),
+            rollout_c: self.rollout_c.shallow_clone(),
+            entropy_c: self.entropy_c.as_ref().map(Tensor::shallow_clone),
+            advantage_c: self.advantage_c.shallow_clone(),
+            length_c: self.length_c.shallow_clone(),
+            completion_c: self.completion_c.shallow_clone(),
+            group_c: self.group_c.shallow_clone(),
+            prepared_c: self.prepared_c.as_ref().map(Tensor::shallow_clone),
+            seed: self.seed,
+        }
+    }
+
+    /// Some of them, whose log-probs and entropies are known with gradient by now.
+    pub(crate) fn part(&self, range: &Range<i64>, logprob_c: &Tensor, entropy_c: &Tensor) -> Self {
+        let part = |x: &Tensor| x.narrow(0, range.start, range.end - range.start);
+        Self {
+            logprob_c: logprob_c.shallow_clone(),
+            old_c: part(&self.old_c),
+            rollout_c: part(&self.rollout_c),
+            entropy_c: Some(entropy_c.shallow_clone()),
+            advantage_c: part(&self.advantage_c),
+            length_c: part(&self.length_c),
+            completion_c: part(&self.completion_c),
+            group_c: part(&self.group_c),
+            prepared_c: self.prepared_c.as_ref().map(part),
+            seed: self.seed,
         }
     }
 }

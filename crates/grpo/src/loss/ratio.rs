@@ -1,29 +1,12 @@
 //! How likely the policy makes tokens now, compared with when they were sampled.
 //!
-//! Of a completion as a whole (GSPO, RLOO) the ratio is needed before the gradient of any token. The trainer knows the
-//! log-probs of all tokens before it takes gradients, so the sum `D = sum_t (log p_t - log p_old_t)` comes in as a
-//! number, and each token gets a value whose gradient is its share: with `s` the ratio, `ds/dlog p_t` is `s / L` for the
-//! geometric mean and `s` for the product.
+//! Of a completion as a whole (GSPO, RLOO) the ratio is needed before the gradient of any token: the sum
+//! `D = sum_t (log p_t - log p_old_t)` comes in as a number, and each token gets a value whose gradient is its share: with
+//! `s` the ratio, `ds/dlog p_t` is `s / L` for the geometric mean and `s` for the product.
 
 use tch::Tensor;
 
 use super::bounded_exp;
-
-/// What the ratio is taken of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RatioLevel {
-    /// Each token.
-    Token,
-    /// A completion: the geometric mean of its tokens' ratios.
-    Mean,
-    /// A completion: the product of its tokens' ratios.
-    Product,
-}
-
-/// `p / p_old` of each token.
-pub fn token_ratio(logprob_c: &Tensor, old_c: &Tensor) -> Tensor {
-    bounded_exp(&(logprob_c - old_c))
-}
 
 /// `s = exp(D / L)` of each token's completion of `L` tokens, with `D` its summed log-ratio (GSPO, arXiv 2507.18071,
 /// equation 7). Written for tokens as in equation 14, `s_t = sg[s] p_t / sg[p_t]`: so that the mean over the tokens has
@@ -39,7 +22,7 @@ pub fn product_ratio(logprob_c: &Tensor, summed_c: &Tensor, length_c: &Tensor) -
 }
 
 /// 1, with the gradient of the log-prob.
-fn one(logprob_c: &Tensor) -> Tensor {
+pub(super) fn one(logprob_c: &Tensor) -> Tensor {
     (logprob_c - logprob_c.detach()).exp()
 }
 
@@ -49,8 +32,7 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        close(&token_ratio(&tensor(&[-1.0, -2.0]), &tensor(&[-1.5, -2.0])), &[0.5_f64.exp(), 1.0]);
-        close(&token_ratio(&tensor(&[0.0]), &tensor(&[-100.0])), &[20.0_f64.exp()]);
+        close(&bounded_exp(&tensor(&[0.5, 0.0, 100.0])), &[0.5_f64.exp(), 1.0, 20.0_f64.exp()]);
         // A completion of two tokens whose log-ratios are 0.5 and 0.1, and one of one token with -0.3.
         let (logprob, summed, length) =
             ([-1.0, -2.0, -3.0], tensor(&[0.6, 0.6, -0.3]), tensor(&[2.0, 2.0, 1.0]));

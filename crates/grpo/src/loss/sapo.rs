@@ -3,6 +3,22 @@
 use reft_config::SapoConfig;
 use tch::Tensor;
 
+use super::{PolicyLoss, TokenLoss, Tokens};
+
+/// The soft gate of each token, see [`sapo`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sapo {
+    /// Slopes of the gate.
+    pub config: SapoConfig,
+}
+
+impl PolicyLoss for Sapo {
+    fn loss(&self, tokens: &Tokens) -> TokenLoss {
+        let ratio_c = tokens.ratio();
+        TokenLoss::unbounded(-sapo(&ratio_c, &tokens.advantage_c, self.config), &ratio_c)
+    }
+}
+
 /// `4 / tau sigmoid(tau (r - 1)) A`, `tau` by the sign of the advantage (arXiv 2511.20347, equations 5 and 6). Its
 /// gradient weight is 1 at ratio 1 and falls smoothly on both sides. To be maximised.
 pub fn sapo(ratio_c: &Tensor, advantage_c: &Tensor, config: SapoConfig) -> Tensor {

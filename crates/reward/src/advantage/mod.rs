@@ -12,6 +12,8 @@ mod gdpo;
 mod group;
 mod pass_at_k;
 
+use std::sync::Arc;
+
 use reft_config::{AdvantageConfig, RewardConfig};
 use reft_core::AdvantageEstimator;
 
@@ -21,21 +23,21 @@ pub use group::{DrGrpo, Grpo, MaxRl, Rloo};
 pub use pass_at_k::PassAtK;
 
 /// The estimator that a recipe asks for. GDPO weighs the parts of `reward` as the recipe does.
-pub fn build(config: &AdvantageConfig, reward: &RewardConfig) -> Box<dyn AdvantageEstimator> {
+pub fn build(config: &AdvantageConfig, reward: &RewardConfig) -> Arc<dyn AdvantageEstimator> {
     match *config {
-        AdvantageConfig::Grpo => Box::new(Grpo),
-        AdvantageConfig::DrGrpo => Box::new(DrGrpo),
-        AdvantageConfig::Rloo => Box::new(Rloo),
-        AdvantageConfig::ReinforcePlusPlus => Box::new(ReinforcePlusPlus { baseline: Baseline::Batch }),
+        AdvantageConfig::Grpo => Arc::new(Grpo),
+        AdvantageConfig::DrGrpo => Arc::new(DrGrpo),
+        AdvantageConfig::Rloo => Arc::new(Rloo),
+        AdvantageConfig::ReinforcePlusPlus => Arc::new(ReinforcePlusPlus { baseline: Baseline::Batch }),
         AdvantageConfig::ReinforcePlusPlusBaseline => {
-            Box::new(ReinforcePlusPlus { baseline: Baseline::Group })
+            Arc::new(ReinforcePlusPlus { baseline: Baseline::Group })
         }
         AdvantageConfig::Gdpo => {
             let own = [("accuracy", reward.accuracy), ("format", reward.format)];
-            Box::new(Gdpo::new(own.into_iter().chain(reward.other_parts())))
+            Arc::new(Gdpo::new(own.into_iter().chain(reward.other_parts())))
         }
-        AdvantageConfig::MaxRl => Box::new(MaxRl),
-        AdvantageConfig::PassAtK { k, right_from } => Box::new(PassAtK { k, right_from }),
+        AdvantageConfig::MaxRl => Arc::new(MaxRl),
+        AdvantageConfig::PassAtK { k, right_from } => Arc::new(PassAtK { k, right_from }),
     }
 }
 

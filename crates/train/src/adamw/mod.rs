@@ -88,6 +88,8 @@ impl AdamW {
         let trainable = self.trainable;
         policy.set_trainable(|part| learns(trainable, part));
         self.updates = 0;
+        // Old moments go before new ones come.
+        self.states.clear();
         let buffers = policy.learned().buffers().iter().filter(|(key, _)| learns(trainable, key.part));
         self.states = buffers
             .map(|(&key, weights)| {
