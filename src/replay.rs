@@ -7,7 +7,7 @@ use std::{
 
 use reft_config::{PhaseConfig, Resolved};
 use reft_core::{Checkpointed as _, ScoredGroup};
-use reft_grpo::{GroupDiagnosis, Objective, PassOptions, diagnose};
+use reft_grpo::{GroupDiagnosis, Known, Objective, PassOptions, diagnose};
 use reft_store::KeptBatch;
 use serde::Serialize;
 
@@ -60,10 +60,11 @@ pub fn replay(dir: &Path, weights: Option<&Path>) -> Result<Replay, Error> {
     let then: Vec<GroupDiagnosis> =
         serde_json::from_value(batch.diagnosis["groups"].clone()).unwrap_or_default();
     let kl_weight = batch.diagnosis["kl_weight"].as_f64().unwrap_or(phase.kl_coef);
-    let references: Vec<_> = then.iter().map(|group| group.reference.clone()).collect();
+    let known = then.iter().map(|group| Known { reference: group.reference.clone(), old: group.old.clone() });
+    let known: Vec<Known> = known.collect();
     let groups: Vec<&ScoredGroup> = batch.groups.iter().filter(|group| group.is_admitted()).collect();
     let (objective, options) = (Objective::new(phase), PassOptions::new(phase));
-    let found = diagnose(&objective, options, &mut policy, &groups, &references, kl_weight)?;
+    let found = diagnose(&objective, options, &mut policy, &groups, &known, kl_weight)?;
     Ok(Replay { phase: batch.phase, step: batch.step, what: batch.what, weights, groups: found, then })
 }
 

@@ -30,12 +30,14 @@ pub enum StageError {
         message: String,
     },
     /// A loss or gradient that is not a number.
-    #[error("non-finite {what} at step {step}; nothing was updated")]
+    #[error("non-finite {what} at step {step}; {}", what_was_done(*.applied))]
     NonFinite {
         /// `loss` or `gradient`.
         what: &'static str,
         /// The optimizer step.
         step: u64,
+        /// Updates on the same batch that were made before.
+        applied: usize,
     },
     /// The user asked to stop (Ctrl-C).
     #[error("interrupted")]
@@ -49,6 +51,15 @@ pub enum StageError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// What became of an update that is not finite, after some on the same batch.
+pub fn what_was_done(applied: usize) -> String {
+    match applied {
+        0 => "nothing was updated".to_owned(),
+        1 => "the first update of its batch was made, this one and what would follow were not".to_owned(),
+        n => format!("{n} updates of its batch were made, this one and what would follow were not"),
+    }
 }
 
 impl StageError {

@@ -49,7 +49,7 @@ mod support;
 
 pub use bbox::{BoundingBox, BoxFrame, FrameError};
 pub use completion::{Completion, FinishReason, GradedGroup, Group, JudgedGroup, ScoredGroup, Verdict};
-pub use error::StageError;
+pub use error::{StageError, what_was_done};
 pub use files::{open_regular, read_regular, read_text, without_bom};
 pub use geometry::{GeometryError, ImageGrid, PixelBudget};
 pub use images::{ImageStore, StoredImage};

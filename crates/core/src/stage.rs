@@ -221,8 +221,12 @@ pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
     fn begin_phase(&mut self, policy: &P) -> Result<(), StageError>;
 
     /// One step over the admitted groups. Returns `loss`, `kl`, ... named `grpo/...`.
-    /// [`StageError::NonFinite`] says that an update was left out and that training may go on.
+    /// [`StageError::NonFinite`] says that an update was left out and that training may go on; the step counts.
     fn update(&mut self, policy: &mut P, groups: &[ScoredGroup]) -> Result<Metrics, StageError>;
+
+    /// A step to which no group was admitted: what follows the course of a phase (learning rate, KL weight, a moving
+    /// reference) advances as after an update. The default does nothing.
+    fn pass_step(&mut self, _policy: &P) {}
 
     /// Looks for where a batch that could not be trained on becomes non-finite. Called right after a
     /// [`StageError::NonFinite`] with the same groups; kept with them. The default finds nothing.

@@ -39,6 +39,8 @@ pub(crate) struct MicroBatch {
     pub(crate) old_c: Option<Tensor>,
     /// Tokens of each completion.
     pub(crate) lengths: Vec<i64>,
+    /// Completions of each group.
+    pub(crate) sizes: Vec<usize>,
     length_c: Tensor,
     /// Which completion and group of the batch a token belongs to.
     completion_c: Tensor,
@@ -107,6 +109,7 @@ impl MicroBatch {
             completion_c: per_token(&(Tensor::arange(m, (Kind::Int64, Device::Cpu)) + completions as i64)),
             group_c: per_token(&Tensor::from_slice(&group_of)),
             lengths,
+            sizes: groups.iter().map(|group| group.group.completions.len()).collect(),
             groups: range,
         }
     }

@@ -27,16 +27,27 @@ pub struct GroupDiagnosis {
     pub first: Option<String>,
     /// Log-probs of the reference for each completion's tokens, so that a replay needs no reference.
     pub reference: Option<TokenNumbers>,
+    /// Log-probs at the first update of the batch, where a later one was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<TokenNumbers>,
 }
 
-/// Computes loss and gradient of each group alone, with the policy as it is; it is not changed. `references` holds
-/// reference log-probs as in [`GroupDiagnosis::reference`], none without a KL penalty.
+/// What is known of a group besides its answers: log-probs of each completion's tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Those of the reference; none without a KL penalty.
+    pub reference: Option<TokenNumbers>,
+    /// Those at the first update of the batch, where a later one is computed.
+    pub old: Option<TokenNumbers>,
+}
+
+/// Computes loss and gradient of each group alone, with the policy as it is; it is not changed.
 pub fn diagnose(
     objective: &Objective,
     options: PassOptions,
     policy: &mut Vlm,
     groups: &[&ScoredGroup],
-    references: &[Option<TokenNumbers>],
+    known: &[Known],
     kl_weight: f64,
 ) -> Result<Vec<GroupDiagnosis>, StageError> {
     let weights = non_finite_parameter(policy, false).map(|name| format!("weight `{name}`"));
@@ -44,10 +55,10 @@ pub fn diagnose(
     for (i, &group) in groups.iter().enumerate() {
         let mut batches = pack(objective, options, policy, &[group])?;
         let Some(batch) = batches.first_mut() else { continue };
-        let reference = references.get(i).cloned().flatten();
-        if let Some(reference) = &reference {
-            batch.reference_c = Some(flat(reference).to_device(policy.device()));
-        }
+        let Known { reference, old } = known.get(i).cloned().unwrap_or_default();
+        let on_device = |numbers: &TokenNumbers| flat(numbers).to_device(policy.device());
+        batch.reference_c = reference.as_ref().map(on_device);
+        batch.old_c = old.as_ref().map(on_device);
         if objective.kl_place() == KlPlace::TokenReward {
             batch.penalise_tokens(objective, kl_weight);
         }
@@ -57,6 +68,7 @@ pub fn diagnose(
             grad_norm: None,
             first: weights.clone().or_else(|| on_the_way(policy, batch)),
             reference,
+            old,
         };
         if diagnosis.first.is_none() {
             back(objective, options, policy, batch, kl_weight, &mut diagnosis);
@@ -104,8 +116,8 @@ fn back(
             diagnosis.first = Some("norm of the gradient: it overflows".into());
         }
     } else {
-        let old_c = batch.old_c.as_ref();
-        let logprobs = old_c.is_some_and(|old_c| !is_finite(old_c));
+        let now_c = batch.logprobs_of(policy.network(), policy, options);
+        let logprobs = !is_finite(&now_c);
         diagnosis.first =
             Some(if logprobs { "log-probs of the policy" } else { "the loss of finite log-probs" }.into());
     }

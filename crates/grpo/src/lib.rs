@@ -23,7 +23,7 @@ mod pass;
 mod reference;
 mod sums;
 
-pub use diagnose::{GroupDiagnosis, diagnose};
+pub use diagnose::{GroupDiagnosis, Known, diagnose};
 pub use loss::{
     Cispo, Clip, ClipCov, Clipped, Gmpo, Gspo, KlCov, PolicyLoss, Reinforce, Rloo, Sapo, Scope, TokenLoss,
     Tokens, TopEntropy, cispo, clipped, clipped_surrogate, difficulty_weight, kl, kl_weight,

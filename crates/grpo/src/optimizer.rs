@@ -15,7 +15,7 @@ use crate::{
     Objective, PassOptions, PolicyLoss, TokenNumbers,
     backward::Update,
     batch::{MicroBatch, pack},
-    diagnose::diagnose,
+    diagnose::{Known, diagnose},
     numbers::by_completion,
     reference::Reference,
     sums::Sums,
@@ -34,6 +34,8 @@ pub struct GrpoOptimizer {
     advantage: Option<Arc<dyn AdvantageEstimator>>,
     seed: Seed,
     step: u64,
+    /// Log-probs of each group at the first update of a batch, where a later one was left out: for its diagnosis.
+    old: Vec<TokenNumbers>,
     /// Moments and reference are made when the phase begins, not before: they are as large as the model.
     has_begun: bool,
 }
@@ -54,6 +56,7 @@ impl GrpoOptimizer {
             advantage: None,
             seed: seed.at("loss"),
             step: 0,
+            old: Vec::new(),
             has_begun: false,
         })
     }
@@ -123,10 +126,26 @@ impl GrpoOptimizer {
         Ok(())
     }
 
-    fn not_finite(&mut self, policy: &mut Vlm, what: &'static str) -> StageError {
+    /// Leaves an update out, after `applied` ones on the same batch.
+    fn not_finite(
+        &mut self,
+        policy: &mut Vlm,
+        what: &'static str,
+        applied: usize,
+        batches: &[MicroBatch],
+    ) -> StageError {
         AdamW::skip(policy);
+        self.old = if applied > 0 { old_logprobs(batches) } else { Vec::new() };
+        self.end_step(policy);
+        StageError::NonFinite { what, step: self.step, applied }
+    }
+
+    /// Every step counts, whether its update was made, left out or had no groups.
+    fn end_step(&mut self, policy: &Vlm) {
         self.step += 1;
-        StageError::NonFinite { what, step: self.step }
+        if let Some(reference) = &mut self.reference {
+            reference.follow(policy, self.step);
+        }
     }
 
     /// `[groups][completions][tokens]` log-probs of the reference; one that is not finite is none.
@@ -146,6 +165,19 @@ impl GrpoOptimizer {
         };
         groups.iter().map(of_group).collect()
     }
+}
+
+/// `[groups][completions][tokens]` log-probs at the first update of a batch.
+fn old_logprobs(batches: &[MicroBatch]) -> Vec<TokenNumbers> {
+    let mut groups = Vec::new();
+    for batch in batches {
+        let Some(old_c) = &batch.old_c else { continue };
+        let mut completions = by_completion(old_c, &batch.lengths).into_iter();
+        groups.extend(
+            batch.sizes.iter().map(|&size| completions.by_ref().take(size).collect::<TokenNumbers>()),
+        );
+    }
+    groups
 }
 
 /// Whether rollout and trainer can compute the same bits.
@@ -186,18 +218,15 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
                 update.backward(network, batch, prepared_c, &mut sums);
             }
             if !sums.loss.is_finite() {
-                return Err(self.not_finite(policy, "loss"));
+                return Err(self.not_finite(policy, "loss", number, &batches));
             }
             let stats = self.optimizer.update(policy, lr);
             if !stats.applied {
-                return Err(self.not_finite(policy, "gradient"));
+                return Err(self.not_finite(policy, "gradient", number, &batches));
             }
             grad_norm += stats.grad_norm / updates as f64;
         }
-        self.step += 1;
-        if let Some(reference) = &mut self.reference {
-            reference.follow(policy, self.step);
-        }
+        self.end_step(policy);
 
         let mut metrics = sums.metrics(updates);
         metrics.set("grpo/kl_weight", if self.reference.is_some() { kl_weight } else { 0.0 });
@@ -206,12 +235,21 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         Ok(metrics)
     }
 
+    fn pass_step(&mut self, policy: &Vlm) {
+        self.end_step(policy);
+    }
+
     fn diagnose(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Value, StageError> {
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         // The failed step has been counted.
         let kl_weight = self.objective.kl_weight(self.step.saturating_sub(1));
         let references = self.reference_logprobs(policy, &admitted)?;
-        let groups = diagnose(&self.objective, self.options, policy, &admitted, &references, kl_weight)?;
+        let known: Vec<Known> = references
+            .into_iter()
+            .enumerate()
+            .map(|(i, reference)| Known { reference, old: self.old.get(i).cloned() })
+            .collect();
+        let groups = diagnose(&self.objective, self.options, policy, &admitted, &known, kl_weight)?;
         Ok(serde_json::json!({"kl_weight": kl_weight, "groups": groups}))
     }
 }

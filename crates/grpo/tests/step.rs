@@ -9,7 +9,7 @@ use std::sync::Arc;
 use reft_core::{
     AdvantageEstimator, Checkpointed as _, Metrics, PolicyOptimizer as _, ScoredGroup, Seed, StageError,
 };
-use reft_grpo::{GroupDiagnosis, GrpoOptimizer, Objective, PassOptions, diagnose};
+use reft_grpo::{GroupDiagnosis, GrpoOptimizer, Known, Objective, PassOptions, diagnose};
 use reft_train::token_logprobs;
 use reft_vlm::{Vlm, model::Distribution};
 use serde_json::{Value, json};
@@ -155,10 +155,11 @@ fn what_is_not_finite_is_left_out_and_found() {
         assert!(first(0).is_empty() && first(2).is_empty(), "{diagnosis:?}");
         assert!(diagnosis[0].grad_norm.is_some_and(|norm| norm > 0.0) && diagnosis[1].loss.is_none());
         // A replay needs no reference, and finds the same.
-        let references: Vec<_> = diagnosis.iter().map(|group| group.reference.clone()).collect();
+        let known = diagnosis.iter().map(|group| Known { reference: group.reference.clone(), old: None });
+        let known: Vec<Known> = known.collect();
         let admitted: Vec<&ScoredGroup> = batch.iter().collect();
         let (objective, options) = (Objective::new(&phase(&keys)), PassOptions::new(&phase(&keys)));
-        let again = diagnose(&objective, options, &mut model, &admitted, &references, 0.1).unwrap();
+        let again = diagnose(&objective, options, &mut model, &admitted, &known, 0.1).unwrap();
         assert_eq!(again, diagnosis);
         // The next batch is trained on as if nothing had been.
         let metrics = optimizer.update(&mut model, &groups()).unwrap();
@@ -182,4 +183,54 @@ fn the_layer_that_overflows_is_named() {
     weight(&model, "model.layers.1.mlp.down_proj.weight", f64::NAN);
     let diagnosis = found(&mut optimizer, &mut model, &groups());
     assert_eq!(diagnosis[1].first.as_deref(), Some("weight `model.layers.1.mlp.down_proj.weight`"));
+}
+
+/// Learning rate, KL weight and a moving reference follow the steps of the phase: those that were made, left out or had no
+/// groups alike.
+#[test]
+fn every_step_counts() {
+    let keys = json!({"lr": 1e-3, "kl_coef": 0.1, "kl": {"schedule": {"type": "grpo_d", "min": 0.01}},
+        "reference": {"type": "ema", "mixup": 1.0, "every": 2}});
+    let course = |second: &dyn Fn(&mut GrpoOptimizer, &mut Vlm)| {
+        let mut model = open("tiny-vlm");
+        let mut optimizer = optimizer(&keys, &model);
+        optimizer.update(&mut model, &groups()).unwrap();
+        second(&mut optimizer, &mut model);
+        let metrics = optimizer.update(&mut model, &groups()).unwrap();
+        // The reference has become the policy after the second step.
+        assert!(get(&metrics, "kl").abs() < 1e-6, "{metrics:?}");
+        (get(&metrics, "lr"), get(&metrics, "kl_weight"))
+    };
+    let made = course(&|optimizer, model| drop(optimizer.update(model, &groups()).unwrap()));
+    let passed = course(&|optimizer, model| optimizer.pass_step(model));
+    let left_out = course(&|optimizer, model| {
+        let mut batch = groups();
+        batch[0].advantages[0] = f32::INFINITY;
+        assert!(optimizer.update(model, &batch).is_err());
+    });
+    assert_eq!((made, made), (passed, left_out));
+}
+
+/// A second update that is not finite says that the first was made; its diagnosis has what a replay needs.
+#[test]
+fn a_later_update_that_is_not_finite() {
+    let mut model = open("tiny-vlm");
+    let keys =
+        json!({"lr": 1e30, "kl_coef": 0.0, "updates_per_batch": 3, "optimizer": {"schedule": "constant"}});
+    let mut optimizer = optimizer(&keys, &model);
+    let error = optimizer.update(&mut model, &groups()).unwrap_err();
+    assert!(matches!(error, StageError::NonFinite { applied: 1, .. }), "{error}");
+    assert!(error.to_string().contains("the first update of its batch was made"), "{error}");
+    let diagnosis = optimizer.diagnose(&mut model, &groups()).unwrap();
+    let diagnosis: Vec<GroupDiagnosis> = serde_json::from_value(diagnosis["groups"].clone()).unwrap();
+    let lengths =
+        |group: &GroupDiagnosis| -> Vec<usize> { group.old.as_ref().unwrap().iter().map(Vec::len).collect() };
+    assert_eq!(diagnosis.iter().map(lengths).collect::<Vec<_>>(), [vec![5, 1, 8], vec![4, 6], vec![7, 2]]);
+    assert!(diagnosis.iter().all(|group| group.first.is_some()), "{diagnosis:?}");
+    let known: Vec<Known> =
+        diagnosis.iter().map(|group| Known { reference: None, old: group.old.clone() }).collect();
+    let (objective, options) = (Objective::new(&phase(&keys)), PassOptions::new(&phase(&keys)));
+    let batch = groups();
+    let admitted: Vec<&ScoredGroup> = batch.iter().collect();
+    assert_eq!(diagnose(&objective, options, &mut model, &admitted, &known, 0.0).unwrap(), diagnosis);
 }

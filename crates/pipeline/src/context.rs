@@ -172,7 +172,7 @@ pub(crate) fn check_finite(metrics: &Metrics, step: u64) -> Result<(), StageErro
         }
     });
     match what {
-        Some(what) => Err(StageError::NonFinite { what, step }),
+        Some(what) => Err(StageError::NonFinite { what, step, applied: 0 }),
         None => Ok(()),
     }
 }

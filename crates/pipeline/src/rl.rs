@@ -81,6 +81,7 @@ fn step<P: Checkpointed>(
     if admitted.is_empty() {
         let details = json!({"phase": ctx.phase, "step": done + 1, "reason": "every group was rejected"});
         ctx.store.event("skipped_step", details)?;
+        stages.optimizer.pass_step(policy);
     } else {
         step_metrics.merge(skip::update(ctx, policy, stages, &admitted)?);
     }

@@ -54,13 +54,13 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
             });
         }
         if !loss.is_finite() {
-            return Err(StageError::NonFinite { what: "loss", step: self.step });
+            return Err(StageError::NonFinite { what: "loss", step: self.step, applied: 0 });
         }
 
         let lr = learning_rate(self.config.lr, &self.config.optimizer, self.step, self.config.steps);
         let stats = self.optimizer.update(policy, lr);
         if !stats.applied {
-            return Err(StageError::NonFinite { what: "gradient", step: self.step });
+            return Err(StageError::NonFinite { what: "gradient", step: self.step, applied: 0 });
         }
         self.step += 1;
 

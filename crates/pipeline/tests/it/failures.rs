@@ -94,7 +94,7 @@ impl PolicyOptimizer<TablePolicy> for LeavesOut {
     fn update(&mut self, policy: &mut TablePolicy, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {
         self.seen += 1;
         if self.left_out.contains(&self.seen) {
-            return Err(StageError::NonFinite { what: "gradient", step: u64::from(self.seen) });
+            return Err(StageError::NonFinite { what: "gradient", step: u64::from(self.seen), applied: 0 });
         }
         self.inner.update(policy, groups)
     }
