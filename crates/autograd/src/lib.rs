@@ -7,6 +7,7 @@
 //! Forward passes are those of `reft-kernels`, which rollouts use, so that both see the same numbers.
 
 mod gate;
+mod leaf;
 mod linear;
 mod memory;
 mod node;
@@ -16,6 +17,7 @@ mod rows;
 mod slices;
 
 pub use gate::silu_gate;
+pub use leaf::set_grad;
 pub use linear::linear;
 pub use memory::{keep_memory, return_memory};
 pub use node::{attach, wants_gradient};

@@ -77,6 +77,12 @@ extern "C" void reft_attach(at::Tensor* const* inputs, size_t n_inputs, at::Tens
   for (size_t i = 0; i < n_outputs; ++i) torch::autograd::set_history(*outputs[i], node);
 }
 
+// See `leaf.rs`. `grad` is null to forget.
+extern "C" void reft_set_grad(const at::Tensor* leaf, const at::Tensor* grad) {
+  at::Tensor handle = *leaf;
+  handle.mutable_grad() = grad == nullptr ? at::Tensor() : *grad;
+}
+
 // See `memory.rs`. What the user set by environment variable stays.
 extern "C" void reft_keep_memory() {
 #ifdef __GLIBC__

@@ -1,6 +1,6 @@
 //! Values and gradients against libtorch's own operations.
 
-use reft_autograd::{Heads, attach, linear, rms_norm, silu_gate, turned_heads};
+use reft_autograd::{Heads, attach, linear, rms_norm, set_grad, silu_gate, turned_heads};
 use tch::{Device, Kind, Tensor};
 
 fn random(shape: &[i64], place: f64) -> Tensor {
@@ -148,4 +148,25 @@ fn nodes_are_freed() {
     assert_eq!(Vec::<f32>::try_from(x.grad()).unwrap(), [2.0; 3]);
     tch::no_grad(|| assert!(!double().requires_grad()));
     assert_eq!(freed.load(Ordering::SeqCst), 3);
+}
+
+/// Gradients of leaves that are views of one buffer accumulate in it, pass after pass.
+#[test]
+fn gradients_accumulate_in_place() {
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let flat = Tensor::zeros([6], (kind, Device::Cpu));
+        let options = (kind, Device::Cpu);
+        let (a, b) = (Tensor::ones([2, 2], options), Tensor::ones([2], options));
+        let _ = (a.set_requires_grad(true), b.set_requires_grad(true));
+        set_grad(&a, Some(&flat.narrow(0, 0, 4).view([2, 2])));
+        set_grad(&b, Some(&flat.narrow(0, 4, 2)));
+        for pass in 1..=2 {
+            a.matmul(&b).sum(kind).backward();
+            let found: Vec<f32> = flat.to_kind(Kind::Float).try_into().unwrap();
+            let pass = pass as f32;
+            assert_eq!(found, [pass, pass, pass, pass, 2.0 * pass, 2.0 * pass]);
+        }
+        set_grad(&a, None);
+        assert!(!a.grad().defined() && b.grad().defined());
+    }
 }

@@ -124,7 +124,7 @@ impl AdamW {
             let rule = Rule { beta1, beta2, eps, step: lr / bias1, root_bias2: bias2.sqrt() };
             let decay = if key.decays { 1.0 - lr * weight_decay } else { 1.0 };
             let seed = self.seed.at(self.updates as u64).at(buffer_name(key).as_str());
-            let grads = policy.learned().flat_grad(key);
+            let Some(grads) = policy.learned().flat_grad(key) else { continue };
             for first in (0..grads.size()[0]).step_by(PIECE as usize) {
                 let piece = first..(first + PIECE).min(grads.size()[0]);
                 let part = |x: &Tensor| x.narrow(0, piece.start, piece.end - piece.start);
@@ -218,11 +218,12 @@ fn norm_of<'a>(policy: &Vlm, keys: impl Iterator<Item = &'a BufferKey>) -> f64 {
     let square = |part: &Tensor| part.to_kind(Kind::Float).square().sum(Kind::Double);
     // By parts: libtorch widens all that it sums first.
     let squares: Vec<Tensor> = keys
-        .flat_map(|&key| {
-            let parts = policy.learned().flat_grad(key).split(NORM_PART, 0);
-            parts.iter().map(square).collect::<Vec<_>>()
-        })
+        .filter_map(|&key| policy.learned().flat_grad(key))
+        .flat_map(|grads| grads.split(NORM_PART, 0).iter().map(square).collect::<Vec<_>>())
         .collect();
+    if squares.is_empty() {
+        return 0.0;
+    }
     Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[])
 }
 

@@ -5,13 +5,16 @@
 //!
 //! Every parameter is a view into a flat buffer, one per part of the model and kind of parameter. So an optimizer is a
 //! handful of operations on flat tensors, a KL reference is a copy of a few buffers, and a gradient norm is one sum.
+//! Gradients lie in flat buffers of their own in the same order, in which backward passes accumulate in place.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     sync::{Arc, Weak},
 };
 
-use tch::{Device, Kind, Tensor};
+use reft_autograd::set_grad;
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::LowRank;
 
@@ -144,6 +147,8 @@ impl ParamSource for Declared {
 /// All parameters of a model, as views into flat buffers.
 pub struct ParamStore {
     buffers: BTreeMap<BufferKey, Tensor>,
+    /// The gradients of the buffers that learn, in the order of the parameters; those of leaves are views.
+    gradients: RefCell<BTreeMap<BufferKey, Tensor>>,
     /// In the order of declaration.
     params: Vec<Param>,
     /// In the order of declaration: what modules use and gradients accumulate in.
@@ -250,7 +255,7 @@ impl ParamStore {
             }
             leaves.push(Leaf { buffer: key, tensor: leaf });
         }
-        Self { buffers, params, leaves, identity: Arc::new(()) }
+        Self { buffers, gradients: RefCell::default(), params, leaves, identity: Arc::new(()) }
     }
 
     /// Hands out the parameters to modules. Every network that is built from one store shares its memory.
@@ -268,11 +273,29 @@ impl ParamStore {
         &self.params
     }
 
-    /// Sets which parts take gradients.
+    /// Sets which parts take gradients, and makes the memory for them: none have accumulated afterwards.
     pub fn set_trainable(&self, trainable: impl Fn(PartOfModel) -> bool) {
+        let mut gradients = self.gradients.borrow_mut();
+        // What no longer learns goes before new memory comes.
+        gradients.retain(|key, _| trainable(key.part));
+        for leaf in &self.leaves {
+            set_grad(&leaf.tensor, None);
+        }
+        for (&key, buffer) in self.buffers.iter().filter(|(key, _)| trainable(key.part)) {
+            let flat = gradients.entry(key).or_insert_with(|| buffer.zeros_like());
+            let _ = flat.zero_();
+        }
+        let mut offsets: BTreeMap<BufferKey, i64> = BTreeMap::new();
         for leaf in &self.leaves {
             // The flag belongs to the tensor that all handles share, the modules' too.
             let _ = leaf.tensor.set_requires_grad(trainable(leaf.buffer.part));
+            let offset = offsets.entry(leaf.buffer).or_default();
+            let numel = leaf.tensor.numel() as i64;
+            if let Some(flat) = gradients.get(&leaf.buffer) {
+                let own = flat.narrow(0, *offset, numel).view(leaf.tensor.size().as_slice());
+                set_grad(&leaf.tensor, Some(&own));
+            }
+            *offset += numel;
         }
     }
 
@@ -281,34 +304,23 @@ impl ParamStore {
         self.leaves[param.leaf].tensor.narrow(0, param.first_row, param.spec.shape[0])
     }
 
-    /// The gradient of a parameter, in its shape; undefined where it took no part.
+    /// The gradient of a parameter, in its shape, a view; undefined where it does not learn, 0 where it took no part.
     pub fn grad(&self, param: &Param) -> Tensor {
         let grad = self.leaves[param.leaf].tensor.grad();
         if grad.defined() { grad.narrow(0, param.first_row, param.spec.shape[0]) } else { grad }
     }
 
-    /// The gradients of a buffer, flat, in its order; zeros where a parameter took no part.
-    pub fn flat_grad(&self, key: BufferKey) -> Tensor {
-        let grads: Vec<Tensor> = self
-            .leaves
-            .iter()
-            .filter(|leaf| leaf.buffer == key)
-            .map(|leaf| {
-                let grad = leaf.tensor.grad();
-                if grad.defined() {
-                    grad.flatten(0, -1)
-                } else {
-                    leaf.tensor.detach().zeros_like().flatten(0, -1)
-                }
-            })
-            .collect();
-        Tensor::cat(&grads, 0)
+    /// The gradients of a buffer, flat, in its order: the memory in which they accumulate. None where it does not learn.
+    pub fn flat_grad(&self, key: BufferKey) -> Option<Tensor> {
+        self.gradients.borrow().get(&key).map(Tensor::shallow_clone)
     }
 
-    /// Forgets all gradients.
+    /// Forgets all gradients that have accumulated.
     pub fn zero_grad(&mut self) {
-        for leaf in &mut self.leaves {
-            leaf.tensor.zero_grad();
+        for flat in self.gradients.get_mut().values_mut() {
+            no_grad(|| {
+                let _ = flat.zero_();
+            });
         }
     }
 
