@@ -142,7 +142,7 @@ impl<'a> RecipePhases<'a> {
             steps: phase.steps,
             batch_size: phase.batch_size,
             demonstrations,
-            trainer: Box::new(SftTrainer::new(phase, policy, seed)),
+            trainer: Box::new(SftTrainer::new(phase, policy, seed)?),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reft_config::{DataConfig, ModelConfig, Recipe, Resolved, difference};
+use reft_config::{DataConfig, GradientConfig, ModelConfig, Recipe, Resolved, difference};
 use reft_core::{Benchmark as _, Recorder as _, Seed, StageError};
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
 use reft_store::{Input, RunDir, RunInfo};
@@ -214,8 +214,22 @@ fn inputs(recipe: &Recipe) -> Vec<Input> {
             path: benchmark.path.clone(),
         })
     });
+    let directions = recipe.phase.iter().flat_map(|phase| {
+        let Some(GradientConfig::Drift(drift)) = phase.gradient() else { return Vec::new() };
+        let input = |key: &str, path: &Path| Input {
+            name: format!("phase.{}.gradient.{key}", phase.name()),
+            path: path.to_owned(),
+        };
+        vec![input("reason", &drift.reason), input("base", &drift.base)]
+    });
     let model = Input { name: "model".into(), path: recipe.model.path.clone() };
     let adapter = recipe.model.lora.as_ref().and_then(|lora| lora.adapter.clone());
     let adapter = adapter.map(|path| Input { name: "model.lora.adapter".into(), path });
-    std::iter::once(model).chain(adapter).chain(data).chain(difficulties).chain(benchmarks).collect()
+    std::iter::once(model)
+        .chain(adapter)
+        .chain(data)
+        .chain(difficulties)
+        .chain(benchmarks)
+        .chain(directions)
+        .collect()
 }

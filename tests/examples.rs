@@ -37,6 +37,11 @@ fn custom_loss() {
 }
 
 #[test]
+fn custom_gradient() {
+    assert!(run("custom_gradient", &[]).contains("Finished"));
+}
+
+#[test]
 fn custom_curriculum() {
     assert!(run("custom_curriculum", &[]).contains("Finished"));
 }

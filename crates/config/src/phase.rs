@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, BenchmarkConfig, CurriculumConfig, FilterConfig, GuardConfig, JudgeConfig, KlConfig,
-    LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig,
-    TrainableConfig, WithForm,
+    AdvantageConfig, BenchmarkConfig, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
+    JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig,
+    RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
 
 /// One phase.
@@ -145,6 +145,9 @@ pub struct GrpoPhase {
     /// When the phase stops because it learns nothing.
     #[serde(default)]
     pub guard: GuardConfig,
+    /// What changes gradients before the update; left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient: Option<GradientConfig>,
     /// AdamW, schedule, gradient clipping.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -200,6 +203,9 @@ pub struct SftPhase {
     /// Keep only the inputs of layers and run each layer again in the backward pass: less memory, a third more work.
     #[serde(default)]
     pub recompute: bool,
+    /// What changes gradients before the update; left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient: Option<GradientConfig>,
     /// AdamW, schedule, gradient clipping.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -288,6 +294,15 @@ pub struct EvalPhase {
 }
 
 impl PhaseConfig {
+    /// What changes the phase's gradients.
+    pub fn gradient(&self) -> Option<&GradientConfig> {
+        match self {
+            Self::Grpo(phase) => phase.gradient.as_ref(),
+            Self::Sft(phase) => phase.gradient.as_ref(),
+            Self::Reject(_) | Self::Eval(_) => None,
+        }
+    }
+
     /// Benchmarks of the field that the phase asks.
     pub fn benchmarks(&self) -> Option<&[BenchmarkConfig]> {
         match self {

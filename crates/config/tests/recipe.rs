@@ -605,6 +605,16 @@ fn settings_that_a_loss_does_not_know_are_refused() {
             "`phase.binary.dual_clip`: `loss.type = \"cispo\"` has no clipped ratio; leave it out",
         ),
         (
+            ["grpo.loss={type=\"clip_cov\", low=5}", "grpo.clip_high=0.2"],
+            "`phase.binary.loss.high`: must be above `low`, 5",
+        ),
+        (["grpo.loss={type=\"top_entropy\", share=0}", "grpo.dual_clip=3"], "`phase.binary.loss.share`"),
+        (
+            ["grpo.gradient.type=lift", "grpo.optimizer.weight_decay=0.1"],
+            "`phase.binary.gradient.type`: `lift` moves the chosen weights alone, and decay moves all",
+        ),
+        (["grpo.gradient={type=\"lift\", share=2}", "grpo.dual_clip=3"], "`phase.binary.gradient.share`"),
+        (
             ["grpo.advantage.type=gdpo", "grpo.kl.place=reward"],
             "`phase.binary.kl.place`: `reward` takes the penalty from the total",
         ),

@@ -6,7 +6,7 @@ use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{
     AdvantageEstimator, Checkpointed, Metrics, PolicyOptimizer, RewardParts, ScoredGroup, Seed, StageError,
 };
-use reft_train::{AdamW, learning_rate};
+use reft_train::{AdamW, GradientTransform, gradient_transform, learning_rate};
 use reft_vlm::Vlm;
 use serde_json::Value;
 use tch::{Device, Kind};
@@ -51,7 +51,8 @@ impl GrpoOptimizer {
             config: config.clone(),
             objective: Objective::new(config),
             options: PassOptions::new(config),
-            optimizer: AdamW::new(&config.optimizer, config.trainable, seed),
+            optimizer: AdamW::new(&config.optimizer, config.trainable, seed)
+                .with_transform(config.gradient.as_ref().map(gradient_transform)),
             reference: None,
             advantage: None,
             seed: seed.at("loss"),
@@ -67,10 +68,16 @@ impl GrpoOptimizer {
         Self { objective: self.objective.with_loss(loss), ..self }
     }
 
+    /// With another gradient transform than the phase's; none leaves gradients as they are.
+    #[must_use]
+    pub fn with_transform(self, transform: Option<Box<dyn GradientTransform>>) -> Self {
+        Self { optimizer: self.optimizer.with_transform(transform), ..self }
+    }
+
     fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
         // What an earlier phase left goes before the new comes.
         self.reference = None;
-        self.optimizer.begin(policy);
+        self.optimizer.begin(policy)?;
         self.reference = Reference::new(&self.config, policy)?;
         self.step = 0;
         self.has_begun = true;
@@ -220,7 +227,7 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
             if !sums.loss.is_finite() {
                 return Err(self.not_finite(policy, "loss", number, &batches));
             }
-            let stats = self.optimizer.update(policy, lr);
+            let stats = self.optimizer.update(policy, lr)?;
             if !stats.applied {
                 return Err(self.not_finite(policy, "gradient", number, &batches));
             }

@@ -9,7 +9,7 @@
 //! use reft_vlm::Vlm;
 //!
 //! fn step(policy: &mut Vlm, phase: &SftPhase, batch: &[Demonstration]) -> Result<(), reft_core::StageError> {
-//!     let mut trainer = SftTrainer::new(phase, policy, Seed::new(1));
+//!     let mut trainer = SftTrainer::new(phase, policy, Seed::new(1))?;
 //!     let metrics = trainer.update(policy, batch)?;
 //!     assert!(metrics.get("sft/loss").is_some());
 //!     Ok(())
@@ -17,12 +17,14 @@
 //! ```
 
 mod adamw;
+mod gradient;
 mod microbatch;
 mod schedule;
 mod sft;
 mod token_pass;
 
 pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
+pub use gradient::{Drift, GradientTransform, Lift, gradient_transform};
 pub use microbatch::split_by_tokens;
 pub use schedule::learning_rate;
 pub use sft::SftTrainer;

@@ -11,7 +11,9 @@ use reft_vlm::{
 };
 use tch::Kind;
 
-use crate::{AdamW, Entropy, TokenPass, learning_rate, split_by_tokens};
+use crate::{
+    AdamW, Entropy, GradientTransform, TokenPass, gradient_transform, learning_rate, split_by_tokens,
+};
 
 const STATE: &str = "optimizer.safetensors";
 
@@ -25,10 +27,20 @@ pub struct SftTrainer {
 
 impl SftTrainer {
     /// A trainer at the start of its phase; `seed` is that of the phase.
-    pub fn new(config: &SftPhase, policy: &Vlm, seed: Seed) -> Self {
-        let mut optimizer = AdamW::new(&config.optimizer, config.trainable, seed);
-        optimizer.begin(policy);
-        Self { config: config.clone(), optimizer, step: 0 }
+    pub fn new(config: &SftPhase, policy: &Vlm, seed: Seed) -> Result<Self, StageError> {
+        Self::with_transform(config, policy, seed, config.gradient.as_ref().map(gradient_transform))
+    }
+
+    /// A trainer with another gradient transform than the phase's, or without one.
+    pub fn with_transform(
+        config: &SftPhase,
+        policy: &Vlm,
+        seed: Seed,
+        transform: Option<Box<dyn GradientTransform>>,
+    ) -> Result<Self, StageError> {
+        let mut optimizer = AdamW::new(&config.optimizer, config.trainable, seed).with_transform(transform);
+        optimizer.begin(policy)?;
+        Ok(Self { config: config.clone(), optimizer, step: 0 })
     }
 }
 
@@ -58,7 +70,7 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
         }
 
         let lr = learning_rate(self.config.lr, &self.config.optimizer, self.step, self.config.steps);
-        let stats = self.optimizer.update(policy, lr);
+        let stats = self.optimizer.update(policy, lr)?;
         if !stats.applied {
             return Err(StageError::NonFinite { what: "gradient", step: self.step, applied: 0 });
         }

@@ -17,7 +17,7 @@ fn model(kind: Kind) -> Vlm {
 
 fn optimizer(config: &OptimizerConfig, model: &Vlm) -> AdamW {
     let mut optimizer = AdamW::new(config, TrainableConfig::default(), Seed::new(3));
-    optimizer.begin(model);
+    optimizer.begin(model).unwrap();
     optimizer
 }
 
@@ -34,7 +34,7 @@ fn step(model: &mut Vlm, optimizer: &mut AdamW, step: u64, lr: f64) -> f64 {
         part.backward();
         loss += distance.square().sum(Kind::Double).double_value(&[]);
     }
-    assert!(optimizer.update(model, lr).applied);
+    assert!(optimizer.update(model, lr).unwrap().applied);
     loss / model.params().numel() as f64
 }
 
@@ -112,7 +112,7 @@ fn parts_have_learning_rates_of_their_own() {
     for param in model.params().params() {
         model.params().value(param).sum(Kind::Float).backward();
     }
-    optimizer.update(&mut model, 1e-3);
+    optimizer.update(&mut model, 1e-3).unwrap();
     for (param, before) in model.params().params().iter().zip(before) {
         // The first update of a constant gradient is the learning rate itself.
         let expected = match param.buffer.part {
@@ -132,7 +132,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let before: Vec<Tensor> = model.params().buffers().values().map(Tensor::copy).collect();
     let first = model.params().value(&model.params().params()[0]);
     (first.sum(Kind::Float) * f64::NAN).backward();
-    let stats = optimizer.update(&mut model, 1e-3);
+    let stats = optimizer.update(&mut model, 1e-3).unwrap();
     assert!(!stats.applied && stats.grad_norm.is_nan());
     for (now, before) in model.params().buffers().values().zip(&before) {
         assert!(now.equal(before));

@@ -9,9 +9,9 @@ use super::{
     reward::{self, is_address, not_an_address},
 };
 use crate::{
-    AdvantageConfig, Device, Dtype, EvalPhase, GrpoPhase, JudgeConfig, KlPlace, LrScale, OptimizerConfig,
-    PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights, TrainableConfig, WithForm,
-    nearest::suggestion,
+    AdvantageConfig, Device, Dtype, EvalPhase, GradientConfig, GrpoPhase, JudgeConfig, KlPlace, LrScale,
+    OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights,
+    TrainableConfig, WithForm, nearest::suggestion,
 };
 
 /// The smallest temperature of a policy that learns.
@@ -75,6 +75,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         check_exact(recipe, phase, at);
     }
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
+    check_gradient(recipe, phase.gradient.as_ref(), &phase.optimizer, &mut at.at("gradient"));
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
     curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
@@ -82,6 +83,29 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     let mut guard = at.at("guard");
     guard.in_range(phase.guard.min_teaching, 0.0..=1.0, "min_teaching", "from 0 to 1");
     guard.in_range(phase.guard.max_truncated, 0.0..=1.0, "max_truncated", "from 0 to 1");
+}
+
+fn check_gradient(
+    recipe: &Recipe,
+    gradient: Option<&GradientConfig>,
+    optimizer: &OptimizerConfig,
+    at: &mut At<'_>,
+) {
+    let Some(gradient) = gradient else { return };
+    at.require(recipe.model.lora.is_none(), "type", || {
+        "works on the weights of the model itself; leave `model.lora` or `gradient` out".to_owned()
+    });
+    match gradient {
+        GradientConfig::Drift(drift) => at.in_range(drift.alpha, f64::MIN..=f64::MAX, "alpha", "finite"),
+        GradientConfig::Lift(lift) => {
+            at.in_range(lift.share, f64::MIN_POSITIVE..=1.0, "share", "above 0 and at most 1");
+            at.at_least_one(lift.rank as u64, "rank");
+            at.require(optimizer.weight_decay == 0.0, "type", || {
+                "`lift` moves the chosen weights alone, and decay moves all; set `optimizer.weight_decay = 0`"
+                    .to_owned()
+            });
+        }
+    }
 }
 
 /// What keeps rollout and trainer from computing the same bits.
@@ -126,6 +150,7 @@ fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
     at.at_least_one(phase.batch_size as u64, "batch_size");
     at.in_range(phase.lr, 0.0.., "lr", "0 or above");
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
+    check_gradient(recipe, phase.gradient.as_ref(), &phase.optimizer, &mut at.at("gradient"));
     check_trainable(phase.trainable, at);
 }
 

@@ -21,6 +21,8 @@ use reft_vlm::{
 };
 use tch::{Kind, Tensor};
 
+use crate::GradientTransform;
+
 use self::{
     moments::{Moment, Sign},
     weights::LowBits,
@@ -29,11 +31,15 @@ use self::{
 /// Elements that are updated at a time, so that temporaries stay small; whole blocks of quantised moments.
 const PIECE: i64 = 1 << 24;
 
+/// What names of a gradient transform's state begin with in a checkpoint.
+const TRANSFORM: &str = "gradient.";
+
 /// The optimizer of one phase.
 pub struct AdamW {
     config: OptimizerConfig,
     trainable: TrainableConfig,
     seed: Seed,
+    transform: Option<Box<dyn GradientTransform>>,
     updates: i64,
     states: BTreeMap<BufferKey, BufferState>,
 }
@@ -80,11 +86,17 @@ impl AdamW {
     /// An optimizer without moments yet. `seed` is that of the phase, for stochastic rounding.
     pub fn new(config: &OptimizerConfig, trainable: TrainableConfig, seed: Seed) -> Self {
         let seed = seed.at("rounding");
-        Self { config: config.clone(), trainable, seed, updates: 0, states: BTreeMap::new() }
+        Self { config: config.clone(), trainable, seed, transform: None, updates: 0, states: BTreeMap::new() }
+    }
+
+    /// With a transform of the gradients of every update; none leaves them as they are.
+    #[must_use]
+    pub fn with_transform(self, transform: Option<Box<dyn GradientTransform>>) -> Self {
+        Self { transform, ..self }
     }
 
     /// Marks the trainable parts of the policy and starts with zero moments.
-    pub fn begin(&mut self, policy: &Vlm) {
+    pub fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
         let trainable = self.trainable;
         policy.set_trainable(|part| learns(trainable, part));
         self.updates = 0;
@@ -101,15 +113,19 @@ impl AdamW {
                 (key, state)
             })
             .collect();
+        self.transform.as_mut().map_or(Ok(()), |transform| transform.begin(policy))
     }
 
     /// One update by the gradients that have accumulated, which are then forgotten.
-    pub fn update(&mut self, policy: &mut Vlm, lr: f64) -> UpdateStats {
+    pub fn update(&mut self, policy: &mut Vlm, lr: f64) -> Result<UpdateStats, StageError> {
         let _no_grad = tch::no_grad_guard();
+        if let Some(transform) = &mut self.transform {
+            transform.transform(policy, self.updates as u64)?;
+        }
         let grad_norm = norm_of(policy, self.states.keys());
         if !grad_norm.is_finite() {
             policy.learned_mut().zero_grad();
-            return UpdateStats { grad_norm, applied: false };
+            return Ok(UpdateStats { grad_norm, applied: false });
         }
         // As PyTorch's clip_grad_norm_, with its 1e-6.
         let max = self.config.max_grad_norm;
@@ -123,7 +139,7 @@ impl AdamW {
             let lr = lr * scale_of(lr_scale, key.part);
             let rule = Rule { beta1, beta2, eps, step: lr / bias1, root_bias2: bias2.sqrt() };
             let decay = if key.decays { 1.0 - lr * weight_decay } else { 1.0 };
-            let seed = self.seed.at(self.updates as u64).at(buffer_name(key).as_str());
+            let seed = self.seed.at(self.updates as u64).at(key.name().as_str());
             let Some(grads) = policy.learned().flat_grad(key) else { continue };
             for first in (0..grads.size()[0]).step_by(PIECE as usize) {
                 let piece = first..(first + PIECE).min(grads.size()[0]);
@@ -131,7 +147,10 @@ impl AdamW {
                 let grad = part(&grads).to_kind(Kind::Float) * clip;
                 let BufferState { mean, square, low_bits } = state;
                 let (mut m, mut v) = (mean.read(&piece), square.read(&piece));
-                let change = rule.change(&mut m, &mut v, &grad);
+                let mut change = rule.change(&mut m, &mut v, &grad);
+                if let Some(moves) = self.transform.as_ref().and_then(|transform| transform.moves(key)) {
+                    let _ = change.g_mul_(&part(moves));
+                }
                 mean.write(&piece, &m);
                 square.write(&piece, &v);
                 low_bits.add(&mut part(buffer), &piece, decay, &change, seed);
@@ -141,7 +160,7 @@ impl AdamW {
         if self.updates % UPDATES_THAT_KEEP_MEMORY == 0 {
             return_memory();
         }
-        UpdateStats { grad_norm, applied: true }
+        Ok(UpdateStats { grad_norm, applied: true })
     }
 
     /// Forgets the gradients that have accumulated.
@@ -157,9 +176,11 @@ impl AdamW {
             let named = state
                 .tensors()
                 .into_iter()
-                .map(|(name, tensor)| (format!("{}.{name}", buffer_name(key)), tensor.shallow_clone()));
+                .map(|(name, tensor)| (format!("{}.{name}", key.name()), tensor.shallow_clone()));
             tensors.extend(named);
         }
+        let transform = self.transform.iter().flat_map(|transform| transform.save());
+        tensors.extend(transform.map(|(name, tensor)| (format!("{TRANSFORM}{name}"), tensor)));
         write_tensors(path, &tensors).map_err(|e| StageError::other("saving the optimizer", e))
     }
 
@@ -179,8 +200,12 @@ impl AdamW {
         self.updates = counts.int64_value(&[0]);
         for (&key, state) in &self.states {
             for (name, tensor) in state.tensors() {
-                tensor.shallow_clone().copy_(find(&format!("{}.{name}", buffer_name(key)))?);
+                tensor.shallow_clone().copy_(find(&format!("{}.{name}", key.name()))?);
             }
+        }
+        if let Some(transform) = &mut self.transform {
+            let own = saved.iter().filter_map(|(name, x)| Some((name.strip_prefix(TRANSFORM)?, x)));
+            transform.load(&own.map(|(name, x)| (name.to_owned(), x.shallow_clone())).collect())?;
         }
         Ok(counts.int64_value(&[1]) as u64)
     }
@@ -242,15 +267,6 @@ fn scale_of(scale: LrScale, part: PartOfModel) -> f64 {
         PartOfModel::Merger => scale.merger,
         PartOfModel::Decoder => scale.decoder,
     }
-}
-
-fn buffer_name(key: BufferKey) -> String {
-    let part = match key.part {
-        PartOfModel::VisionTower => "vision_tower",
-        PartOfModel::Merger => "merger",
-        PartOfModel::Decoder => "decoder",
-    };
-    format!("{part}.{}", if key.decays { "matrices" } else { "vectors" })
 }
 
 #[cfg(test)]

@@ -53,6 +53,18 @@ pub struct BufferKey {
     pub decays: bool,
 }
 
+impl BufferKey {
+    /// As checkpoints of optimizers name it.
+    pub fn name(self) -> String {
+        let part = match self.part {
+            PartOfModel::VisionTower => "vision_tower",
+            PartOfModel::Merger => "merger",
+            PartOfModel::Decoder => "decoder",
+        };
+        format!("{part}.{}", if self.decays { "matrices" } else { "vectors" })
+    }
+}
+
 /// Name and shape of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamSpec {
