@@ -40,7 +40,8 @@ impl Update<'_> {
         let keep = if options.recompute { Keep::LayerInputs } else { Keep::Graph };
         let entropy = if objective.has_entropy_bonus() { Entropy::WithGradient } else { Entropy::Value };
         let distribution = batch.distribution(policy, options);
-        let pass = Pass::new(network, &batch.packed, batch.steps.as_ref(), distribution, keep, entropy);
+        let packed = batch.packed(policy);
+        let pass = Pass::new(network, &packed, batch.steps.as_ref(), distribution, keep, entropy);
 
         // At the first update every ratio is 1 by construction; its gradient is the policy gradient.
         let is_first = batch.old_c.is_none();
@@ -113,7 +114,7 @@ mod tests {
         Update,
         common::{groups, open, phase},
     };
-    use crate::{Objective, PassOptions, batch::pack, sums::Sums};
+    use crate::{Objective, PassOptions, batch::split, sums::Sums};
 
     fn gradients(name: &str, keys: &Value) -> Vec<(String, Tensor)> {
         let mut model = open(name);
@@ -122,7 +123,7 @@ mod tests {
         let (objective, options) = (&Objective::new(&phase), PassOptions::new(&phase));
         model.learned_mut().zero_grad();
         let update = Update { objective, options, policy: &model, kl_weight: 0.0, seed: Seed::new(1) };
-        for mut batch in pack(objective, options, &model, &all).unwrap() {
+        for mut batch in split(objective, options, &model, &all).unwrap() {
             update.backward(model.network(), &mut batch, None, &mut Sums::default());
         }
         let params = model.params().params().iter();

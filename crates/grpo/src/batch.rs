@@ -1,8 +1,9 @@
-//! What an update needs of a batch of rollouts: groups packed for forward passes, and numbers for each of their tokens.
+//! What an update needs of a batch of rollouts: groups to be packed for forward passes, and numbers for each of their
+//! tokens. A micro-batch is packed when its turn comes: masks and pixels of all of them at once may be larger than the model.
 //!
 //! Axes in tensor names: c completion token, m completion.
 
-use std::ops::Range;
+use std::{cell::OnceCell, ops::Range, rc::Rc};
 
 use reft_core::{Completion, ScoredGroup, Seed, StageError, Support};
 use reft_train::{TokenStats, split_by_tokens};
@@ -20,7 +21,11 @@ use crate::{
 
 /// One forward and backward pass: a few groups and what the loss needs of them, `[c]` each.
 pub(crate) struct MicroBatch {
-    pub(crate) packed: PackedBatch,
+    prompts: Vec<EncodedPrompt>,
+    /// Token ids of the completions of each prompt.
+    completions: Vec<Vec<Vec<i64>>>,
+    /// The packed groups, kept where there is no other micro-batch.
+    kept: Option<OnceCell<Rc<PackedBatch>>>,
     /// The steps of its one group, with `exact = true`.
     pub(crate) steps: Option<Steps>,
     /// What the rollout drew each token from; none where nothing was out of reach.
@@ -55,25 +60,29 @@ struct Whole<'a> {
     options: PassOptions,
     policy: &'a Vlm,
     groups: &'a [&'a ScoredGroup],
-    prompts: Vec<EncodedPrompt>,
     /// `[c]` weights of all tokens of the batch.
     weights: Vec<f32>,
 }
 
 impl MicroBatch {
-    /// The groups of a range. `completions` and `tokens` say how many come before it in the batch.
-    fn new(whole: &Whole<'_>, range: Range<usize>, completions: usize, tokens: usize) -> Self {
+    /// The groups of a range with their prompts. `completions` and `tokens` say how many come before it in the batch.
+    fn new(
+        whole: &Whole<'_>,
+        range: Range<usize>,
+        prompts: Vec<EncodedPrompt>,
+        completions: usize,
+        tokens: usize,
+    ) -> Self {
         let Whole { objective, options, policy, .. } = *whole;
-        let (groups, prompts) = (&whole.groups[range.clone()], &whole.prompts[range.clone()]);
-        let packing: Vec<(&EncodedPrompt, Vec<&[i64]>)> = prompts
-            .iter()
-            .zip(groups)
-            .map(|(prompt, group)| {
-                (prompt, group.group.completions.iter().map(|c| c.token_ids.as_slice()).collect())
-            })
-            .collect();
-        let steps = match packing.as_slice() {
-            [(prompt, completions)] if options.exact => Some(Steps::new(policy, prompt, completions)),
+        let groups = &whole.groups[range.clone()];
+        let token_ids = |group: &&ScoredGroup| -> Vec<Vec<i64>> {
+            group.group.completions.iter().map(|completion| completion.token_ids.clone()).collect()
+        };
+        let steps = match (prompts.as_slice(), groups) {
+            ([prompt], [group]) if options.exact => {
+                let completions = group.group.completions.iter().map(|c| c.token_ids.as_slice());
+                Some(Steps::new(policy, prompt, &completions.collect::<Vec<_>>()))
+            }
             _ => None,
         };
         let (mut lengths, mut advantages, mut kl_scales, mut rollout) = (vec![], vec![], vec![], vec![]);
@@ -95,7 +104,9 @@ impl MicroBatch {
         let per_token = |values_m: &Tensor| repeat(values_m, &lengths_m).to_device(device);
         let n = rollout.len();
         Self {
-            packed: policy.pack(&packing),
+            kept: (range.len() == whole.groups.len()).then(OnceCell::new),
+            prompts,
+            completions: groups.iter().map(token_ids).collect(),
             steps,
             support: support(groups),
             weight_c: Tensor::from_slice(&whole.weights[tokens..tokens + n]).to_device(device),
@@ -114,6 +125,18 @@ impl MicroBatch {
         }
     }
 
+    /// Its groups, packed for a pass.
+    pub(crate) fn packed(&self, policy: &Vlm) -> Rc<PackedBatch> {
+        let pack = || {
+            let completions = self.completions.iter().map(|own| own.iter().map(Vec::as_slice).collect());
+            Rc::new(policy.pack(&self.prompts.iter().zip(completions).collect::<Vec<_>>()))
+        };
+        match &self.kept {
+            Some(kept) => Rc::clone(kept.get_or_init(pack)),
+            None => pack(),
+        }
+    }
+
     /// What logits are read as: the distribution that the rollout drew from.
     pub(crate) fn distribution<'a>(&'a self, policy: &'a Vlm, options: PassOptions) -> Distribution<'a> {
         Distribution {
@@ -125,12 +148,12 @@ impl MicroBatch {
 
     /// `[c]` log-probabilities under another network of the same distribution, computed as the policy's are.
     pub(crate) fn logprobs_of(&self, network: &Network, policy: &Vlm, options: PassOptions) -> Tensor {
-        logprobs(network, &self.packed, self.steps.as_ref(), self.distribution(policy, options))
+        logprobs(network, &self.packed(policy), self.steps.as_ref(), self.distribution(policy, options))
     }
 
     /// Log-probabilities and entropies under a network, without gradient.
     pub(crate) fn stats(&self, network: &Network, policy: &Vlm, options: PassOptions) -> TokenStats {
-        stats(network, &self.packed, self.steps.as_ref(), self.distribution(policy, options))
+        stats(network, &self.packed(policy), self.steps.as_ref(), self.distribution(policy, options))
     }
 
     /// Its tokens with log-probs of now and of the first update, of the rollout where there are none yet.
@@ -196,8 +219,8 @@ impl MicroBatch {
     }
 }
 
-/// Packs the groups of a step within the phase's token budget.
-pub(crate) fn pack(
+/// The groups of a step in micro-batches within the phase's token budget.
+pub(crate) fn split(
     objective: &Objective,
     options: PassOptions,
     policy: &Vlm,
@@ -214,13 +237,15 @@ pub(crate) fn pack(
 
     // Weights look at the whole batch, so that splits do not change the result.
     let weights = objective.token_weights(&lengths.concat());
-    let whole = Whole { objective, options, policy, groups, prompts, weights };
+    let whole = Whole { objective, options, policy, groups, weights };
     // A replay is of one group.
     let budget = if options.exact { 1 } else { options.micro_batch_tokens };
     let (mut completions, mut tokens) = (0, 0);
+    let mut prompts = prompts.into_iter();
     let batches = split_by_tokens(&sizes, budget).into_iter().map(|range| {
         let own = lengths[range.clone()].concat();
-        let batch = MicroBatch::new(&whole, range, completions, tokens);
+        let own_prompts = prompts.by_ref().take(range.len()).collect();
+        let batch = MicroBatch::new(&whole, range, own_prompts, completions, tokens);
         completions += own.len();
         tokens += own.iter().sum::<usize>();
         batch

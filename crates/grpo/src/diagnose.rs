@@ -9,7 +9,7 @@ use tch::{Tensor, no_grad};
 use crate::{
     Objective, PassOptions, TokenNumbers,
     backward::Update,
-    batch::{MicroBatch, pack},
+    batch::{MicroBatch, split},
     numbers::flat,
     sums::Sums,
 };
@@ -53,7 +53,7 @@ pub fn diagnose(
     let weights = non_finite_parameter(policy, false).map(|name| format!("weight `{name}`"));
     let mut found = Vec::with_capacity(groups.len());
     for (i, &group) in groups.iter().enumerate() {
-        let mut batches = pack(objective, options, policy, &[group])?;
+        let mut batches = split(objective, options, policy, &[group])?;
         let Some(batch) = batches.first_mut() else { continue };
         let Known { reference, old } = known.get(i).cloned().unwrap_or_default();
         let on_device = |numbers: &TokenNumbers| flat(numbers).to_device(policy.device());
@@ -86,7 +86,7 @@ fn on_the_way(policy: &Vlm, batch: &MicroBatch) -> Option<String> {
     if !is_finite(&batch.rollout_c) {
         return Some("log-probs of the rollout".into());
     }
-    if let Some(place) = policy.network().first_non_finite(&batch.packed) {
+    if let Some(place) = policy.network().first_non_finite(&batch.packed(policy)) {
         return Some(place);
     }
     let unlikely = batch.reference_c.as_ref().is_some_and(|reference_c| !is_finite(reference_c));

@@ -14,7 +14,7 @@ use tch::{Device, Kind};
 use crate::{
     Objective, PassOptions, PolicyLoss, TokenNumbers,
     backward::Update,
-    batch::{MicroBatch, pack},
+    batch::{MicroBatch, split},
     diagnose::{Known, diagnose},
     numbers::by_completion,
     reference::Reference,
@@ -84,14 +84,14 @@ impl GrpoOptimizer {
         Ok(())
     }
 
-    /// The packed groups with reference log-probs; a KL penalty in the reward is already in the advantages.
+    /// The micro-batches with reference log-probs; a KL penalty in the reward is already in the advantages.
     fn prepare(
         &self,
         policy: &Vlm,
         groups: &[&ScoredGroup],
         kl_weight: f64,
     ) -> Result<Vec<MicroBatch>, StageError> {
-        let mut batches = pack(&self.objective, self.options, policy, groups)?;
+        let mut batches = split(&self.objective, self.options, policy, groups)?;
         let Some(reference) = &self.reference else { return Ok(batches) };
         for batch in &mut batches {
             batch.reference_c = Some(batch.logprobs_of(reference.network(), policy, self.options));
@@ -163,7 +163,7 @@ impl GrpoOptimizer {
     ) -> Result<Vec<Option<TokenNumbers>>, StageError> {
         let Some(reference) = &self.reference else { return Ok(vec![None; groups.len()]) };
         let of_group = |group: &&ScoredGroup| {
-            let batches = pack(&self.objective, self.options, policy, std::slice::from_ref(group))?;
+            let batches = split(&self.objective, self.options, policy, std::slice::from_ref(group))?;
             let logprobs = batches.iter().flat_map(|batch| {
                 let logprob_c = batch.logprobs_of(reference.network(), policy, self.options);
                 by_completion(&logprob_c, &batch.lengths)
