@@ -113,6 +113,7 @@ impl<'a> RecipePhases<'a> {
             curriculum,
             rollout: if phase.exact { Box::new(ExactEngine) } else { Box::new(GenerationEngine::default()) },
             reward: Box::new(reward),
+            pay_zero: phase.reward.pay_zero,
             advantage: advantage::build(&phase.advantage, &phase.reward),
             filters: reft_curriculum::filter::build(&phase.filter),
             refill: reft_curriculum::refill::build(&phase.filter.refill),

@@ -36,9 +36,12 @@ pub struct RewardConfig {
     /// Which script the completion is to be written in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<LanguageConfig>,
-    /// Seconds that the reward of one completion may take, all parts together; then it pays 0 and the run goes on.
+    /// Seconds that the reward of one completion may take, all parts together; then it has no score and the run goes on.
     /// 0: no limit.
     pub timeout_s: f64,
+    /// Whether an answer whose reward failed or timed out counts as 0 in its group; else it leaves the group's statistics
+    /// and teaches nothing.
+    pub pay_zero: bool,
     /// Other projects' rewards by name, with their weights.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<String, f32>,
@@ -65,6 +68,7 @@ impl Default for RewardConfig {
             repetition: None,
             language: None,
             timeout_s: 60.0,
+            pay_zero: false,
             peers: BTreeMap::new(),
             program: BTreeMap::new(),
             server: BTreeMap::new(),

@@ -94,15 +94,23 @@ impl ScoredGroup {
         self.rewards.iter().map(|parts| parts.total).collect()
     }
 
+    /// Totals of the rewards that are not left out of the group's statistics.
+    pub fn counted_totals(&self) -> Vec<f32> {
+        self.rewards.iter().filter(|reward| !reward.left_out).map(|reward| reward.total).collect()
+    }
+
     /// `[G]` `accuracy` parts; the totals of a reward that has no such part.
     pub fn accuracies(&self) -> Vec<f32> {
         self.rewards.iter().map(|reward| reward.part("accuracy").unwrap_or(reward.total)).collect()
     }
 
-    /// The mean of [`ScoredGroup::accuracies`]: how well the policy answers this question now.
+    /// The mean of [`ScoredGroup::accuracies`] over the rewards that are not left out: how well the policy answers this
+    /// question now.
     pub fn pass_rate(&self) -> f64 {
         let accuracies = self.accuracies();
-        accuracies.iter().map(|&a| f64::from(a)).sum::<f64>() / accuracies.len().max(1) as f64
+        let counted = self.rewards.iter().zip(accuracies).filter(|(reward, _)| !reward.left_out);
+        let (sum, n) = counted.fold((0.0, 0_usize), |(sum, n), (_, a)| (sum + f64::from(a), n + 1));
+        sum / n.max(1) as f64
     }
 
     /// Whether the group is trained on.

@@ -64,6 +64,6 @@ pub use seed::Seed;
 pub use stage::{
     AdvantageEstimator, Benchmark, Checkpointed, Curriculum, Filled, GroupFilter, Judge, Judgement,
     PolicyOptimizer, Progress, Refill, Reward, RewardOutcome, RewardParts, RolloutEngine, Selector, Stateful,
-    SupervisedTrainer,
+    SupervisedTrainer, step_advantages,
 };
 pub use support::{Limit, Support};

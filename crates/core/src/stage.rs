@@ -74,7 +74,7 @@ pub trait RolloutEngine<P: ?Sized>: Send {
     ) -> Result<Vec<Group>, StageError>;
 }
 
-/// Whether a reward was computed. A part that was not pays 0, and the run goes on.
+/// Whether a reward was computed. A part that was not adds 0, and the run goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum RewardOutcome {
@@ -122,12 +122,15 @@ pub struct RewardParts {
     /// Whether every part was computed.
     #[serde(default)]
     pub outcome: RewardOutcome,
+    /// Whether it takes no part in the statistics of its group, because it is no score.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 impl RewardParts {
     /// A reward of one part.
     pub fn single(name: impl Into<String>, total: f32) -> Self {
-        Self { total, parts: vec![(name.into(), total)], outcome: RewardOutcome::Score }
+        Self { total, parts: vec![(name.into(), total)], ..Self::default() }
     }
 
     /// The value of a part.
@@ -175,6 +178,37 @@ pub trait AdvantageEstimator: Send + Sync {
             |rewards: &Vec<RewardParts>| rewards.iter().map(|reward| reward.total).collect::<Vec<_>>();
         groups.iter().map(|rewards| self.advantages(&totals(rewards))).collect()
     }
+}
+
+/// `[groups][G]` advantages of the rewards that are not left out; those that are get 0, which teaches nothing.
+pub fn step_advantages(estimator: &dyn AdvantageEstimator, groups: &[Vec<RewardParts>]) -> Vec<Vec<f32>> {
+    if !groups.iter().flatten().any(|reward| reward.left_out) {
+        return estimator.step_advantages(groups);
+    }
+    let counted = |group: &&Vec<RewardParts>| group.iter().any(|reward| !reward.left_out);
+    let scores: Vec<Vec<RewardParts>> = groups
+        .iter()
+        .filter(counted)
+        .map(|group| group.iter().filter(|reward| !reward.left_out).cloned().collect())
+        .collect();
+    let mut found = estimator.step_advantages(&scores).into_iter();
+    let spread = |group: &Vec<RewardParts>| {
+        if group.iter().all(|reward| reward.left_out) {
+            return vec![0.0; group.len()];
+        }
+        let own = found.next().unwrap_or_default();
+        let expected = group.iter().filter(|reward| !reward.left_out).count();
+        if own.len() != expected {
+            // The caller tells an estimator that gives a wrong number.
+            return own;
+        }
+        let mut own = own.into_iter();
+        group
+            .iter()
+            .map(|reward| if reward.left_out { 0.0 } else { own.next().unwrap_or_default() })
+            .collect()
+    };
+    groups.iter().map(spread).collect()
 }
 
 /// Decides whether a group is trained on. The reason becomes a column on disk and a counter in the metrics.
@@ -287,5 +321,28 @@ pub trait Benchmark: Send + Sync {
             "questions": graded.len(),
             "accuracy": mean,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct AboveMean;
+
+    impl AdvantageEstimator for AboveMean {
+        fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+            let mean = rewards.iter().sum::<f32>() / rewards.len() as f32;
+            rewards.iter().map(|reward| reward - mean).collect()
+        }
+    }
+
+    #[test]
+    fn rewards_that_are_left_out_take_no_part() {
+        let of = |total: f32| RewardParts { total, ..RewardParts::default() };
+        let out = || RewardParts { left_out: true, ..of(0.0) };
+        let groups = [vec![of(1.0), out(), of(3.0)], vec![out(), out()], vec![of(2.0), of(4.0)]];
+        let found = step_advantages(&AboveMean, &groups);
+        assert_eq!(found, [vec![-1.0, 0.0, 1.0], vec![0.0, 0.0], vec![-1.0, 1.0]]);
     }
 }

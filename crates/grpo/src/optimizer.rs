@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{
     AdvantageEstimator, Checkpointed, Metrics, PolicyOptimizer, RewardParts, ScoredGroup, Seed, StageError,
+    step_advantages,
 };
 use reft_train::{AdamW, GradientTransform, gradient_transform, learning_rate};
 use reft_vlm::Vlm;
@@ -125,7 +126,7 @@ impl GrpoOptimizer {
             reward.total -= (weight * penalty) as f32;
         }
         drop(penalties);
-        let advantages = advantage.step_advantages(&rewards);
+        let advantages = step_advantages(&**advantage, &rewards);
         for batch in batches {
             let own = advantages[batch.groups.clone()].concat();
             batch.set_advantages(&own);

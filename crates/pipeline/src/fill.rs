@@ -1,6 +1,8 @@
 //! The groups of a reinforcement learning step: asked, answered, scored and judged, once or until there are enough.
 
-use reft_core::{Filled, Group, RewardParts, ScoredGroup, StageError, Verdict};
+use reft_core::{
+    Filled, Group, RewardOutcome, RewardParts, ScoredGroup, StageError, Verdict, step_advantages,
+};
 
 use crate::{
     RlStages,
@@ -90,14 +92,17 @@ pub(crate) fn score<P: ?Sized>(
     stages: &RlStages<P>,
     groups: Vec<Group>,
 ) -> Result<Vec<ScoredGroup>, StageError> {
-    let reward = stages.reward.as_ref();
+    let (reward, pay_zero) = (stages.reward.as_ref(), stages.pay_zero);
     let rewards = parallel::try_map(&groups, |group| {
-        let rewards = reward.score_group(group)?;
+        let mut rewards = reward.score_group(group)?;
+        for reward in &mut rewards {
+            reward.left_out = !pay_zero && reward.outcome != RewardOutcome::Score;
+        }
         same_length("rewards", reward.name(), rewards.len(), group)?;
         Ok(rewards)
     })?;
     some_scored(reward.name(), &rewards)?;
-    let mut advantages = stages.advantage.step_advantages(&rewards).into_iter();
+    let mut advantages = step_advantages(&*stages.advantage, &rewards).into_iter();
     groups
         .into_iter()
         .zip(rewards)

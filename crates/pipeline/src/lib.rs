@@ -30,6 +30,7 @@
 //!         curriculum: Box::new(RoundRobin::new(sums(6))),
 //!         rollout: Box::new(ToyEngine),
 //!         reward: Box::new(ToyReward),
+//!         pay_zero: false,
 //!         advantage: std::sync::Arc::new(AboveMean),
 //!         filters: Vec::new(),
 //!         refill: None,

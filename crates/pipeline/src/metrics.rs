@@ -15,7 +15,7 @@ pub(crate) fn tokens(groups: &[Group]) -> usize {
 /// Of one reinforcement learning step.
 pub(crate) fn rl(groups: &[ScoredGroup]) -> Metrics {
     let mut metrics = completions(groups.iter().map(|scored| &scored.group));
-    let totals: Vec<Vec<f32>> = groups.iter().map(ScoredGroup::totals).collect();
+    let totals: Vec<Vec<f32>> = groups.iter().map(ScoredGroup::counted_totals).collect();
     metrics.set("reward/mean", mean(totals.iter().flatten().copied().map(f64::from)));
     metrics.set("reward/std", mean(totals.iter().map(|group| sample_std(group))));
     metrics.set("reward/zero_std", share(&totals, |group| is_constant(group)));

@@ -111,6 +111,9 @@ pub struct RlStages<P: ?Sized> {
     pub rollout: Box<dyn RolloutEngine<P>>,
     /// Scores the answers.
     pub reward: Box<dyn Reward>,
+    /// Whether an answer whose reward failed or timed out counts as 0 in its group; else it leaves the group's statistics
+    /// and teaches nothing.
+    pub pay_zero: bool,
     /// Compares the answers of a group; the optimizer has the same one.
     pub advantage: Arc<dyn AdvantageEstimator>,
     /// Asked in order; the first one to reject a group gives the reason.

@@ -109,6 +109,8 @@ struct RewardRow {
     parts: Vec<(String, Option<f32>)>,
     #[serde(default)]
     outcome: RewardOutcome,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    left_out: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,6 +168,7 @@ impl GroupRow {
                     total: finite(reward.total),
                     parts: reward.parts.iter().map(|(name, x)| (name.clone(), finite(*x))).collect(),
                     outcome: reward.outcome.clone(),
+                    left_out: reward.left_out,
                 })
                 .collect(),
             advantages: advantages.iter().map(|&x| finite(x)).collect(),
@@ -188,6 +191,7 @@ impl GroupRow {
                     total: number(reward.total),
                     parts: reward.parts.into_iter().map(|(name, x)| (name, number(x))).collect(),
                     outcome: reward.outcome,
+                    left_out: reward.left_out,
                 })
                 .collect(),
             advantages: self.advantages.into_iter().map(number).collect(),

@@ -14,7 +14,7 @@ impl Stateful for ZeroVariance {}
 
 impl GroupFilter for ZeroVariance {
     fn judge(&mut self, group: &ScoredGroup) -> Verdict {
-        if group.rewards.windows(2).any(|pair| pair[0].total != pair[1].total) {
+        if group.counted_totals().windows(2).any(|pair| pair[0] != pair[1]) {
             Verdict::Admit
         } else {
             reject("zero_variance")

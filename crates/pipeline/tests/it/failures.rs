@@ -1,8 +1,10 @@
 //! What goes wrong says where, why, and what is left.
 
+use std::sync::{Arc, Mutex};
+
 use reft_core::{
-    Checkpointed, Completion, Judge, Judgement, Metrics, PolicyOptimizer, Reward, RewardOutcome, RewardParts,
-    Sample, ScoredGroup, StageError,
+    AdvantageEstimator, Checkpointed, Completion, Judge, Judgement, Metrics, PolicyOptimizer, Reward,
+    RewardOutcome, RewardParts, Sample, ScoredGroup, StageError,
 };
 use reft_pipeline::{Phase, RunError, Stages};
 use reft_store::{KeptBatch, MetricRow, RunReader};
@@ -213,6 +215,58 @@ fn a_reward_without_any_score_stops_the_run() {
     let error = toy::run(&dir.path().join("run"), vec![down], &mut ()).0.unwrap_err().to_string();
     assert!(error.starts_with("phase `open`, step 1: reward `down`: none of "), "{error}");
     assert!(error.ends_with("answers has a score: no connection"), "{error}");
+}
+
+/// Fails for some of the answers to a question.
+struct Flaky;
+
+impl Reward for Flaky {
+    fn name(&self) -> &'static str {
+        "flaky"
+    }
+    fn score(&self, _: &Sample, completion: &Completion) -> Result<f32, StageError> {
+        Ok(completion.token_ids.iter().sum::<i64>() as f32)
+    }
+    fn score_parts(&self, sample: &Sample, completion: &Completion) -> Result<RewardParts, StageError> {
+        let total = self.score(sample, completion)?;
+        if total as i64 % 2 == 0 {
+            let outcome = RewardOutcome::Failed { reason: "no connection".into() };
+            return Ok(RewardParts { outcome, ..RewardParts::default() });
+        }
+        Ok(RewardParts::single("flaky", total))
+    }
+}
+
+/// Remembers how many rewards of a group it saw.
+struct Counts(Arc<Mutex<Vec<usize>>>);
+
+impl AdvantageEstimator for Counts {
+    fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        self.0.lock().unwrap().push(rewards.len());
+        vec![0.0; rewards.len()]
+    }
+}
+
+#[test]
+fn failed_rewards_leave_the_statistics_of_their_group() {
+    let seen = |pay_zero: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let counts = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&counts);
+        let phase = Phase::new("open", move |_, _| {
+            let mut stages = rl_stages("open", 3);
+            stages.reward = Box::new(Flaky);
+            stages.advantage = Arc::new(Counts(Arc::clone(&shared)));
+            stages.pay_zero = pay_zero;
+            Ok(Stages::Rl(stages))
+        });
+        toy::run(&dir.path().join("run"), vec![phase], &mut ()).0.unwrap();
+        let counts = counts.lock().unwrap();
+        counts.clone()
+    };
+    let (left_out, paid) = (seen(false), seen(true));
+    assert!(paid.iter().all(|&n| n == 8), "{paid:?}");
+    assert!(left_out.iter().any(|&n| n < 8) && left_out.iter().all(|&n| n > 0), "{left_out:?}");
 }
 
 /// Cannot judge one of the questions.

@@ -50,6 +50,7 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         curriculum: Box::new(RoundRobin::new(samples)),
         rollout: Box::new(ToyEngine),
         reward: Box::new(ToyReward),
+        pay_zero: false,
         advantage: std::sync::Arc::new(AboveMean),
         filters: vec![Box::new(SkipEqual::default())],
         refill: None,
