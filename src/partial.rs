@@ -120,6 +120,7 @@ impl RolloutEngine<Vlm> for KeepingEngine {
                 prompt_tokens: answers.prompt_tokens,
                 completions: answers.completions.clone(),
                 policy_version: 0,
+                temperature: None,
             })
         };
         Ok(samples.iter().filter_map(of_sample).collect())

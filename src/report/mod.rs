@@ -136,6 +136,7 @@ mod tests {
             prompt_tokens: 3,
             completions: vec![Completion::from_text(text)],
             policy_version: 0,
+            temperature: None,
         }
     }
 

@@ -60,6 +60,9 @@ pub struct Group {
     pub completions: Vec<Completion>,
     /// How many optimizer updates the policy had seen when it answered.
     pub policy_version: u64,
+    /// Softmax temperature that they were drawn with, where a curriculum may have changed it; none where it is that of the
+    /// phase.
+    pub temperature: Option<f32>,
 }
 
 /// What a filter decided about a group.

@@ -81,6 +81,12 @@ fn group(benchmark: &dyn Benchmark, sample: &Arc<Sample>, texts: &[&str]) -> Res
     } else {
         completions.iter().map(|completion| benchmark.grade(sample, completion)).collect::<Result<_, _>>()?
     };
-    let group = Group { sample: Arc::clone(sample), prompt_tokens: 0, completions, policy_version: 0 };
+    let group = Group {
+        sample: Arc::clone(sample),
+        prompt_tokens: 0,
+        completions,
+        policy_version: 0,
+        temperature: None,
+    };
     Ok(GradedGroup { group, marks })
 }

@@ -39,7 +39,7 @@ impl Update<'_> {
         let Self { objective, options, policy, kl_weight, seed } = *self;
         let keep = if options.recompute { Keep::LayerInputs } else { Keep::Graph };
         let entropy = if objective.has_entropy_bonus() { Entropy::WithGradient } else { Entropy::Value };
-        let distribution = batch.distribution(policy, options);
+        let distribution = batch.distribution(policy);
         let packed = batch.packed(policy);
         let pass = Pass::new(network, &packed, batch.steps.as_ref(), distribution, keep, entropy);
 
@@ -86,7 +86,7 @@ impl Update<'_> {
         }
         let parts = batches.iter().enumerate().map(|(i, batch)| {
             let own = network(i);
-            let stats = batch.stats(own.as_ref().unwrap_or(self.policy.network()), self.policy, self.options);
+            let stats = batch.stats(own.as_ref().unwrap_or(self.policy.network()), self.policy);
             batch.tokens(Some(stats.logprob_c), Some(stats.entropy_c), self.seed)
         });
         let parts: Vec<_> = parts.collect();

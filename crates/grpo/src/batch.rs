@@ -28,6 +28,8 @@ pub(crate) struct MicroBatch {
     kept: Option<OnceCell<Rc<PackedBatch>>>,
     /// The steps of its one group, with `exact = true`.
     pub(crate) steps: Option<Steps>,
+    /// Softmax temperature that its groups were drawn with.
+    temperature: f64,
     /// What the rollout drew each token from; none where nothing was out of reach.
     support: Option<Support>,
     /// Weight of the token in the mean over the batch.
@@ -108,6 +110,7 @@ impl MicroBatch {
             prompts,
             completions: groups.iter().map(token_ids).collect(),
             steps,
+            temperature: groups.first().map_or(options.temperature, |group| temperature(group, options)),
             support: support(groups),
             weight_c: Tensor::from_slice(&whole.weights[tokens..tokens + n]).to_device(device),
             share: 1.0 / whole.weights.len().max(1) as f64,
@@ -138,22 +141,22 @@ impl MicroBatch {
     }
 
     /// What logits are read as: the distribution that the rollout drew from.
-    pub(crate) fn distribution<'a>(&'a self, policy: &'a Vlm, options: PassOptions) -> Distribution<'a> {
+    pub(crate) fn distribution<'a>(&'a self, policy: &'a Vlm) -> Distribution<'a> {
         Distribution {
             allowed_v: policy.allowed_tokens(),
-            temperature: options.temperature,
+            temperature: self.temperature,
             support: self.support.as_ref(),
         }
     }
 
     /// `[c]` log-probabilities under another network of the same distribution, computed as the policy's are.
-    pub(crate) fn logprobs_of(&self, network: &Network, policy: &Vlm, options: PassOptions) -> Tensor {
-        logprobs(network, &self.packed(policy), self.steps.as_ref(), self.distribution(policy, options))
+    pub(crate) fn logprobs_of(&self, network: &Network, policy: &Vlm) -> Tensor {
+        logprobs(network, &self.packed(policy), self.steps.as_ref(), self.distribution(policy))
     }
 
     /// Log-probabilities and entropies under a network, without gradient.
-    pub(crate) fn stats(&self, network: &Network, policy: &Vlm, options: PassOptions) -> TokenStats {
-        stats(network, &self.packed(policy), self.steps.as_ref(), self.distribution(policy, options))
+    pub(crate) fn stats(&self, network: &Network, policy: &Vlm) -> TokenStats {
+        stats(network, &self.packed(policy), self.steps.as_ref(), self.distribution(policy))
     }
 
     /// Its tokens with log-probs of now and of the first update, of the rollout where there are none yet.
@@ -242,7 +245,13 @@ pub(crate) fn split(
     let budget = if options.exact { 1 } else { options.micro_batch_tokens };
     let (mut completions, mut tokens) = (0, 0);
     let mut prompts = prompts.into_iter();
-    let batches = split_by_tokens(&sizes, budget).into_iter().map(|range| {
+    // One distribution reads all logits of a pass.
+    let alike = |a: &usize, b: &usize| temperature(groups[*a], options) == temperature(groups[*b], options);
+    let ranges = split_by_tokens(&sizes, budget).into_iter().flat_map(|range| {
+        let numbers: Vec<usize> = range.collect();
+        numbers.chunk_by(alike).map(|run| run[0]..run[0] + run.len()).collect::<Vec<_>>()
+    });
+    let batches = ranges.map(|range| {
         let own = lengths[range.clone()].concat();
         let own_prompts = prompts.by_ref().take(range.len()).collect();
         let batch = MicroBatch::new(&whole, range, own_prompts, completions, tokens);
@@ -251,6 +260,10 @@ pub(crate) fn split(
         batch
     });
     Ok(batches.collect())
+}
+
+fn temperature(group: &ScoredGroup, options: PassOptions) -> f64 {
+    group.group.temperature.map_or(options.temperature, f64::from)
 }
 
 fn encode(policy: &Vlm, group: &ScoredGroup) -> Result<EncodedPrompt, StageError> {

@@ -116,7 +116,7 @@ fn back(
             diagnosis.first = Some("norm of the gradient: it overflows".into());
         }
     } else {
-        let now_c = batch.logprobs_of(policy.network(), policy, options);
+        let now_c = batch.logprobs_of(policy.network(), policy);
         let logprobs = !is_finite(&now_c);
         diagnosis.first =
             Some(if logprobs { "log-probs of the policy" } else { "the loss of finite log-probs" }.into());

@@ -95,7 +95,7 @@ impl GrpoOptimizer {
         let mut batches = split(&self.objective, self.options, policy, groups)?;
         let Some(reference) = &self.reference else { return Ok(batches) };
         for batch in &mut batches {
-            batch.reference_c = Some(batch.logprobs_of(reference.network(), policy, self.options));
+            batch.reference_c = Some(batch.logprobs_of(reference.network(), policy));
         }
         match self.objective.kl_place() {
             KlPlace::Loss => {}
@@ -166,7 +166,7 @@ impl GrpoOptimizer {
         let of_group = |group: &&ScoredGroup| {
             let batches = split(&self.objective, self.options, policy, std::slice::from_ref(group))?;
             let logprobs = batches.iter().flat_map(|batch| {
-                let logprob_c = batch.logprobs_of(reference.network(), policy, self.options);
+                let logprob_c = batch.logprobs_of(reference.network(), policy);
                 by_completion(&logprob_c, &batch.lengths)
             });
             Ok(Some(logprobs.collect()))

@@ -21,7 +21,7 @@ pub struct PassOptions {
     pub recompute: bool,
     /// Tokens of a micro-batch; 0: all at once.
     pub micro_batch_tokens: usize,
-    /// Softmax temperature of the rollout.
+    /// Softmax temperature of the rollout, of groups that do not know theirs.
     pub temperature: f64,
 }
 

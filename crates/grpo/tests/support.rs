@@ -81,3 +81,27 @@ fn later_updates_use_the_record_too() {
     let kl = metrics.get("grpo/kl").unwrap();
     assert!(kl > 0.0 && kl < 0.1, "{metrics:?}");
 }
+
+/// Temperatures that a curriculum changed from group to group: the trainer reads each group's own distribution.
+#[test]
+fn groups_bring_their_temperature() {
+    let phase =
+        phase(&json!({"lr": 1e-3, "kl_coef": 0.1, "sampling": {"group_size": 4, "max_new_tokens": 24}}));
+    let mut model = open("tiny-vlm");
+    let mut groups = Vec::new();
+    for (i, temperature) in [0.7, 1.0, 1.4].into_iter().enumerate() {
+        let sampling = SamplingParams { temperature, ..phase.sampling.params(Seed::new(2)) };
+        let mut group = rollout(&model, &sampling).remove(i);
+        group.group.temperature = Some(temperature);
+        groups.push(group);
+    }
+    let step = |model: &mut Vlm, groups: &[ScoredGroup]| {
+        let mut optimizer = GrpoOptimizer::new(&phase, model, Seed::new(1)).unwrap();
+        optimizer.update(model, groups).unwrap().get("grpo/logprob_diff_max").unwrap()
+    };
+    assert!(step(&mut open("tiny-vlm"), &groups) < 1e-4);
+    for group in &mut groups {
+        group.group.temperature = None;
+    }
+    assert!(step(&mut model, &groups) > 1e-2);
+}

@@ -109,6 +109,7 @@ fn load<T: DeserializeOwned>(
                     prompt_tokens: kept.prompt_tokens,
                     completions: kept.completions,
                     policy_version: kept.policy_version,
+                    temperature: None,
                 };
                 (group, kept.marks)
             })

@@ -76,6 +76,7 @@ fn answer<P: ?Sized>(
     })?;
     for group in &mut groups {
         group.policy_version = ctx.cursor.global_step;
+        group.temperature = Some(params.temperature);
     }
     clock.lap_rollout(metrics::tokens(&groups));
 

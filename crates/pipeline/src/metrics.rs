@@ -168,6 +168,7 @@ mod tests {
                     })
                     .collect(),
                 policy_version: 0,
+                temperature: None,
             },
             rewards: accuracies
                 .iter()

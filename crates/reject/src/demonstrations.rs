@@ -49,6 +49,7 @@ mod tests {
                 prompt_tokens: 0,
                 completions: texts.map(Completion::from_text).into(),
                 policy_version: 0,
+                temperature: None,
             },
             judgements: vec![Judgement { score: 90.0, reason: String::new() }; 2],
         };

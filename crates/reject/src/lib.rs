@@ -15,6 +15,7 @@
 //!         prompt_tokens: 0,
 //!         completions: ["wrong", "right"].map(Completion::from_text).into(),
 //!         policy_version: 0,
+//!         temperature: None,
 //!     },
 //!     judgements: [20.0, 100.0].map(|score| Judgement { score, reason: String::new() }).into(),
 //! };

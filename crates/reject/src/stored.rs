@@ -157,7 +157,7 @@ impl Question<'_> {
             })
             .collect::<Result<_, _>>()?;
         Ok(JudgedGroup {
-            group: Group { sample, prompt_tokens: 0, completions, policy_version: 0 },
+            group: Group { sample, prompt_tokens: 0, completions, policy_version: 0, temperature: None },
             judgements,
         })
     }

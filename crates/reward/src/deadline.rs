@@ -311,6 +311,7 @@ mod tests {
             prompt_tokens: 0,
             completions: texts.iter().map(|&text| Completion::from_text(text)).collect(),
             policy_version: 0,
+            temperature: None,
         }
     }
 

@@ -29,6 +29,7 @@ fn group(texts: &[&str]) -> Group {
         prompt_tokens: 0,
         completions: texts.iter().map(|&text| Completion::from_text(text)).collect(),
         policy_version: 0,
+        temperature: None,
     }
 }
 

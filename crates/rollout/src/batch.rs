@@ -167,6 +167,7 @@ impl OpenGroup {
             completions: self.rows.into_iter().map(completion).collect(),
             // Set by the loop that knows how many updates the policy has seen.
             policy_version: 0,
+            temperature: None,
         }
     }
 }

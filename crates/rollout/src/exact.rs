@@ -119,6 +119,7 @@ fn generate(
         completions: rows.into_iter().map(|row| row.close(policy, prompt.think_opened)).collect(),
         // Set by the loop that knows how many updates the policy has seen.
         policy_version: 0,
+        temperature: None,
     })
 }
 

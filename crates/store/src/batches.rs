@@ -97,6 +97,8 @@ struct GroupRow {
     sample: SampleRow,
     prompt_tokens: usize,
     policy_version: u64,
+    #[serde(default)]
+    temperature: Option<f32>,
     completions: Vec<Completion>,
     rewards: Vec<RewardRow>,
     advantages: Vec<Option<f32>>,
@@ -161,6 +163,7 @@ impl GroupRow {
             sample: SampleRow::write(&group.sample, dir, images)?,
             prompt_tokens: group.prompt_tokens,
             policy_version: group.policy_version,
+            temperature: group.temperature,
             completions: group.completions.clone(),
             rewards: rewards
                 .iter()
@@ -183,6 +186,7 @@ impl GroupRow {
                 prompt_tokens: self.prompt_tokens,
                 completions: self.completions,
                 policy_version: self.policy_version,
+                temperature: self.temperature,
             },
             rewards: self
                 .rewards

@@ -74,6 +74,7 @@ fn groups(
             prompt_tokens: sample.problem.split_whitespace().count(),
             completions: (0..params.group_size).map(|index| answer(sample, index)).collect(),
             policy_version: 0,
+            temperature: None,
         });
     }
     progress(total, total);

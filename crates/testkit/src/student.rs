@@ -79,6 +79,7 @@ impl Student {
                 prompt_tokens: 1,
                 completions: right.iter().map(|&right| completion(right, params.max_new_tokens)).collect(),
                 policy_version: 0,
+                temperature: None,
             },
             verdict: Verdict::Admit,
         }

@@ -18,6 +18,7 @@ pub(crate) fn group(sample: &Arc<Sample>, totals: &[f32], advantages: &[f32]) ->
             prompt_tokens: 1,
             completions: vec![Completion::from_text("1"); totals.len()],
             policy_version: 0,
+            temperature: None,
         },
         rewards: totals.iter().map(|&total| RewardParts { total, ..RewardParts::default() }).collect(),
         advantages: advantages.to_vec(),

@@ -69,6 +69,7 @@ pub(crate) fn groups() -> Vec<ScoredGroup> {
                 prompt_tokens: 0,
                 completions: completions.collect(),
                 policy_version: 0,
+                temperature: None,
             },
             rewards: (0..n).map(|m| RewardParts { total: m as f32, ..RewardParts::default() }).collect(),
             advantages: (0..n).map(|m| 1.0 - m as f32 + 0.3 * i as f32).collect(),

@@ -35,6 +35,7 @@ fn group() -> Group {
             answer("um", vec![], FinishReason::Length),
         ],
         policy_version: 5,
+        temperature: None,
     }
 }
 
