@@ -63,7 +63,11 @@ pub(super) fn probe<P: ?Sized>(
         return Ok(None);
     }
     let mut params = at_place(&stages.sampling, ctx.phase_seed().at("preflight"));
+    // As in a step, a batch is drawn first; the first step then finds the curriculum as it was.
+    let state = stages.curriculum.save()?;
+    stages.curriculum.next_batch(ctx.cursor.step, stages.prompts_per_step)?;
     stages.curriculum.adjust(&mut params);
+    stages.curriculum.load(&state)?;
     let observer = &mut *ctx.observer;
     let groups = stages.rollout.generate(policy, questions, &params, &mut |done, total| {
         observer.progress(done, total);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use reft_config::SmallWeights;
 use reft_core::Seed;
+use reft_vlm::model::random_bits;
 use tch::{Kind, Tensor};
 
 /// What is kept beside a buffer of weights.
@@ -73,26 +74,9 @@ impl LowBits {
 /// fp32 to the bf16 number above or below, in fp32, with the probabilities that keep the mean: a random number is added
 /// to the 16 bits that are cut off. The number of a value depends on its place in the buffer, not on the pieces.
 fn round_to_bf16(exact: &Tensor, first: i64, seed: Seed) -> Tensor {
-    let noise = noise_16(first, exact.size()[0], seed, exact.device()).to_kind(Kind::Int);
+    let noise = random_bits(first, exact.size()[0], seed, exact.device()).to_kind(Kind::Int);
     let bits = exact.view_dtype(Kind::Int) + noise;
     bits.bitwise_and(-0x1_0000).view_dtype(Kind::Float)
-}
-
-/// `[n]` 16 random bits for places `first..first + n`: two rounds of a 32-bit integer hash of place and key.
-fn noise_16(first: i64, n: i64, seed: Seed, device: tch::Device) -> Tensor {
-    const MASK: i64 = 0xffff_ffff;
-    let key = seed.key();
-    let (low, high) = ((key & 0xffff_ffff) as i64, (key >> 32) as i64);
-    let mut x =
-        Tensor::arange_start(first, first + n, (Kind::Int64, device)).g_add_scalar(low).bitwise_and(MASK);
-    // Multipliers below 2^31, so that no product overflows.
-    for (salt, multiplier) in [(high, 0x7feb_352d_i64), (low, 0x3184_8bab)] {
-        x = x.bitwise_xor(salt);
-        x = x.bitwise_xor_tensor(&x.bitwise_right_shift_tensor_scalar(16));
-        x = (x * multiplier).bitwise_and(MASK);
-        x = x.bitwise_xor_tensor(&x.bitwise_right_shift_tensor_scalar(15));
-    }
-    x.bitwise_right_shift_tensor_scalar(16)
 }
 
 #[cfg(test)]
@@ -145,17 +129,5 @@ mod tests {
         }
         let exact = Tensor::from_slice(&[0.0_f32, 1.0, -0.5]);
         assert_eq!(values(&round_to_bf16(&exact, 7, Seed::new(1))), [0.0, 1.0, -0.5]);
-    }
-
-    #[test]
-    fn noise_is_flat() {
-        let noise = values(&noise_16(3, 1 << 16, Seed::new(2), Device::Cpu));
-        let mut bins = [0_u32; 16];
-        for x in noise {
-            assert!((0.0..65536.0).contains(&x));
-            bins[(x / 4096.0) as usize] += 1;
-        }
-        // 4,096 expected per bin, standard deviation 62: five of them.
-        assert!(bins.iter().all(|&n| n.abs_diff(4096) < 310), "{bins:?}");
     }
 }

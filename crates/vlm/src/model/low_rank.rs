@@ -2,10 +2,11 @@
 //!
 //! Axes in tensor names: t token, r rank.
 
-use rand::Rng as _;
 use reft_autograd::numbers;
 use reft_core::Seed;
 use tch::Tensor;
+
+use super::random::random_bits;
 
 /// `scale B A dropout(x)`, in the number type of `A` and `B`: fp32, as PEFT keeps them.
 pub struct LowRank {
@@ -46,15 +47,14 @@ impl LowRank {
     }
 }
 
-/// In the shape of `x`: 0 with probability `rate`, else `1 / (1 - rate)`. The same place gives the same numbers, so a
-/// layer that is run again for its backward pass drops the same inputs.
+/// In the shape of `x`: 0 with probability `rate` (to 16 bits), else what keeps the mean at 1. The same seed gives the same
+/// numbers, so a layer that is run again for its backward pass drops the same inputs.
 fn kept(seed: Seed, rate: f64, x: &Tensor) -> Tensor {
-    let mut rng = seed.rng();
-    let threshold = (rate * f64::from(u32::MAX)) as u32;
-    let value = (1.0 / (1.0 - rate)) as f32;
-    let kept: Vec<f32> =
-        (0..x.numel()).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { value }).collect();
-    Tensor::from_slice(&kept).view(x.size().as_slice()).to_device(x.device()).to_kind(x.kind())
+    const RANGE: f64 = 65_536.0;
+    let threshold = (rate * RANGE).round().min(RANGE - 1.0);
+    let bits = random_bits(0, x.numel() as i64, seed, x.device());
+    let kept = bits.ge(threshold).to_kind(x.kind()) * (RANGE / (RANGE - threshold));
+    kept.view(x.size().as_slice())
 }
 
 #[cfg(test)]

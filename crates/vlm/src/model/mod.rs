@@ -12,6 +12,7 @@ mod packed;
 mod params;
 mod pass;
 mod positions;
+mod random;
 mod segments;
 mod vision;
 
@@ -30,6 +31,7 @@ pub use params::{
 };
 pub use pass::{ForwardPass, Keep};
 pub use positions::{PromptPositions, prompt_positions};
+pub use random::random_bits;
 pub use segments::{Segments, scaled_dot_product};
 pub use vision::{VisionFeatures, VisionTower};
 
