@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use reft_core::Sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub enum GradientConfig {
     /// Adds the way from a base model to one that reasons (DRIFT, arXiv 2510.15050).
     Drift(DriftConfig),
+    /// Turns gradients of tasks or forms aside where they point against each other (PCGrad, arXiv 2001.06782).
+    #[serde(rename = "pcgrad")]
+    PcGrad(PcGradConfig),
     /// Moves only the weights that matter in a low-rank approximation (LIFT, arXiv 2506.00772).
     Lift(LiftConfig),
 }
@@ -48,6 +52,35 @@ pub enum DriftScale {
     Norm,
     /// `|g| D / |D|`, times `(1 + cos(g, D)) / 2`.
     Aligned,
+}
+
+/// Between which parts of a batch PCGrad works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PcGradConfig {
+    /// What tells the parts apart.
+    pub between: Between,
+}
+
+/// What tells the parts of a batch apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Between {
+    /// What is asked.
+    #[default]
+    Task,
+    /// How it is asked.
+    Form,
+}
+
+impl Between {
+    /// The part that a question belongs to.
+    pub fn part_of(self, sample: &Sample) -> String {
+        match self {
+            Self::Task => sample.task.to_string(),
+            Self::Form => sample.form.to_string(),
+        }
+    }
 }
 
 /// Which weights LIFT moves.

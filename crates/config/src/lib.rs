@@ -72,7 +72,7 @@ pub use difference::difference;
 pub use error::{ConfigError, Problem};
 pub use filter::{BandConfig, DynamicConfig, ExpansionConfig, FilterConfig, RefillConfig};
 pub use grader::{Grader, Harness, UnknownGrader};
-pub use gradient::{DriftConfig, DriftScale, GradientConfig, LiftConfig};
+pub use gradient::{Between, DriftConfig, DriftScale, GradientConfig, LiftConfig, PcGradConfig};
 pub use guard::GuardConfig;
 pub use layers::Resolved;
 pub use lora::{LoraConfig, LoraLayers};

@@ -6,7 +6,7 @@
 use std::{cell::OnceCell, ops::Range, rc::Rc};
 
 use reft_core::{Completion, ScoredGroup, Seed, StageError, Support};
-use reft_train::{TokenStats, split_by_tokens};
+use reft_train::{TokenStats, split_by_tokens, split_where};
 use reft_vlm::{
     Vlm,
     model::{Distribution, Network, PackedBatch},
@@ -245,12 +245,12 @@ pub(crate) fn split(
     let budget = if options.exact { 1 } else { options.micro_batch_tokens };
     let (mut completions, mut tokens) = (0, 0);
     let mut prompts = prompts.into_iter();
-    // One distribution reads all logits of a pass.
-    let alike = |a: &usize, b: &usize| temperature(groups[*a], options) == temperature(groups[*b], options);
-    let ranges = split_by_tokens(&sizes, budget).into_iter().flat_map(|range| {
-        let numbers: Vec<usize> = range.collect();
-        numbers.chunk_by(alike).map(|run| run[0]..run[0] + run.len()).collect::<Vec<_>>()
-    });
+    // One distribution reads all logits of a pass, and a pass belongs to one part of the batch.
+    let kind = |i: usize| {
+        let part = options.apart.map(|apart| apart.part_of(&groups[i].group.sample));
+        (temperature(groups[i], options), part)
+    };
+    let ranges = split_where(split_by_tokens(&sizes, budget), |a, b| kind(a) == kind(b)).into_iter();
     let batches = ranges.map(|range| {
         let own = lengths[range.clone()].concat();
         let own_prompts = prompts.by_ref().take(range.len()).collect();

@@ -7,7 +7,7 @@ use reft_core::{
     AdvantageEstimator, Checkpointed, Metrics, PolicyOptimizer, RewardParts, ScoredGroup, Seed, StageError,
     step_advantages,
 };
-use reft_train::{AdamW, GradientTransform, gradient_transform, learning_rate};
+use reft_train::{AdamW, GradientTransform, gradient_transform, in_parts, learning_rate};
 use reft_vlm::Vlm;
 use serde_json::Value;
 use tch::{Device, Kind};
@@ -48,19 +48,19 @@ impl GrpoOptimizer {
             let message = "`exact` needs fp32 weights on the CPU and an adapter without dropout";
             return Err(StageError::other(format!("phase `{}`", config.name), message));
         }
-        Ok(Self {
+        let this = Self {
             config: config.clone(),
             objective: Objective::new(config),
             options: PassOptions::new(config),
-            optimizer: AdamW::new(&config.optimizer, config.trainable, seed)
-                .with_transform(config.gradient.as_ref().map(gradient_transform)),
+            optimizer: AdamW::new(&config.optimizer, config.trainable, seed),
             reference: None,
             advantage: None,
             seed: seed.at("loss"),
             step: 0,
             old: Vec::new(),
             has_begun: false,
-        })
+        };
+        Ok(this.with_transform(config.gradient.as_ref().map(|config| gradient_transform(config, seed))))
     }
 
     /// With another policy loss than the phase's.
@@ -72,7 +72,9 @@ impl GrpoOptimizer {
     /// With another gradient transform than the phase's; none leaves gradients as they are.
     #[must_use]
     pub fn with_transform(self, transform: Option<Box<dyn GradientTransform>>) -> Self {
-        Self { optimizer: self.optimizer.with_transform(transform), ..self }
+        let optimizer = self.optimizer.with_transform(transform);
+        let options = PassOptions { apart: optimizer.apart(), ..self.options };
+        Self { options, optimizer, ..self }
     }
 
     fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
@@ -142,7 +144,7 @@ impl GrpoOptimizer {
         applied: usize,
         batches: &[MicroBatch],
     ) -> StageError {
-        AdamW::skip(policy);
+        self.optimizer.skip(policy);
         self.old = if applied > 0 { old_logprobs(batches) } else { Vec::new() };
         self.end_step(policy);
         StageError::NonFinite { what, step: self.step, applied }
@@ -211,6 +213,8 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         let mut batches = self.prepare(policy, &admitted, kl_weight)?;
 
+        let apart = self.optimizer.apart();
+        let part = |group: &ScoredGroup| apart.map(|apart| apart.part_of(&group.group.sample));
         let (mut sums, mut grad_norm) = (Sums::default(), 0.0);
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
         for number in 0..updates {
@@ -218,12 +222,19 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
             let (objective, options) = (&self.objective, self.options);
             let update = Update { objective, options, policy, kl_weight, seed };
             // The same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
-            let dropped = |pass| policy.with_dropout(&self.config.name, self.step, pass);
-            let prepared = update.prepare(dropped, &batches);
-            for (pass, (batch, prepared_c)) in batches.iter_mut().zip(prepared).enumerate() {
-                let dropped = dropped(pass);
-                let network = dropped.as_ref().unwrap_or(policy.network());
-                update.backward(network, batch, prepared_c, &mut sums);
+            let dropped = |policy: &Vlm, pass| policy.with_dropout(&self.config.name, self.step, pass);
+            let mut prepared = update.prepare(|pass| dropped(policy, pass), &batches);
+            let parts = in_parts(batches.len(), |pass| part(admitted[batches[pass].groups.start]));
+            for passes in parts {
+                for pass in passes {
+                    let dropped = dropped(policy, pass);
+                    let update = Update { objective, options, policy, kl_weight, seed };
+                    let network = dropped.as_ref().unwrap_or(policy.network());
+                    update.backward(network, &mut batches[pass], prepared[pass].take(), &mut sums);
+                }
+                if apart.is_some() {
+                    self.optimizer.take_part(policy);
+                }
             }
             if !sums.loss.is_finite() {
                 return Err(self.not_finite(policy, "loss", number, &batches));

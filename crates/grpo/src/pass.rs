@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use reft_config::GrpoPhase;
+use reft_config::{Between, GrpoPhase};
 use reft_rollout::{ExactEngine, replay};
 use reft_train::{Entropy, TokenPass, TokenStats, token_logprobs, token_stats};
 use reft_vlm::{
@@ -23,6 +23,8 @@ pub struct PassOptions {
     pub micro_batch_tokens: usize,
     /// Softmax temperature of the rollout, of groups that do not know theirs.
     pub temperature: f64,
+    /// What tells apart parts of a batch whose gradients are wanted one after another.
+    pub apart: Option<Between>,
 }
 
 impl PassOptions {
@@ -33,6 +35,7 @@ impl PassOptions {
             recompute: phase.recompute,
             micro_batch_tokens: phase.micro_batch_tokens,
             temperature: f64::from(phase.sampling.temperature),
+            apart: None,
         }
     }
 }

@@ -7,7 +7,7 @@ mod common;
 
 use std::sync::Arc;
 
-use reft_core::{AdvantageEstimator, PolicyOptimizer as _, Seed};
+use reft_core::{AdvantageEstimator, Form, PolicyOptimizer as _, Seed};
 use reft_grpo::GrpoOptimizer;
 use reft_train::{Entropy, TokenPass};
 use reft_vlm::{
@@ -207,4 +207,45 @@ fn splits_and_recomputation_do_not_change_the_step() {
             assert_same(&moves(name, &keys, &more), &whole, 3e-4, 5e-7, &format!("{name} {keys} {more}"));
         }
     }
+}
+
+/// PCGrad gets the gradient of each form, however the batch is split; with one form it changes nothing.
+#[test]
+fn parts_of_a_batch_are_taken_apart() {
+    let moves = |forms: [Form; 3], more: &Value| {
+        let mut keys = json!({"lr": 0.05, "kl_coef": 0.0,
+            "optimizer": {"eps": 1.0, "max_grad_norm": 0.0, "schedule": "constant"}});
+        for (key, value) in more.as_object().unwrap() {
+            keys[key] = value.clone();
+        }
+        let mut groups = groups();
+        for (group, form) in groups.iter_mut().zip(forms) {
+            Arc::make_mut(&mut group.group.sample).form = form;
+            if form == Form::Binary {
+                // What the others want more of it wants less of.
+                group.advantages.iter_mut().for_each(|advantage| *advantage = -*advantage);
+            }
+        }
+        let mut model = open("tiny-vlm");
+        let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.detach().copy()).collect();
+        let mut optimizer = GrpoOptimizer::new(&phase(&keys), &model, Seed::new(1)).unwrap();
+        let metrics = optimizer.update(&mut model, &groups).unwrap();
+        let params = model.params().params().iter().zip(before);
+        let moves = params.map(|(p, before)| (p.spec.name.clone(), p.tensor.detach() - before));
+        (metrics.get("grpo/grad_norm").unwrap(), moves.collect::<Vec<_>>())
+    };
+    let one = [Form::Open; 3];
+    let two = [Form::Open, Form::Binary, Form::Open];
+    let pcgrad = json!({"gradient": {"type": "pcgrad", "between": "form"}});
+    let (norm, plain) = moves(one, &json!({}));
+    let (same_norm, same) = moves(one, &pcgrad);
+    assert!((norm - same_norm).abs() < 1e-5 * norm, "{norm} {same_norm}");
+    assert_same(&same, &plain, 3e-4, 5e-7, "one form");
+
+    let (norm_of_parts, parts) = moves(two, &pcgrad);
+    let mut split = pcgrad.clone();
+    split["micro_batch_tokens"] = json!(1);
+    assert_same(&moves(two, &split).1, &parts, 3e-4, 5e-7, "two forms, split");
+    let (norm_of_whole, _) = moves(two, &json!({}));
+    assert!((norm_of_whole - norm_of_parts).abs() > 1e-3 * norm_of_whole, "{norm_of_whole} {norm_of_parts}");
 }

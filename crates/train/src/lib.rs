@@ -24,8 +24,8 @@ mod sft;
 mod token_pass;
 
 pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
-pub use gradient::{Drift, GradientTransform, Lift, gradient_transform};
-pub use microbatch::split_by_tokens;
+pub use gradient::{Drift, GradientTransform, Lift, PcGrad, gradient_transform};
+pub use microbatch::{in_parts, split_by_tokens, split_where};
 pub use schedule::learning_rate;
 pub use sft::SftTrainer;
 pub use token_pass::{Entropy, TokenPass, TokenStats, token_logprobs, token_stats};

@@ -12,7 +12,8 @@ use reft_vlm::{
 use tch::Kind;
 
 use crate::{
-    AdamW, Entropy, GradientTransform, TokenPass, gradient_transform, learning_rate, split_by_tokens,
+    AdamW, Entropy, GradientTransform, TokenPass, gradient_transform, in_parts, learning_rate,
+    split_by_tokens, split_where,
 };
 
 const STATE: &str = "optimizer.safetensors";
@@ -28,7 +29,12 @@ pub struct SftTrainer {
 impl SftTrainer {
     /// A trainer at the start of its phase; `seed` is that of the phase.
     pub fn new(config: &SftPhase, policy: &Vlm, seed: Seed) -> Result<Self, StageError> {
-        Self::with_transform(config, policy, seed, config.gradient.as_ref().map(gradient_transform))
+        Self::with_transform(
+            config,
+            policy,
+            seed,
+            config.gradient.as_ref().map(|config| gradient_transform(config, seed)),
+        )
     }
 
     /// A trainer with another gradient transform than the phase's, or without one.
@@ -52,18 +58,29 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
 
         let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
         let (mut loss, mut right) = (0.0, 0.0);
-        let parts = split_by_tokens(&sizes, self.config.micro_batch_tokens);
-        for (pass, range) in parts.into_iter().enumerate() {
-            let groups: Vec<_> =
-                encoded[range].iter().map(|(prompt, c)| (prompt, vec![c.as_slice()])).collect();
-            let packed = policy.pack(&groups);
-            let dropped = policy.with_dropout(&self.config.name, self.step, pass);
-            let network = dropped.as_ref().unwrap_or(policy.network());
-            let pass = TokenPass::new(network, &packed, Distribution::whole(policy.allowed_tokens()), keep);
-            loss += pass.backward(Entropy::Value, |stats, _| {
-                right += stats.is_top_c.sum(Kind::Double).double_value(&[]);
-                -stats.logprob_c.sum(Kind::Float) / n_tokens as f64
-            });
+        let apart = self.optimizer.apart();
+        let part = |i: usize| apart.map(|apart| apart.part_of(&batch[i].sample));
+        let ranges = split_by_tokens(&sizes, self.config.micro_batch_tokens);
+        let ranges = split_where(ranges, |a, b| part(a) == part(b));
+        for passes in in_parts(ranges.len(), |pass| part(ranges[pass].start)) {
+            for pass in passes {
+                let groups: Vec<_> = encoded[ranges[pass].clone()]
+                    .iter()
+                    .map(|(prompt, c)| (prompt, vec![c.as_slice()]))
+                    .collect();
+                let packed = policy.pack(&groups);
+                let dropped = policy.with_dropout(&self.config.name, self.step, pass);
+                let network = dropped.as_ref().unwrap_or(policy.network());
+                let distribution = Distribution::whole(policy.allowed_tokens());
+                let pass = TokenPass::new(network, &packed, distribution, keep);
+                loss += pass.backward(Entropy::Value, |stats, _| {
+                    right += stats.is_top_c.sum(Kind::Double).double_value(&[]);
+                    -stats.logprob_c.sum(Kind::Float) / n_tokens as f64
+                });
+            }
+            if apart.is_some() {
+                self.optimizer.take_part(policy);
+            }
         }
         if !loss.is_finite() {
             return Err(StageError::NonFinite { what: "loss", step: self.step, applied: 0 });

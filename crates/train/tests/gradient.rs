@@ -21,7 +21,7 @@ fn model() -> Vlm {
 fn optimizer(gradient: &GradientConfig, model: &Vlm) -> AdamW {
     let config = OptimizerConfig { max_grad_norm: 0.0, ..OptimizerConfig::default() };
     let optimizer = AdamW::new(&config, TrainableConfig::default(), Seed::new(3));
-    let mut optimizer = optimizer.with_transform(Some(gradient_transform(gradient)));
+    let mut optimizer = optimizer.with_transform(Some(gradient_transform(gradient, Seed::new(1))));
     optimizer.begin(model).unwrap();
     optimizer
 }
@@ -70,7 +70,7 @@ fn drift_goes_the_way_of_the_model_that_reasons() {
 fn drift_needs_a_model_of_the_same_shape() {
     let other = base().join("../qwen3-vl/model");
     let config = DriftConfig { reason: other, base: base(), alpha: -1.0, scale: DriftScale::Norm };
-    let transform = gradient_transform(&GradientConfig::Drift(config));
+    let transform = gradient_transform(&GradientConfig::Drift(config), Seed::new(1));
     let optimizer = AdamW::new(&OptimizerConfig::default(), TrainableConfig::default(), Seed::new(3));
     let error = optimizer.with_transform(Some(transform)).begin(&model()).unwrap_err().to_string();
     assert!(error.contains("the direction of `drift`") && error.contains("qwen3-vl"), "{error}");

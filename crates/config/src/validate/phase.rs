@@ -92,10 +92,12 @@ fn check_gradient(
     at: &mut At<'_>,
 ) {
     let Some(gradient) = gradient else { return };
-    at.require(recipe.model.lora.is_none(), "type", || {
+    let of_model = !matches!(gradient, GradientConfig::PcGrad(_));
+    at.require(!of_model || recipe.model.lora.is_none(), "type", || {
         "works on the weights of the model itself; leave `model.lora` or `gradient` out".to_owned()
     });
     match gradient {
+        GradientConfig::PcGrad(_) => {}
         GradientConfig::Drift(drift) => at.in_range(drift.alpha, f64::MIN..=f64::MAX, "alpha", "finite"),
         GradientConfig::Lift(lift) => {
             at.in_range(lift.share, f64::MIN_POSITIVE..=1.0, "share", "above 0 and at most 1");

@@ -12,7 +12,7 @@ mod weights;
 use std::{collections::BTreeMap, path::Path};
 
 use reft_autograd::return_memory;
-use reft_config::{LrScale, OptimizerConfig, TrainableConfig};
+use reft_config::{Between, LrScale, OptimizerConfig, TrainableConfig};
 use reft_core::{Seed, StageError};
 use reft_vlm::{
     Vlm,
@@ -164,8 +164,24 @@ impl AdamW {
     }
 
     /// Forgets the gradients that have accumulated.
-    pub fn skip(policy: &mut Vlm) {
+    pub fn skip(&mut self, policy: &mut Vlm) {
+        if let Some(transform) = &mut self.transform {
+            transform.forget();
+        }
         policy.learned_mut().zero_grad();
+    }
+
+    /// What tells apart the parts of a batch after each of which [`AdamW::take_part`] is to be called.
+    pub fn apart(&self) -> Option<Between> {
+        self.transform.as_ref().and_then(|transform| transform.apart())
+    }
+
+    /// Gives the gradients that have accumulated to the transform as those of one part of the batch.
+    pub fn take_part(&mut self, policy: &mut Vlm) {
+        if let Some(transform) = &mut self.transform {
+            tch::no_grad(|| transform.take_part(policy));
+            policy.learned_mut().zero_grad();
+        }
     }
 
     /// Writes all state and the count of updates, with the phase's step of the caller.

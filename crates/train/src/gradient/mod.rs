@@ -2,15 +2,16 @@
 
 mod drift;
 mod lift;
+mod pcgrad;
 
 use std::collections::BTreeMap;
 
-use reft_config::GradientConfig;
-use reft_core::StageError;
+use reft_config::{Between, GradientConfig};
+use reft_core::{Seed, StageError};
 use reft_vlm::{Vlm, model::BufferKey};
 use tch::Tensor;
 
-pub use self::{drift::Drift, lift::Lift};
+pub use self::{drift::Drift, lift::Lift, pcgrad::PcGrad};
 
 /// Changes the gradients of an update before their norm is taken.
 ///
@@ -26,7 +27,20 @@ pub trait GradientTransform: Send {
         Ok(())
     }
 
-    /// Changes the gradients of update `update` of the phase, counted from 0. Called without a graph.
+    /// What tells apart the parts of a batch whose gradients it wants one after another; none takes the batch as a whole.
+    fn apart(&self) -> Option<Between> {
+        None
+    }
+
+    /// Takes the gradients of one part of the batch, which are forgotten then. Called for every part, where
+    /// [`GradientTransform::apart`] asks for parts.
+    fn take_part(&mut self, _policy: &Vlm) {}
+
+    /// Forgets the parts that it took: their update is left out.
+    fn forget(&mut self) {}
+
+    /// Changes the gradients of update `update` of the phase, counted from 0; of one that takes parts, writes
+    /// what it makes of them. Called without a graph.
     fn transform(&mut self, policy: &Vlm, update: u64) -> Result<(), StageError>;
 
     /// `[n]` for a buffer: whether a weight may move, whatever moments say; none where all may.
@@ -45,10 +59,11 @@ pub trait GradientTransform: Send {
     }
 }
 
-/// The transform that a phase asks for.
-pub fn gradient_transform(config: &GradientConfig) -> Box<dyn GradientTransform> {
+/// The transform that a phase asks for; `seed` is that of the phase.
+pub fn gradient_transform(config: &GradientConfig, seed: Seed) -> Box<dyn GradientTransform> {
     match config {
         GradientConfig::Drift(config) => Box::new(Drift::new(config.clone())),
+        GradientConfig::PcGrad(config) => Box::new(PcGrad::new(config.between, seed.at("pcgrad"))),
         GradientConfig::Lift(config) => Box::new(Lift::new(*config)),
     }
 }
