@@ -1,7 +1,8 @@
 //! The groups of a reinforcement learning step: asked, answered, scored and judged, once or until there are enough.
 
 use reft_core::{
-    Filled, Group, RewardOutcome, RewardParts, ScoredGroup, StageError, Verdict, step_advantages,
+    Filled, Group, RewardOutcome, RewardParts, SamplingParams, ScoredGroup, Seed, StageError, Verdict,
+    step_advantages,
 };
 
 use crate::{
@@ -67,8 +68,7 @@ fn answer<P: ?Sized>(
     let place = ctx.phase_seed().at(step);
     // A question that comes twice in a step must not be answered by the same random numbers.
     let place = if round == 0 { place } else { place.at("refill").at(round) };
-    let mut params = at_place(&stages.sampling, place);
-    stages.curriculum.adjust(&mut params);
+    let params = adjusted(stages, place)?;
     let observer = &mut *ctx.observer;
     let mut groups = stages.rollout.generate(policy, &samples, &params, &mut |done, total| {
         observer.progress(done, total);
@@ -86,6 +86,19 @@ fn answer<P: ?Sized>(
     }
     clock.lap("reward");
     Ok(scored)
+}
+
+/// How the step's answers are drawn, once the curriculum has had its say.
+pub(crate) fn adjusted<P: ?Sized>(stages: &RlStages<P>, seed: Seed) -> Result<SamplingParams, StageError> {
+    let mut params = at_place(&stages.sampling, seed);
+    stages.curriculum.adjust(&mut params);
+    match params.problems().first() {
+        Some((field, message)) => Err(StageError::other(
+            "curriculum",
+            format!("`adjust` has left `{field}` out of its range: {message}"),
+        )),
+        None => Ok(params),
+    }
 }
 
 /// Rewards and advantages of every group.

@@ -6,11 +6,7 @@ use reft_core::{Completion, FinishReason, Sample, ScoredGroup, StageError};
 use serde::Serialize;
 
 use super::{Miss, PreflightError, error::nearest};
-use crate::{
-    RlStages,
-    context::{Context, at_place},
-    fill, metrics,
-};
+use crate::{RlStages, context::Context, fill, metrics};
 
 /// What the policy can do before training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,11 +58,10 @@ pub(super) fn probe<P: ?Sized>(
     if questions.is_empty() {
         return Ok(None);
     }
-    let mut params = at_place(&stages.sampling, ctx.phase_seed().at("preflight"));
     // As in a step, a batch is drawn first; the first step then finds the curriculum as it was.
     let state = stages.curriculum.save()?;
     stages.curriculum.next_batch(ctx.cursor.step, stages.prompts_per_step)?;
-    stages.curriculum.adjust(&mut params);
+    let params = fill::adjusted(stages, ctx.phase_seed().at("preflight"))?;
     stages.curriculum.load(&state)?;
     let observer = &mut *ctx.observer;
     let groups = stages.rollout.generate(policy, questions, &params, &mut |done, total| {

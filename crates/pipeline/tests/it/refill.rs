@@ -126,3 +126,32 @@ fn stopping_between_the_calls_of_a_step_changes_nothing() {
     assert!(interruptions > 5, "{interruptions}");
     toy::assert_same_results(&whole, &pieces);
 }
+
+/// Cools down to greedy answers.
+struct Freezing(RoundRobin);
+
+impl Curriculum for Freezing {
+    fn next_batch(&mut self, step: u64, n: usize) -> Result<Vec<Arc<Sample>>, StageError> {
+        self.0.next_batch(step, n)
+    }
+    fn adjust(&self, params: &mut SamplingParams) {
+        params.temperature = 0.0;
+    }
+}
+
+impl Stateful for Freezing {}
+
+#[test]
+fn settings_that_a_curriculum_puts_out_of_range_stop_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let phase = Phase::new("open", |_, _| {
+        let mut stages = rl_stages("open", 2);
+        stages.curriculum = Box::new(Freezing(RoundRobin::new(sums(3))));
+        Ok(Stages::Rl(stages))
+    });
+    let error = toy::run(&dir.path().join("run"), vec![phase], &mut ()).0.unwrap_err().to_string();
+    assert!(
+        error.contains("`adjust` has left `temperature` out of its range: is 0, so all completions"),
+        "{error}"
+    );
+}
