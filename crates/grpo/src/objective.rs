@@ -1,6 +1,6 @@
 //! What is minimised: policy loss, KL penalty and entropy bonus of tokens, weighted and added up. Made once from a phase.
 
-use reft_config::{GrpoPhase, KlConfig, KlEstimator, KlPlace, LossScale};
+use reft_config::{GrpoPhase, KlConfig, KlPlace, LossScale};
 use tch::{Kind, Tensor};
 
 use crate::{
@@ -72,11 +72,6 @@ impl Objective {
     /// Where the KL penalty acts.
     pub fn kl_place(&self) -> KlPlace {
         self.kl.place
-    }
-
-    /// What stands for the divergence of a token.
-    pub fn kl_estimator(&self) -> KlEstimator {
-        self.kl.estimator
     }
 
     /// Whether gradients go back through the entropy.

@@ -10,10 +10,10 @@ use reft_core::{
 use reft_train::{AdamW, GradientTransform, gradient_transform, in_parts, learning_rate};
 use reft_vlm::Vlm;
 use serde_json::Value;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use crate::{
-    Objective, PassOptions, PolicyLoss, TokenNumbers,
+    Objective, PassOptions, PolicyLoss,
     backward::Update,
     batch::{MicroBatch, split},
     diagnose::{Known, diagnose},
@@ -35,8 +35,8 @@ pub struct GrpoOptimizer {
     advantage: Option<Arc<dyn AdvantageEstimator>>,
     seed: Seed,
     step: u64,
-    /// Log-probs of each group at the first update of a batch, where a later one was left out: for its diagnosis.
-    old: Vec<TokenNumbers>,
+    /// What the last update that was left out saw of each group: for its diagnosis.
+    left_out: Vec<Known>,
     /// Moments and reference are made when the phase begins, not before: they are as large as the model.
     has_begun: bool,
 }
@@ -57,7 +57,7 @@ impl GrpoOptimizer {
             advantage: None,
             seed: seed.at("loss"),
             step: 0,
-            old: Vec::new(),
+            left_out: Vec::new(),
             has_begun: false,
         };
         Ok(this.with_transform(config.gradient.as_ref().map(|config| gradient_transform(config, seed))))
@@ -145,7 +145,8 @@ impl GrpoOptimizer {
         batches: &[MicroBatch],
     ) -> StageError {
         self.optimizer.skip(policy);
-        self.old = if applied > 0 { old_logprobs(batches) } else { Vec::new() };
+        // Before the step ends: a reference that follows the policy moves then.
+        self.left_out = known(batches, applied > 0);
         self.end_step(policy);
         StageError::NonFinite { what, step: self.step, applied }
     }
@@ -157,35 +158,21 @@ impl GrpoOptimizer {
             reference.follow(policy, self.step);
         }
     }
-
-    /// `[groups][completions][tokens]` log-probs of the reference; one that is not finite is none.
-    fn reference_logprobs(
-        &self,
-        policy: &Vlm,
-        groups: &[&ScoredGroup],
-    ) -> Result<Vec<Option<TokenNumbers>>, StageError> {
-        let Some(reference) = &self.reference else { return Ok(vec![None; groups.len()]) };
-        let of_group = |group: &&ScoredGroup| {
-            let batches = split(&self.objective, self.options, policy, std::slice::from_ref(group))?;
-            let logprobs = batches.iter().flat_map(|batch| {
-                let logprob_c = batch.logprobs_of(reference.network(), policy);
-                by_completion(&logprob_c, &batch.lengths)
-            });
-            Ok(Some(logprobs.collect()))
-        };
-        groups.iter().map(of_group).collect()
-    }
 }
 
-/// `[groups][completions][tokens]` log-probs at the first update of a batch.
-fn old_logprobs(batches: &[MicroBatch]) -> Vec<TokenNumbers> {
+/// What an update saw of each group: log-probs of the reference, and those of the first update where it is a later one.
+fn known(batches: &[MicroBatch], is_later: bool) -> Vec<Known> {
     let mut groups = Vec::new();
     for batch in batches {
-        let Some(old_c) = &batch.old_c else { continue };
-        let mut completions = by_completion(old_c, &batch.lengths).into_iter();
-        groups.extend(
-            batch.sizes.iter().map(|&size| completions.by_ref().take(size).collect::<TokenNumbers>()),
-        );
+        let split = |numbers_c: &Tensor| by_completion(numbers_c, &batch.lengths).into_iter();
+        let mut references = batch.reference_c.as_ref().map(split);
+        let mut olds = batch.old_c.as_ref().filter(|_| is_later).map(split);
+        for &size in &batch.sizes {
+            groups.push(Known {
+                reference: references.as_mut().map(|numbers| numbers.take(size).collect()),
+                old: olds.as_mut().map(|numbers| numbers.take(size).collect()),
+            });
+        }
     }
     groups
 }
@@ -262,13 +249,7 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         // The failed step has been counted.
         let kl_weight = self.objective.kl_weight(self.step.saturating_sub(1));
-        let references = self.reference_logprobs(policy, &admitted)?;
-        let known: Vec<Known> = references
-            .into_iter()
-            .enumerate()
-            .map(|(i, reference)| Known { reference, old: self.old.get(i).cloned() })
-            .collect();
-        let groups = diagnose(&self.objective, self.options, policy, &admitted, &known, kl_weight)?;
+        let groups = diagnose(&self.objective, self.options, policy, &admitted, &self.left_out, kl_weight)?;
         Ok(serde_json::json!({"kl_weight": kl_weight, "groups": groups}))
     }
 }

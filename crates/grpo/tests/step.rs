@@ -234,3 +234,21 @@ fn a_later_update_that_is_not_finite() {
     let admitted: Vec<&ScoredGroup> = batch.iter().collect();
     assert_eq!(diagnose(&objective, options, &mut model, &admitted, &known, 0.0).unwrap(), diagnosis);
 }
+
+/// The diagnosis has the reference that the update saw, also where that has moved when the step ended.
+#[test]
+fn a_left_out_update_is_diagnosed_with_the_reference_it_saw() {
+    let reference = |follows: Value| {
+        let mut model = open("tiny-vlm");
+        let keys = json!({"lr": 1e-2, "kl_coef": 0.1, "reference": follows});
+        let mut optimizer = optimizer(&keys, &model);
+        optimizer.update(&mut model, &groups()).unwrap();
+        let mut batch = groups();
+        batch[1].advantages[0] = f32::NAN;
+        let diagnosis = found(&mut optimizer, &mut model, &batch);
+        diagnosis.into_iter().map(|group| group.reference.unwrap()).collect::<Vec<_>>()
+    };
+    // The moving one becomes the policy at the end of the second step, the one that is left out.
+    let moving = reference(json!({"type": "ema", "mixup": 1.0, "every": 2}));
+    assert_eq!(moving, reference(json!({"type": "phase"})));
+}

@@ -83,6 +83,7 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
             }
         }
         if !loss.is_finite() {
+            self.optimizer.skip(policy);
             return Err(StageError::NonFinite { what: "loss", step: self.step, applied: 0 });
         }
 

@@ -110,8 +110,13 @@ impl Tokens {
     /// returned it.
     pub fn prepared(&self) -> Tensor {
         let prepared_c = self.prepared_c.as_ref();
-        #[expect(clippy::expect_used, reason = "a contract of the trait: what was prepared comes back")]
-        prepared_c.expect("the loss prepares what it asks for").shallow_clone()
+        #[expect(
+            clippy::expect_used,
+            reason = "what `prepare` returned always comes back, so only a loss that returned nothing fails"
+        )]
+        prepared_c
+            .expect("a loss that asks for `Tokens::prepared` returns it from `PolicyLoss::prepare`")
+            .shallow_clone()
     }
 
     /// All tokens of several parts, one after another.
