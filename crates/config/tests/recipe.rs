@@ -613,6 +613,10 @@ fn settings_that_a_loss_does_not_know_are_refused() {
             ["grpo.gradient.type=lift", "grpo.optimizer.weight_decay=0.1"],
             "`phase.binary.gradient.type`: `lift` moves the chosen weights alone, and decay moves all",
         ),
+        (
+            ["grpo.gradient.type=lift", "grpo.trainable.decoder=false"],
+            "`phase.binary.gradient.type`: works on the layers of the decoder, which do not learn",
+        ),
         (["grpo.gradient={type=\"lift\", share=2}", "grpo.dual_clip=3"], "`phase.binary.gradient.share`"),
         (
             ["grpo.advantage.type=gdpo", "grpo.kl.place=reward"],

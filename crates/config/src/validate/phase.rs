@@ -75,7 +75,13 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         check_exact(recipe, phase, at);
     }
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
-    check_gradient(recipe, phase.gradient.as_ref(), &phase.optimizer, &mut at.at("gradient"));
+    check_gradient(
+        recipe,
+        phase.gradient.as_ref(),
+        phase.trainable,
+        &phase.optimizer,
+        &mut at.at("gradient"),
+    );
     check_trainable(phase.trainable, at);
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
     curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
@@ -88,6 +94,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
 fn check_gradient(
     recipe: &Recipe,
     gradient: Option<&GradientConfig>,
+    trainable: TrainableConfig,
     optimizer: &OptimizerConfig,
     at: &mut At<'_>,
 ) {
@@ -95,6 +102,9 @@ fn check_gradient(
     let of_model = !matches!(gradient, GradientConfig::PcGrad(_));
     at.require(!of_model || recipe.model.lora.is_none(), "type", || {
         "works on the weights of the model itself; leave `model.lora` or `gradient` out".to_owned()
+    });
+    at.require(!of_model || trainable.decoder, "type", || {
+        "works on the layers of the decoder, which do not learn; set `trainable.decoder = true`".to_owned()
     });
     match gradient {
         GradientConfig::PcGrad(_) => {}
@@ -152,7 +162,13 @@ fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
     at.at_least_one(phase.batch_size as u64, "batch_size");
     at.in_range(phase.lr, 0.0.., "lr", "0 or above");
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
-    check_gradient(recipe, phase.gradient.as_ref(), &phase.optimizer, &mut at.at("gradient"));
+    check_gradient(
+        recipe,
+        phase.gradient.as_ref(),
+        phase.trainable,
+        &phase.optimizer,
+        &mut at.at("gradient"),
+    );
     check_trainable(phase.trainable, at);
 }
 
