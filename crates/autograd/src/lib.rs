@@ -6,6 +6,7 @@
 //!
 //! Forward passes are those of `reft-kernels`, which rollouts use, so that both see the same numbers.
 
+mod attention;
 mod gate;
 mod leaf;
 mod linear;
@@ -16,6 +17,7 @@ mod rotary;
 mod rows;
 mod slices;
 
+pub use attention::{Look, attention};
 pub use gate::silu_gate;
 pub use leaf::set_grad;
 pub use linear::linear;

@@ -1,6 +1,8 @@
 //! Values and gradients against libtorch's own operations.
 
-use reft_autograd::{Heads, attach, linear, rms_norm, set_grad, silu_gate, turned_heads};
+use std::sync::Arc;
+
+use reft_autograd::{Heads, Look, attach, attention, linear, rms_norm, set_grad, silu_gate, turned_heads};
 use tch::{Device, Kind, Tensor};
 
 fn random(shape: &[i64], place: f64) -> Tensor {
@@ -50,6 +52,30 @@ fn norm() {
             },
         );
     }
+}
+
+/// Four tokens of a prompt, then completions of three tokens and one; each key head serves three query heads.
+#[test]
+fn merged_attention() {
+    let look = |queries, keys, causal| Look { queries, keys, causal };
+    let looks: Arc<[Look]> =
+        [look(0..4, 0..4, true), look(4..8, 0..4, false), look(4..7, 4..7, true), look(7..8, 7..8, true)]
+            .into();
+    let sees = |query: i64, key: i64| key <= query && (key < 4 || (query == 7) == (key == 7));
+    let mask: Vec<f32> = (0..64).map(|i| if sees(i / 8, i % 8) { 0.0 } else { f32::NEG_INFINITY }).collect();
+    let mask = Tensor::from_slice(&mask).view([1, 8, 8]);
+    agree(
+        &[random(&[8, 6, 5], 0.0), random(&[8, 2, 5], 3.0), random(&[8, 2, 5], 8.0)],
+        |x| vec![attention(&x[0], &x[1], &x[2], &looks)],
+        |x| {
+            let [q, k, v] = [0, 1, 2].map(|i| {
+                let repeat = 6 / x[i].size()[1];
+                x[i].repeat_interleave_self_int(repeat, 1, None).transpose(0, 1)
+            });
+            let scores = q.matmul(&k.transpose(1, 2)) / 5.0_f64.sqrt() + &mask;
+            vec![scores.softmax(-1, Kind::Float).matmul(&v).transpose(0, 1)]
+        },
+    );
 }
 
 #[test]

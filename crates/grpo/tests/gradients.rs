@@ -110,8 +110,9 @@ fn packed_groups_have_the_gradient_of_the_padded_computation() {
             let pass =
                 TokenPass::new(model.network(), &batch, Distribution::whole(model.allowed_tokens()), keep);
             let diff = (pass.logprobs() - logprob_c.detach()).abs().max().double_value(&[]);
-            // A CPU without AVX-512 sums in another order: 1.05e-5 at one token there.
-            assert!(diff < 1.5e-5, "{name}: {diff}");
+            // fp32 rounding through the network: up to 1.1e-6 of the largest log-prob was seen.
+            let scale = logprob_c.abs().max().double_value(&[]);
+            assert!(diff < 2e-6 * scale, "{name}: {diff} of {scale}");
             pass.backward(Entropy::Value, |stats, range| {
                 (&stats.logprob_c * weight_c.narrow(0, range.start, range.end - range.start)).sum(Kind::Float)
             });

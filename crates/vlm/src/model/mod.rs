@@ -9,11 +9,12 @@ pub mod inference;
 mod layers;
 mod low_rank;
 mod packed;
+mod packed_attention;
+mod padded;
 mod params;
 mod pass;
 mod positions;
 mod random;
-mod segments;
 mod vision;
 
 use tch::Tensor;
@@ -32,7 +33,6 @@ pub use params::{
 pub use pass::{ForwardPass, Keep};
 pub use positions::{PromptPositions, prompt_positions};
 pub use random::random_bits;
-pub use segments::{Segments, scaled_dot_product};
 pub use vision::{VisionFeatures, VisionTower};
 
 /// Tower and decoder over one set of parameters. Knows no tokenizer and keeps no cache, so training, reference and

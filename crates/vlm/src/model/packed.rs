@@ -3,7 +3,7 @@
 //! Layout of the packed tokens: all prompts, then all completions. A completion attends to its prompt and to itself.
 //! The last token of a completion is never fed: nothing is predicted from it.
 //!
-//! Axes in tensor names: t packed token, c predicted token, n prompt, m completion, h head, l place, d width.
+//! Axes in tensor names: t packed token, c predicted token, k image token, p patch, h head, d width.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,8 +13,8 @@ use tch::{Device, Kind, Tensor};
 use super::{
     KeptFeatures, VisionFeatures, VisionTower,
     decoder::{AttentionPlan, DecoderInput},
+    packed_attention::{GroupLengths, PackedAttention},
     positions::{PromptPositions, prompt_positions},
-    segments::{Segments, scaled_dot_product},
 };
 use crate::processor::{EncodedPrompt, ImageKey, ImageSpan};
 
@@ -30,12 +30,9 @@ pub struct PackedBatch {
     pub predictors_c: Tensor,
     /// `[c]` the completion tokens, completion after completion.
     pub targets_c: Tensor,
-    /// The prompts as segments of the first tokens.
-    pub prompts: Segments,
     /// Positions of the prompts; a rollout continues from them.
     pub prompt_positions: Vec<PromptPositions>,
-    n_prompt_tokens: i64,
-    completions: Option<PackedCompletions>,
+    attention: PackedAttention,
 }
 
 /// Images of a batch. An image that several prompts show is here once.
@@ -148,14 +145,6 @@ impl<'a> DistinctImages<'a> {
     }
 }
 
-struct PackedCompletions {
-    segments: Segments,
-    /// `[m]` prompt of each completion.
-    owner_m: Tensor,
-    /// `[m, 1, l, n_longest + l]` what a completion's tokens see: its prompt and themselves causally.
-    mask: Tensor,
-}
-
 impl PackedBatch {
     /// Packs prompts, each with its completions' token ids (none for a prefill). Features of images that are known are
     /// taken from `kept`.
@@ -182,9 +171,8 @@ impl PackedBatch {
             prompt_lengths.push(prompt.token_ids.len() as i64);
         }
 
-        let n_prompt_tokens = tokens.len() as i64;
         let (mut predictors, mut targets) = (Vec::new(), Vec::new());
-        let (mut fed_lengths, mut owner) = (Vec::new(), Vec::new());
+        let (mut fed_lengths, mut owners) = (Vec::new(), Vec::new());
         let mut prompt_end = 0;
         for (n, (_, completions)) in groups.iter().enumerate() {
             prompt_end += prompt_lengths[n];
@@ -197,13 +185,11 @@ impl PackedBatch {
                 tokens.extend_from_slice(fed);
                 positions.extend((0..fed.len() as i64).map(|l| [places[n].next + l; 3]));
                 fed_lengths.push(fed.len() as i64);
-                owner.push(n as i64);
+                owners.push(n);
             }
         }
 
-        let prompts = Segments::new(&prompt_lengths, kind, device);
-        let completions = (fed_lengths.iter().sum::<i64>() > 0)
-            .then(|| PackedCompletions::new(&prompt_lengths, &fed_lengths, &owner, kind, device));
+        let lengths = GroupLengths { prompts: &prompt_lengths, completions: &fed_lengths, owners: &owners };
         let images = images.pack(kind, device, kept);
         let positions_3t = Tensor::from_slice(positions.as_flattened()).view([-1, 3]).transpose(0, 1);
         Self {
@@ -212,10 +198,8 @@ impl PackedBatch {
             images,
             predictors_c: Tensor::from_slice(&predictors).to_device(device),
             targets_c: Tensor::from_slice(&targets).to_device(device),
-            prompts,
             prompt_positions: places,
-            n_prompt_tokens,
-            completions,
+            attention: PackedAttention::of_groups(&lengths, kind, device),
         }
     }
 
@@ -225,42 +209,9 @@ impl PackedBatch {
     }
 }
 
-impl PackedCompletions {
-    fn new(prompt_lengths: &[i64], fed_lengths: &[i64], owner: &[i64], kind: Kind, device: Device) -> Self {
-        let segments = Segments::new(fed_lengths, kind, device);
-        let longest_prompt = prompt_lengths.iter().copied().max().unwrap_or(0);
-        let l = segments.longest();
-        let lengths_m =
-            Tensor::from_slice(&owner.iter().map(|&n| prompt_lengths[n as usize]).collect::<Vec<_>>());
-        let prompt_seen = Tensor::arange(longest_prompt, (Kind::Int64, Device::Cpu))
-            .view([1, 1, 1, -1])
-            .lt_tensor(&lengths_m.view([-1, 1, 1, 1]))
-            .expand([segments.n(), 1, l, longest_prompt], false);
-        let self_seen =
-            Tensor::ones([l, l], (Kind::Bool, Device::Cpu)).tril(0).expand([segments.n(), 1, l, l], false);
-        let seen = Tensor::cat(&[prompt_seen, self_seen], 3);
-        let mask = Tensor::zeros(seen.size(), (kind, Device::Cpu))
-            .masked_fill(&seen.logical_not(), f64::NEG_INFINITY);
-        Self { segments, owner_m: Tensor::from_slice(owner).to_device(device), mask: mask.to_device(device) }
-    }
-}
-
 /// The plan of a training pass, or of a prefill when there are no completions.
 impl AttentionPlan for &PackedBatch {
     fn attend(&mut self, _layer: usize, q_thd: &Tensor, k_thd: &Tensor, v_thd: &Tensor) -> Tensor {
-        let n = self.n_prompt_tokens;
-        let of_prompts = |x: &Tensor| x.narrow(0, 0, n);
-        let (q, k, v) = (of_prompts(q_thd), of_prompts(k_thd), of_prompts(v_thd));
-        let prompts_out = self.prompts.attend(&q, &k, &v, true);
-        let Some(completions) = &self.completions else { return prompts_out };
-
-        let own = |x: &Tensor| completions.segments.pad(&x.narrow(0, n, x.size()[0] - n));
-        let with_prompt = |prompt: &Tensor, x: &Tensor| {
-            let prompt_of_m = self.prompts.pad(prompt).index_select(0, &completions.owner_m);
-            Tensor::cat(&[prompt_of_m, own(x)], 2)
-        };
-        let (keys, values) = (with_prompt(&k, k_thd), with_prompt(&v, v_thd));
-        let out = scaled_dot_product(&own(q_thd), &keys, &values, Some(&completions.mask), false);
-        Tensor::cat(&[prompts_out, completions.segments.unpad(&out)], 0)
+        self.attention.attend(q_thd, k_thd, v_thd)
     }
 }

@@ -3,14 +3,14 @@
 use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
-use crate::model::{layers::Rotary, segments::Segments};
+use crate::model::{layers::Rotary, packed_attention::PackedAttention};
 
 /// Where the patches of a batch are: what blocks need beside the hidden states.
 pub(in crate::model) struct Places {
     pub(super) rotary: Rotary,
-    pub(super) within_images: Segments,
+    pub(super) within_images: PackedAttention,
     /// Attention windows, and the order of merged patches that makes them contiguous.
-    pub(super) windows: Option<(Segments, Tensor)>,
+    pub(super) windows: Option<(PackedAttention, Tensor)>,
 }
 
 /// The steps of a tower.

@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor};
 use crate::model::{
     VisionConfig,
     layers::{Activation, Bias, Linear, Norm, PlainMlp, Rotary, rotary_frequencies},
+    packed_attention::PackedAttention,
     params::ParamSource,
-    segments::Segments,
 };
 
 /// Epsilon of the towers' norms; the checkpoints do not state it.
@@ -67,9 +67,9 @@ pub(super) fn rotary(angles_pd: &Tensor) -> Rotary {
 }
 
 /// The images of a batch as segments of its patches.
-pub(super) fn image_segments(grids: &[ImageGrid], kind: Kind, device: Device) -> Segments {
+pub(super) fn image_segments(grids: &[ImageGrid], kind: Kind, device: Device) -> PackedAttention {
     let lengths: Vec<i64> = grids.iter().map(|grid| (grid.rows * grid.columns) as i64).collect();
-    Segments::new(&lengths, kind, device)
+    PackedAttention::within(&lengths, kind, device)
 }
 
 /// Attention of patches to those of their segment.
@@ -89,9 +89,9 @@ impl Attention {
         }
     }
 
-    pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &Segments) -> Tensor {
+    pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &PackedAttention) -> Tensor {
         let [q_phd, k_phd, v_phd] = rotary.turned_heads(&self.qkv.forward(x_pd), self.heads, self.heads);
-        let out_phd = segments.attend(&q_phd, &k_phd, &v_phd, false);
+        let out_phd = segments.attend(&q_phd, &k_phd, &v_phd);
         self.proj.forward(&out_phd.flatten(1, 2))
     }
 }

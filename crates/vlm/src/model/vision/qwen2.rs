@@ -12,8 +12,8 @@ use super::{
 use crate::model::{
     VisionConfig,
     layers::{Bias, LayerNorm, Norm, PlainMlp, Rotary},
+    packed_attention::PackedAttention,
     params::ParamSource,
-    segments::Segments,
 };
 
 pub(super) struct Qwen2Tower {
@@ -94,7 +94,7 @@ impl PlainBlock {
         }
     }
 
-    pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &Segments) -> Tensor {
+    pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &PackedAttention) -> Tensor {
         let x_pd = x_pd + self.attn.forward(&self.norm1.forward(x_pd), rotary, segments);
         let mlp_pd = self.mlp.forward(&self.norm2.forward(&x_pd));
         x_pd + mlp_pd

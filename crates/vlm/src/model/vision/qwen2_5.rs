@@ -13,8 +13,8 @@ use super::{
 use crate::model::{
     VisionConfig,
     layers::{Bias, GatedMlp, Norm, RmsNorm, Rotary},
+    packed_attention::PackedAttention,
     params::ParamSource,
-    segments::Segments,
 };
 
 pub(super) struct Qwen2_5Tower {
@@ -71,7 +71,7 @@ impl Blocks for Qwen2_5Tower {
         Places {
             rotary: rotary(&angles),
             within_images: image_segments(grids, kind, device),
-            windows: Some((Segments::new(&windows.lengths, kind, device), order_m)),
+            windows: Some((PackedAttention::within(&windows.lengths, kind, device), order_m)),
         }
     }
 
@@ -148,7 +148,7 @@ impl Block {
         }
     }
 
-    fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &Segments) -> Tensor {
+    fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &PackedAttention) -> Tensor {
         let x_pd = x_pd + self.attn.forward(&self.norm1.forward(x_pd), rotary, segments);
         let mlp_pd = self.mlp.forward(&self.norm2.forward(&x_pd));
         x_pd + mlp_pd
