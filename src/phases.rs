@@ -114,6 +114,7 @@ impl<'a> RecipePhases<'a> {
             rollout: if phase.exact { Box::new(ExactEngine) } else { Box::new(GenerationEngine::default()) },
             reward: Box::new(reward),
             pay_zero: phase.reward.pay_zero,
+            cut_answers: phase.cut_answers.0,
             advantage: advantage::build(&phase.advantage, &phase.reward),
             filters: reft_curriculum::filter::build(&phase.filter),
             refill: reft_curriculum::refill::build(&phase.filter.refill),
@@ -481,8 +482,16 @@ fn guard(config: GuardConfig) -> Option<Guard> {
 fn preflight(phase: &GrpoPhase, samples: &[Arc<Sample>]) -> Preflight {
     Preflight {
         solutions: spread(samples, phase.preflight.samples).map(|s| written(s, &phase.reward)).collect(),
+        answers: examined(samples, phase.preflight.answers).map(|s| written(s, &phase.reward)).collect(),
         questions: spread(samples, phase.preflight.questions).cloned().collect(),
     }
+}
+
+/// At most `n` samples, those with images where there are any.
+fn examined(samples: &[Arc<Sample>], n: usize) -> impl Iterator<Item = &Arc<Sample>> {
+    let shows_image = |sample: &&Arc<Sample>| sample.images().next().is_some();
+    let some = samples.iter().any(|sample| shows_image(&sample));
+    samples.iter().filter(move |sample| !some || shows_image(sample)).take(n)
 }
 
 /// At most `n` samples, evenly spaced, so that all forms and tasks are among them.

@@ -25,6 +25,7 @@ const NAMES: &[(&str, &str)] = &[
     ("lora_rank", "rank of [model.lora]"),
     ("loss_type", "loss = { type = \"...\" }"),
     ("lr_scheduler_type", "optimizer.schedule"),
+    ("mask_truncated_completions", "cut_answers = \"mask\""),
     ("max_completion_length", "sampling.max_new_tokens"),
     ("max_length", "sampling.max_new_tokens, or max_prompt_tokens of [data.NAME]"),
     ("max_prompt_length", "max_prompt_tokens of [data.NAME]"),

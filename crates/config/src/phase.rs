@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, BenchmarkConfig, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
-    JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig,
-    RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+    AdvantageConfig, BenchmarkConfig, CurriculumConfig, CutAnswersConfig, FilterConfig, GradientConfig,
+    GuardConfig, JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig,
+    ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
 
 /// One phase.
@@ -124,6 +124,9 @@ pub struct GrpoPhase {
     /// Skipped updates in a row (loss or gradient not finite) after which the run stops; 1 stops at the first.
     #[serde(default = "GrpoPhase::default_skips")]
     pub max_skipped: u64,
+    /// What answers count for that `max_new_tokens` has cut.
+    #[serde(default)]
+    pub cut_answers: CutAnswersConfig,
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,

@@ -62,8 +62,8 @@ pub use sample::{
 pub use sampling::SamplingParams;
 pub use seed::Seed;
 pub use stage::{
-    AdvantageEstimator, Benchmark, Checkpointed, Curriculum, Filled, GroupFilter, Judge, Judgement,
-    PolicyOptimizer, Progress, Refill, Reward, RewardOutcome, RewardParts, RolloutEngine, Selector, Stateful,
-    SupervisedTrainer, step_advantages,
+    AdvantageEstimator, Benchmark, Checkpointed, Curriculum, CutAnswers, Filled, GroupFilter, Judge,
+    Judgement, PolicyOptimizer, Progress, Refill, Reward, RewardOutcome, RewardParts, RolloutEngine,
+    Selector, Stateful, SupervisedTrainer, step_advantages,
 };
 pub use support::{Limit, Support};

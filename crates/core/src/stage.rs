@@ -122,15 +122,36 @@ pub struct RewardParts {
     /// Whether every part was computed.
     #[serde(default)]
     pub outcome: RewardOutcome,
-    /// Whether it takes no part in the statistics of its group, because it is no score.
+    /// Whether the answer takes no part in the statistics of its group; then it teaches nothing either.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
+    /// Whether the answer counts in its group and teaches nothing itself: its tokens have no weight in the loss.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
+}
+
+/// What answers count for that the length limit has cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CutAnswers {
+    /// As much as others: they are paid what they earn, and teach.
+    #[default]
+    Learn,
+    /// Their rewards count in the group, their tokens not in the loss (TRL's `mask_truncated_completions`).
+    Mask,
+    /// Neither.
+    LeaveOut,
 }
 
 impl RewardParts {
     /// A reward of one part.
     pub fn single(name: impl Into<String>, total: f32) -> Self {
         Self { total, parts: vec![(name.into(), total)], ..Self::default() }
+    }
+
+    /// Whether the answer's tokens have a weight in the loss.
+    pub fn teaches(&self) -> bool {
+        !self.left_out && !self.masked
     }
 
     /// The value of a part.
@@ -180,7 +201,7 @@ pub trait AdvantageEstimator: Send + Sync {
     }
 }
 
-/// `[groups][G]` advantages of the rewards that are not left out; those that are get 0, which teaches nothing.
+/// `[groups][G]` advantages of the rewards that are not left out; those that are get 0.
 pub fn step_advantages(estimator: &dyn AdvantageEstimator, groups: &[Vec<RewardParts>]) -> Vec<Vec<f32>> {
     if !groups.iter().flatten().any(|reward| reward.left_out) {
         return estimator.step_advantages(groups);
@@ -254,6 +275,12 @@ pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
     /// with no moments.
     fn begin_phase(&mut self, policy: &P) -> Result<(), StageError>;
 
+    /// Looks, before the first step of a phase, whether the policy can learn from answers like these, and stops the run
+    /// where it cannot; weights stay as they are. Returns what it found, for the record. The default finds nothing.
+    fn examine(&mut self, _policy: &mut P, _answers: &[Demonstration]) -> Result<Value, StageError> {
+        Ok(Value::Null)
+    }
+
     /// One step over the admitted groups. Returns `loss`, `kl`, ... named `grpo/...`.
     /// [`StageError::NonFinite`] says that an update was left out and that training may go on; the step counts.
     fn update(&mut self, policy: &mut P, groups: &[ScoredGroup]) -> Result<Metrics, StageError>;
@@ -271,6 +298,11 @@ pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
 
 /// Moves the policy's weights towards given answers (supervised fine-tuning).
 pub trait SupervisedTrainer<P: ?Sized>: Checkpointed + Send {
+    /// As [`PolicyOptimizer::examine`].
+    fn examine(&mut self, _policy: &mut P, _answers: &[Demonstration]) -> Result<Value, StageError> {
+        Ok(Value::Null)
+    }
+
     /// One step over a batch. Returns `loss`, ... named `sft/...`.
     fn update(&mut self, policy: &mut P, batch: &[Demonstration]) -> Result<Metrics, StageError>;
 }

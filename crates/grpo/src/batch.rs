@@ -34,7 +34,7 @@ pub(crate) struct MicroBatch {
     support: Option<Support>,
     /// Weight of the token in the mean over the batch.
     weight_c: Tensor,
-    /// 1 over the completion tokens of the batch: the weight in a plain mean over tokens.
+    /// 1 over the tokens of the batch that count: the weight in a plain mean over tokens.
     share: f64,
     pub(crate) advantage_c: Tensor,
     /// What difficulty makes of the KL weight.
@@ -64,6 +64,8 @@ struct Whole<'a> {
     groups: &'a [&'a ScoredGroup],
     /// `[c]` weights of all tokens of the batch.
     weights: Vec<f32>,
+    /// Tokens that have a weight.
+    counted: usize,
 }
 
 impl MicroBatch {
@@ -113,7 +115,7 @@ impl MicroBatch {
             temperature: groups.first().map_or(options.temperature, |group| temperature(group, options)),
             support: support(groups),
             weight_c: Tensor::from_slice(&whole.weights[tokens..tokens + n]).to_device(device),
-            share: 1.0 / whole.weights.len().max(1) as f64,
+            share: 1.0 / whole.counted.max(1) as f64,
             advantage_c: per_token(&Tensor::from_slice(&advantages)),
             kl_scale_c: per_token(&Tensor::from_slice(&kl_scales)),
             rollout_c: Tensor::from_slice(&rollout).to_device(device),
@@ -183,7 +185,7 @@ impl MicroBatch {
             weight_c: part(&self.weight_c),
             reference_c: self.reference_c.as_ref().map(part),
             kl_weight_c: part(&self.kl_scale_c) * kl_weight,
-            entropy_c: entropy_c.shallow_clone(),
+            entropy_c: entropy_c * part(&self.weight_c).gt(0.0),
             share: self.share,
         }
     }
@@ -238,9 +240,15 @@ pub(crate) fn split(
         .map(|(prompt, lengths)| prompt.token_ids.len() + lengths.iter().sum::<usize>())
         .collect();
 
-    // Weights look at the whole batch, so that splits do not change the result.
-    let weights = objective.token_weights(&lengths.concat());
-    let whole = Whole { objective, options, policy, groups, weights };
+    let weights = weights(objective, groups);
+    let whole = Whole {
+        objective,
+        options,
+        policy,
+        groups,
+        counted: weights.iter().filter(|&&w| w > 0.0).count(),
+        weights,
+    };
     // A replay is of one group.
     let budget = if options.exact { 1 } else { options.micro_batch_tokens };
     let (mut completions, mut tokens) = (0, 0);
@@ -260,6 +268,19 @@ pub(crate) fn split(
         batch
     });
     Ok(batches.collect())
+}
+
+/// `[c]` weights of all tokens of a batch: they look at the whole batch, so that splits do not change the result. Tokens
+/// of answers that teach nothing weigh 0 and are not counted.
+fn weights(objective: &Objective, groups: &[&ScoredGroup]) -> Vec<f32> {
+    let answers = || groups.iter().flat_map(|group| group.group.completions.iter().zip(&group.rewards));
+    let counted = answers().map(|(answer, reward)| if reward.teaches() { n_tokens(answer) } else { 0 });
+    let mut counted = objective.token_weights(&counted.collect::<Vec<_>>()).into_iter();
+    let weight = |teaches: bool| if teaches { counted.next().unwrap_or_default() } else { 0.0 };
+    answers()
+        .flat_map(|(answer, reward)| std::iter::repeat_n(reward.teaches(), n_tokens(answer)))
+        .map(weight)
+        .collect()
 }
 
 fn temperature(group: &ScoredGroup, options: PassOptions) -> f64 {

@@ -4,11 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use reft_config::{GrpoPhase, KlPlace};
 use reft_core::{
-    AdvantageEstimator, Checkpointed, Metrics, PolicyOptimizer, RewardParts, ScoredGroup, Seed, StageError,
-    step_advantages,
+    AdvantageEstimator, Checkpointed, Demonstration, Metrics, PolicyOptimizer, RewardParts, ScoredGroup,
+    Seed, StageError, step_advantages,
 };
-use reft_train::{AdamW, GradientTransform, gradient_transform, in_parts, learning_rate};
-use reft_vlm::Vlm;
+use reft_train::{AdamW, GradientTransform, examine, gradient_transform, in_parts, learning_rate};
+use reft_vlm::{Vlm, model::Keep};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -189,6 +189,11 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
 
     fn begin_phase(&mut self, policy: &Vlm) -> Result<(), StageError> {
         self.begin(policy)
+    }
+
+    fn examine(&mut self, policy: &mut Vlm, answers: &[Demonstration]) -> Result<Value, StageError> {
+        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
+        Ok(serde_json::json!(examine(policy, answers, keep)?))
     }
 
     fn update(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {

@@ -7,7 +7,7 @@ mod common;
 
 use std::sync::Arc;
 
-use reft_core::{AdvantageEstimator, Form, PolicyOptimizer as _, Seed};
+use reft_core::{AdvantageEstimator, Form, PolicyOptimizer as _, RewardParts, ScoredGroup, Seed};
 use reft_grpo::GrpoOptimizer;
 use reft_train::{Entropy, TokenPass};
 use reft_vlm::{
@@ -152,9 +152,14 @@ fn recomputed_layers_have_the_gradient_of_the_whole_graph() {
     }
 }
 
-/// How far two steps of two updates each move every weight. With a large `eps`, AdamW follows the gradient itself
-/// instead of its sign, so the moves are as exact as the gradients.
+/// How far two steps of two updates each move every weight.
 fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
+    moves_on(&groups(), name, keys, more)
+}
+
+/// The same on other groups. With a large `eps`, AdamW follows the gradient itself
+/// instead of its sign, so the moves are as exact as the gradients.
+fn moves_on(groups: &[ScoredGroup], name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
     let mut keys = keys.clone();
     keys["updates_per_batch"] = json!(2);
     // Sums of tokens have larger gradients than means of them.
@@ -169,7 +174,7 @@ fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
     let advantage: Arc<dyn AdvantageEstimator> = Arc::new(AboveMean);
     optimizer.share_advantage(&advantage);
     for _ in 0..2 {
-        optimizer.update(&mut model, &groups()).unwrap();
+        optimizer.update(&mut model, groups).unwrap();
     }
     let params = model.params().params().iter().zip(before);
     params.map(|(p, before)| (p.spec.name.clone(), p.tensor.detach() - before)).collect()
@@ -208,6 +213,29 @@ fn splits_and_recomputation_do_not_change_the_step() {
             assert_same(&moves(name, &keys, &more), &whole, 3e-4, 5e-7, &format!("{name} {keys} {more}"));
         }
     }
+}
+
+/// Answers whose tokens have no weight, masked or left out, are as if they had not been drawn.
+#[test]
+fn answers_that_teach_nothing_take_no_part() {
+    let keys = json!({"kl_coef": 0.1, "entropy_coef": 0.01, "loss": {"type": "dapo"}});
+    let without = {
+        let mut groups = groups();
+        groups[0].group.completions.remove(1);
+        groups[0].rewards.remove(1);
+        groups[0].advantages.remove(1);
+        moves_on(&groups, "tiny-vlm", &keys, &json!({}))
+    };
+    let change: [fn(&mut RewardParts); 2] = [|reward| reward.masked = true, |reward| reward.left_out = true];
+    for change in change {
+        let mut groups = groups();
+        change(&mut groups[0].rewards[1]);
+        for more in [json!({}), json!({"micro_batch_tokens": 1})] {
+            let got = moves_on(&groups, "tiny-vlm", &keys, &more);
+            assert_same(&got, &without, 3e-4, 5e-7, &format!("{:?}", groups[0].rewards[1]));
+        }
+    }
+    assert_ne!(moves_on(&groups(), "tiny-vlm", &keys, &json!({}))[0].1, without[0].1);
 }
 
 /// PCGrad gets the gradient of each form, however the batch is split; with one form it changes nothing.

@@ -1,8 +1,8 @@
 //! The groups of a reinforcement learning step: asked, answered, scored and judged, once or until there are enough.
 
 use reft_core::{
-    Filled, Group, RewardOutcome, RewardParts, SamplingParams, ScoredGroup, Seed, StageError, Verdict,
-    step_advantages,
+    CutAnswers, Filled, FinishReason, Group, RewardOutcome, RewardParts, SamplingParams, ScoredGroup, Seed,
+    StageError, Verdict, step_advantages,
 };
 
 use crate::{
@@ -106,13 +106,16 @@ pub(crate) fn score<P: ?Sized>(
     stages: &RlStages<P>,
     groups: Vec<Group>,
 ) -> Result<Vec<ScoredGroup>, StageError> {
-    let (reward, pay_zero) = (stages.reward.as_ref(), stages.pay_zero);
+    let (reward, pay_zero, cut_answers) = (stages.reward.as_ref(), stages.pay_zero, stages.cut_answers);
     let rewards = parallel::try_map(&groups, |group| {
         let mut rewards = reward.score_group(group)?;
-        for reward in &mut rewards {
-            reward.left_out = !pay_zero && reward.outcome != RewardOutcome::Score;
-        }
         same_length("rewards", reward.name(), rewards.len(), group)?;
+        for (reward, completion) in rewards.iter_mut().zip(&group.completions) {
+            let is_cut = completion.finish == FinishReason::Length;
+            let has_no_score = !pay_zero && reward.outcome != RewardOutcome::Score;
+            reward.left_out = has_no_score || (is_cut && cut_answers == CutAnswers::LeaveOut);
+            reward.masked = is_cut && cut_answers == CutAnswers::Mask;
+        }
         Ok(rewards)
     })?;
     some_scored(reward.name(), &rewards)?;

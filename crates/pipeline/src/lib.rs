@@ -31,6 +31,7 @@
 //!         rollout: Box::new(ToyEngine),
 //!         reward: Box::new(ToyReward),
 //!         pay_zero: false,
+//!         cut_answers: CutAnswers::Learn,
 //!         advantage: std::sync::Arc::new(AboveMean),
 //!         filters: Vec::new(),
 //!         refill: None,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use reft_core::{
-    AdvantageEstimator, Benchmark, Curriculum, Demonstration, GroupFilter, Judge, PolicyOptimizer, Refill,
-    Reward, RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError, SupervisedTrainer,
+    AdvantageEstimator, Benchmark, Curriculum, CutAnswers, Demonstration, GroupFilter, Judge,
+    PolicyOptimizer, Refill, Reward, RolloutEngine, RunStore, Sample, SamplingParams, Selector, StageError,
+    SupervisedTrainer,
 };
 
 use crate::{Guard, Preflight};
@@ -114,6 +115,8 @@ pub struct RlStages<P: ?Sized> {
     /// Whether an answer whose reward failed or timed out counts as 0 in its group; else it leaves the group's statistics
     /// and teaches nothing.
     pub pay_zero: bool,
+    /// What answers count for that the length limit has cut.
+    pub cut_answers: CutAnswers,
     /// Compares the answers of a group; the optimizer has the same one.
     pub advantage: Arc<dyn AdvantageEstimator>,
     /// Asked in order; the first one to reject a group gives the reason.

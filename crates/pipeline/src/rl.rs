@@ -31,8 +31,8 @@ pub(crate) fn run<P: Checkpointed>(
         restore(stages, watch.as_mut(), checkpoint)?;
         ctx.skipped = checkpoint.stages["skipped"].as_u64().unwrap_or(0);
     } else {
-        preflight::check(ctx, policy, stages)?;
         stages.optimizer.begin_phase(policy)?;
+        preflight::check(ctx, policy, stages)?;
     }
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.

@@ -11,6 +11,9 @@ use crate::{
     context::{Context, Stopwatch, check_finite},
 };
 
+/// Demonstrations with which the trainer looks at the policy before its first step.
+const EXAMINED: usize = 2;
+
 /// All steps of the phase, from its start or from `resumed` on.
 pub(crate) fn run<P: Checkpointed>(
     ctx: &mut Context<'_>,
@@ -28,6 +31,14 @@ pub(crate) fn run<P: Checkpointed>(
         stages.trainer.load(&checkpoint.dir.join("optimizer"))?;
     }
     let mut order = Shuffle::new(stages.demonstrations.len(), ctx.phase_seed());
+    if resumed.is_none() && stages.steps > 0 {
+        let mut first = batch(stages, &mut order, 0);
+        first.truncate(EXAMINED);
+        let learning = stages.trainer.examine(policy, &first)?;
+        if !learning.is_null() {
+            ctx.store.event("preflight", json!({"phase": ctx.phase, "learning": learning}))?;
+        }
+    }
     while ctx.cursor.step < stages.steps {
         if let Err(stop) = ctx.check_stop() {
             save(ctx, policy, stages)?;

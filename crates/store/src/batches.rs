@@ -113,6 +113,8 @@ struct RewardRow {
     outcome: RewardOutcome,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     left_out: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    masked: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,6 +174,7 @@ impl GroupRow {
                     parts: reward.parts.iter().map(|(name, x)| (name.clone(), finite(*x))).collect(),
                     outcome: reward.outcome.clone(),
                     left_out: reward.left_out,
+                    masked: reward.masked,
                 })
                 .collect(),
             advantages: advantages.iter().map(|&x| finite(x)).collect(),
@@ -196,6 +199,7 @@ impl GroupRow {
                     parts: reward.parts.into_iter().map(|(name, x)| (name, number(x))).collect(),
                     outcome: reward.outcome,
                     left_out: reward.left_out,
+                    masked: reward.masked,
                 })
                 .collect(),
             advantages: self.advantages.into_iter().map(number).collect(),

@@ -17,6 +17,7 @@
 //! ```
 
 mod adamw;
+mod examine;
 mod gradient;
 mod microbatch;
 mod schedule;
@@ -24,6 +25,7 @@ mod sft;
 mod token_pass;
 
 pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
+pub use examine::{Examination, ExamineError, examine};
 pub use gradient::{Drift, GradientTransform, Lift, PcGrad, gradient_transform};
 pub use microbatch::{in_parts, split_by_tokens, split_where};
 pub use schedule::learning_rate;

@@ -9,10 +9,11 @@ use reft_vlm::{
     model::{Distribution, Keep},
     processor::EncodedPrompt,
 };
+use serde_json::{Value, json};
 use tch::Kind;
 
 use crate::{
-    AdamW, Entropy, GradientTransform, TokenPass, gradient_transform, in_parts, learning_rate,
+    AdamW, Entropy, GradientTransform, TokenPass, examine, gradient_transform, in_parts, learning_rate,
     split_by_tokens, split_where,
 };
 
@@ -51,6 +52,11 @@ impl SftTrainer {
 }
 
 impl SupervisedTrainer<Vlm> for SftTrainer {
+    fn examine(&mut self, policy: &mut Vlm, answers: &[Demonstration]) -> Result<Value, StageError> {
+        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
+        Ok(json!(examine(policy, answers, keep)?))
+    }
+
     fn update(&mut self, policy: &mut Vlm, batch: &[Demonstration]) -> Result<Metrics, StageError> {
         let encoded = batch.iter().map(|d| encode(policy, d)).collect::<Result<Vec<_>, _>>()?;
         let n_tokens: usize = encoded.iter().map(|(_, completion)| completion.len()).sum();
@@ -104,7 +110,11 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
     }
 }
 
-fn encode(policy: &Vlm, demonstration: &Demonstration) -> Result<(EncodedPrompt, Vec<i64>), StageError> {
+/// Prompt and completion of a demonstration; an error when the context does not hold them.
+pub(crate) fn encode(
+    policy: &Vlm,
+    demonstration: &Demonstration,
+) -> Result<(EncodedPrompt, Vec<i64>), StageError> {
     let id = &demonstration.sample.id;
     let prompt = policy.encode(&demonstration.sample.messages).map_err(|e| StageError::sample(id, e))?;
     let completion = policy

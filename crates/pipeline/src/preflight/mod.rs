@@ -1,7 +1,8 @@
 //! What is checked before the first step of a reinforcement learning phase.
 //!
 //! Most runs that learn nothing could have been stopped before they began: the reward pays every answer, or none; the
-//! solutions are in another form than the reward reads; all questions are too hard. Both checks only read, so what
+//! solutions are in another form than the reward reads; the policy does not see its images; all questions are too hard.
+//! The checks only read, so what
 //! follows is the same with and without them, and a resumed phase does not repeat them.
 //! What they found is the event `preflight`.
 
@@ -12,7 +13,7 @@ mod self_test;
 use std::sync::Arc;
 
 use reft_core::{Demonstration, Sample, StageError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) use error::list;
 pub use error::{Miss, PreflightError};
@@ -26,6 +27,9 @@ use crate::{RlStages, context::Context};
 pub struct Preflight {
     /// Samples with their solutions as the model would have to write them ([`self_test`]); may be empty.
     pub solutions: Vec<Demonstration>,
+    /// Answers with which the policy is looked at ([`PolicyOptimizer::examine`](reft_core::PolicyOptimizer::examine)); may
+    /// be empty.
+    pub answers: Vec<Demonstration>,
     /// Questions for the policy: at least one group of answers must differ; may be empty.
     pub questions: Vec<Arc<Sample>>,
 }
@@ -33,7 +37,7 @@ pub struct Preflight {
 /// Runs the checks of a phase that has some.
 pub(crate) fn check<P: ?Sized>(
     ctx: &mut Context<'_>,
-    policy: &P,
+    policy: &mut P,
     stages: &mut RlStages<P>,
 ) -> Result<(), StageError> {
     let Some(preflight) = stages.preflight.take() else { return Ok(()) };
@@ -56,9 +60,16 @@ pub(crate) fn check<P: ?Sized>(
             ctx.phase, test.unpaid, test.samples
         ));
     }
+    let learning = match preflight.answers.as_slice() {
+        [] => Value::Null,
+        answers => stages.optimizer.examine(policy, answers)?,
+    };
     let policy = probe::probe(ctx, policy, stages, &preflight.questions)?;
     if let Some(probe) = &policy {
         ctx.observer.message(&format!("phase `{}`: {probe}", ctx.phase));
     }
-    ctx.store.event("preflight", json!({"phase": ctx.phase, "reward": reward, "policy": policy}))
+    ctx.store.event(
+        "preflight",
+        json!({"phase": ctx.phase, "reward": reward, "learning": learning, "policy": policy}),
+    )
 }

@@ -1,14 +1,18 @@
 //! What goes wrong says where, why, and what is left.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use reft_core::{
-    AdvantageEstimator, Checkpointed, Completion, Judge, Judgement, Metrics, PolicyOptimizer, Reward,
-    RewardOutcome, RewardParts, Sample, ScoredGroup, StageError,
+    AdvantageEstimator, Checkpointed, Completion, CutAnswers, FinishReason, Group, Judge, Judgement, Metrics,
+    PolicyOptimizer, Progress, Reward, RewardOutcome, RewardParts, RolloutEngine, Sample, SamplingParams,
+    ScoredGroup, StageError,
 };
 use reft_pipeline::{Phase, RunError, Stages};
 use reft_store::{KeptBatch, MetricRow, RunReader};
-use reft_testkit::{BestAbove, ScriptedEngine, TablePolicy, ToyGrpo};
+use reft_testkit::{BestAbove, ScriptedEngine, TablePolicy, ToyEngine, ToyGrpo};
 
 use serde_json::{Value, json};
 
@@ -21,10 +25,10 @@ struct Diverges {
 }
 
 impl Checkpointed for Diverges {
-    fn save(&self, dir: &std::path::Path) -> Result<(), StageError> {
+    fn save(&self, dir: &Path) -> Result<(), StageError> {
         self.inner.save(dir)
     }
-    fn load(&mut self, dir: &std::path::Path) -> Result<(), StageError> {
+    fn load(&mut self, dir: &Path) -> Result<(), StageError> {
         self.inner.load(dir)
     }
 }
@@ -267,6 +271,76 @@ fn failed_rewards_leave_the_statistics_of_their_group() {
     let (left_out, paid) = (seen(false), seen(true));
     assert!(paid.iter().all(|&n| n == 8), "{paid:?}");
     assert!(left_out.iter().any(|&n| n < 8) && left_out.iter().all(|&n| n > 0), "{left_out:?}");
+}
+
+/// Keeps what the optimizer is given.
+struct Seen(ToyGrpo, Arc<Mutex<Vec<ScoredGroup>>>);
+
+impl Checkpointed for Seen {
+    fn save(&self, dir: &Path) -> Result<(), StageError> {
+        self.0.save(dir)
+    }
+    fn load(&mut self, dir: &Path) -> Result<(), StageError> {
+        self.0.load(dir)
+    }
+}
+
+impl PolicyOptimizer<TablePolicy> for Seen {
+    fn begin_phase(&mut self, policy: &TablePolicy) -> Result<(), StageError> {
+        self.0.begin_phase(policy)
+    }
+    fn update(&mut self, policy: &mut TablePolicy, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {
+        self.1.lock().unwrap().extend_from_slice(groups);
+        self.0.update(policy, groups)
+    }
+}
+
+/// Cuts all answers of a group but the first four.
+struct Cuts(ToyEngine);
+
+impl RolloutEngine<TablePolicy> for Cuts {
+    fn generate(
+        &mut self,
+        policy: &TablePolicy,
+        samples: &[Arc<Sample>],
+        params: &SamplingParams,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Group>, StageError> {
+        let mut groups = self.0.generate(policy, samples, params, progress)?;
+        for group in &mut groups {
+            group.completions.iter_mut().skip(4).for_each(|answer| answer.finish = FinishReason::Length);
+        }
+        Ok(groups)
+    }
+}
+
+#[test]
+fn cut_answers_count_for_what_the_phase_says() {
+    for (counts, teaches, left_out) in [
+        (CutAnswers::Learn, true, false),
+        (CutAnswers::Mask, false, false),
+        (CutAnswers::LeaveOut, false, true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&seen);
+        let phase = Phase::new("open", move |_, _| {
+            let mut stages = rl_stages("open", 2);
+            stages.rollout = Box::new(Cuts(ToyEngine));
+            stages.cut_answers = counts;
+            stages.optimizer = Box::new(Seen(ToyGrpo::new(2.0, 0.01), Arc::clone(&shared)));
+            Ok(Stages::Rl(stages))
+        });
+        toy::run(&dir.path().join("run"), vec![phase], &mut ()).0.unwrap();
+        let groups = seen.lock().unwrap();
+        assert!(!groups.is_empty());
+        for group in groups.iter() {
+            assert!(group.rewards[..4].iter().all(RewardParts::teaches));
+            for reward in &group.rewards[4..] {
+                assert_eq!((reward.teaches(), reward.left_out), (teaches, left_out), "{counts:?}");
+            }
+        }
+    }
 }
 
 /// Cannot judge one of the questions.

@@ -145,7 +145,8 @@ fn checked(answers: &'static [&'static str]) -> Phase<TablePolicy> {
         stages.rollout =
             Box::new(ScriptedEngine { texts: answers.iter().map(|&text| text.into()).collect() });
         let questions = sums(6);
-        stages.preflight = Some(Preflight { solutions: solutions(&questions), questions });
+        stages.preflight =
+            Some(Preflight { solutions: solutions(&questions), questions, ..Preflight::default() });
         Ok(Stages::Rl(stages))
     })
 }
@@ -177,7 +178,11 @@ fn what_was_found_is_an_event_and_changes_nothing_else() {
         Phase::new("open", move |_: &mut TablePolicy, _| {
             let mut stages = rl_stages("open", 6);
             let questions = sums(6);
-            stages.preflight = check.then(|| Preflight { solutions: solutions(&questions), questions });
+            stages.preflight = check.then(|| Preflight {
+                solutions: solutions(&questions),
+                questions,
+                ..Preflight::default()
+            });
             Ok(Stages::Rl(stages))
         })
     };

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reft_core::{Demonstration, SamplingParams, Seed};
+use reft_core::{CutAnswers, Demonstration, SamplingParams, Seed};
 use reft_pipeline::{
     EvalStages, Observer, Outcome, Phase, RejectStages, RlStages, Run, RunError, SftStages, Stages,
 };
@@ -54,6 +54,7 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         advantage: std::sync::Arc::new(AboveMean),
         filters: vec![Box::new(SkipEqual::default())],
         refill: None,
+        cut_answers: CutAnswers::Learn,
         preflight: None,
         guard: None,
         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),

@@ -336,6 +336,25 @@ impl ParamStore {
         }
     }
 
+    /// Forgets all gradients, so that [`Self::unreached`] can tell afterwards which were never added to.
+    pub fn expect_gradients(&self) {
+        // -0 is the one number that adding 0 changes: -0 + 0 = +0. So a gradient that was 0 differs from none.
+        for flat in self.gradients.borrow_mut().values_mut() {
+            let _ = no_grad(|| flat.fill_(-0.0));
+        }
+    }
+
+    /// The parameters that learn and that no backward pass since [`Self::expect_gradients`] has reached.
+    pub fn unreached(&self) -> Vec<&ParamSpec> {
+        let is_untouched = |grad: &Tensor| {
+            let negative_zero = grad.eq(0.0).logical_and(&grad.signbit());
+            negative_zero.all().int64_value(&[]) == 1
+        };
+        let learns = |param: &&Param| self.grad(param).defined();
+        let unreached = self.params.iter().filter(learns).filter(|param| is_untouched(&self.grad(param)));
+        unreached.map(|param| &param.spec).collect()
+    }
+
     fn vision_memory(&self) -> VisionMemory {
         let is_vision = |key: &BufferKey| key.part != PartOfModel::Decoder;
         let buffers = self.buffers.iter().filter(|(key, _)| is_vision(key)).map(|(_, buffer)| buffer);
