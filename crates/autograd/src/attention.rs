@@ -6,7 +6,7 @@
 //! the others through `o` and `l` alone, so the backward pass of each call, given the merged two, is exact: the identity
 //! behind ring attention (Liu, Zaharia and Abbeel 2023, arXiv 2310.01889).
 //!
-//! Axes in tensor names: t packed token, h query head, k key head, r query head of a key head, l query, n key, d width.
+//! Axes in tensor names: t packed token, h query head, k key head, r query head of a key head, n look of a call, l position in it, d width.
 
 use std::{ops::Range, sync::Arc};
 
@@ -26,43 +26,42 @@ pub struct Look {
 }
 
 /// Attention of queries `[t, h, d]` to keys and values `[t, k, d]` on the CPU: `softmax(q k^T / sqrt(d)) v` over all keys
-/// that a query's looks show it; every key head serves `h / k` query heads. Looks with the same queries, whole or in
-/// pieces, come one after another; what no look asks for is 0.
+/// that a query's looks show it; every key head serves `h / k` query heads. Queries that
+/// nobody has asked for come in rising order, before others of theirs; what no look asks for is 0. Looks of one shape that follow each other are one call.
 pub fn attention(q_thd: &Tensor, k_tkd: &Tensor, v_tkd: &Tensor, looks: &Arc<[Look]>) -> Tensor {
     let held = [q_thd, k_tkd, v_tkd].map(Tensor::detach);
-    let (out_thd, lse_krt) = tch::no_grad(|| forward(&held, looks));
+    let (out_thd, lse_th) = tch::no_grad(|| forward(&held, looks));
     let (out_held, looks) = (out_thd.detach(), Arc::clone(looks));
     attach(&[q_thd, k_tkd, v_tkd], &[&out_thd], move |grads| {
         let Some(Some(grad_thd)) = grads.into_iter().next() else { return vec![None, None, None] };
-        tch::no_grad(|| backward(&held, &looks, &out_held, &lse_krt, &grad_thd.contiguous()).map(Some).into())
+        tch::no_grad(|| backward(&held, &looks, &out_held, &lse_th, &grad_thd.contiguous()).map(Some).into())
     });
     out_thd
 }
 
-/// `[t, h, d]` outputs and `[k, r, t]` log-sum-exps.
+/// `[t, h, d]` outputs and `[t, h]` log-sum-exps.
 fn forward([q_thd, k_tkd, v_tkd]: &[Tensor; 3], looks: &[Look]) -> (Tensor, Tensor) {
-    let n_kv = k_tkd.size()[1];
     let out_thd = q_thd.zeros_like();
     let lse_kind = if q_thd.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    let shape = [n_kv, q_thd.size()[1] / n_kv, q_thd.size()[0]];
-    let lse_krt = Tensor::full(shape, f64::NEG_INFINITY, (lse_kind, q_thd.device()));
-    let mut asked = 0..0;
-    for look in looks {
-        let [k, v] = [k_tkd, v_tkd].map(|x| shared(x, look, shape[1]));
-        let q = by_key_head(q_thd, &look.queries, n_kv);
-        let (found, lse_found) = Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
-            &q,
-            &k,
-            &v,
-            0.0,
-            look.causal,
-            None::<Tensor>,
-            None,
-        );
-        let mut out = by_key_head(&out_thd, &look.queries, n_kv);
-        let mut lse = lse_krt.narrow(2, look.queries.start, look.queries.end - look.queries.start);
-        let again = asked.start <= look.queries.start && look.queries.end <= asked.end;
-        if again {
+    let size = q_thd.size();
+    let lse_th = Tensor::full([size[0], size[1]], f64::NEG_INFINITY, (lse_kind, q_thd.device()));
+    let mut asked = 0;
+    for call in calls(looks) {
+        let [k, v] = [k_tkd, v_tkd].map(|x| call.keys_of(x, size[1]));
+        let (found, lse_found) = on_threads(call.work(&size), || {
+            Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
+                &call.queries_of(q_thd),
+                &k,
+                &v,
+                0.0,
+                call.causal,
+                None::<Tensor>,
+                None,
+            )
+        });
+        let mut out = call.queries_of(&out_thd);
+        let mut lse = call.queries_of(&lse_th.unsqueeze(2)).squeeze_dim(3);
+        if call.queries.start < asked {
             let whole = lse.logaddexp(&lse_found);
             let share = |part: &Tensor| (part - &whole).exp().unsqueeze(3);
             out.copy_(&(&out * share(&lse) + &found * share(&lse_found)));
@@ -70,10 +69,10 @@ fn forward([q_thd, k_tkd, v_tkd]: &[Tensor; 3], looks: &[Look]) -> (Tensor, Tens
         } else {
             out.copy_(&found);
             lse.copy_(&lse_found);
-            asked = look.queries.clone();
+            asked = call.queries.end;
         }
     }
-    (out_thd, lse_krt)
+    (out_thd, lse_th)
 }
 
 /// Gradients of queries, keys and values.
@@ -81,51 +80,107 @@ fn backward(
     [q_thd, k_tkd, v_tkd]: &[Tensor; 3],
     looks: &[Look],
     out_thd: &Tensor,
-    lse_krt: &Tensor,
+    lse_th: &Tensor,
     grad_thd: &Tensor,
 ) -> [Tensor; 3] {
-    let n_kv = k_tkd.size()[1];
+    let size = q_thd.size();
     let grads = [q_thd, k_tkd, v_tkd].map(Tensor::zeros_like);
     let [grad_q_thd, grad_k_tkd, grad_v_tkd] = &grads;
-    for look in looks {
-        let [q, out, grad] = [q_thd, out_thd, grad_thd].map(|x| by_key_head(x, &look.queries, n_kv));
-        let [k, v] = [k_tkd, v_tkd].map(|x| shared(x, look, lse_krt.size()[1]));
-        let lse = lse_krt.narrow(2, look.queries.start, look.queries.end - look.queries.start);
-        let (grad_q, grad_k, grad_v) = Tensor::internal_scaled_dot_product_flash_attention_for_cpu_backward(
-            &grad,
-            &q,
-            &k,
-            &v,
-            &out,
-            &lse,
-            0.0,
-            look.causal,
-            None::<Tensor>,
-            None,
-        );
-        let _ = by_key_head(grad_q_thd, &look.queries, n_kv).g_add_(&grad_q);
+    for call in calls(looks) {
+        let [k, v] = [k_tkd, v_tkd].map(|x| call.keys_of(x, size[1]));
+        let (grad_q, grad_k, grad_v) = on_threads(call.work(&size), || {
+            Tensor::internal_scaled_dot_product_flash_attention_for_cpu_backward(
+                &call.queries_of(grad_thd),
+                &call.queries_of(q_thd),
+                &k,
+                &v,
+                &call.queries_of(out_thd),
+                &call.queries_of(&lse_th.unsqueeze(2)).squeeze_dim(3),
+                0.0,
+                call.causal,
+                None::<Tensor>,
+                None,
+            )
+        });
+        let _ = call.queries_of(grad_q_thd).g_add_(&grad_q);
         for (whole_tkd, part) in [(grad_k_tkd, grad_k), (grad_v_tkd, grad_v)] {
-            let part_nkd = part.sum_dim_intlist(1, false, None).transpose(0, 1);
-            let _ = rows(whole_tkd, &look.keys).g_add_(&part_nkd);
+            let _ = call.rows_of(whole_tkd, &call.keys).g_add_(&call.summed(&part, whole_tkd.size()[1]));
         }
     }
     grads
 }
 
-fn rows(x: &Tensor, range: &Range<i64>) -> Tensor {
-    x.narrow(0, range.start, range.end - range.start)
+/// Looks of the same shape, one behind another: one call, each a row of its batch.
+struct Call {
+    n: i64,
+    queries: Range<i64>,
+    keys: Range<i64>,
+    causal: bool,
 }
 
-/// Rows of `[t, h, d]` as `[k, r, l, d]`, a view.
-fn by_key_head(x_thd: &Tensor, range: &Range<i64>, n_kv: i64) -> Tensor {
-    let x_lhd = rows(x_thd, range);
-    let (l, d) = (x_lhd.size()[0], x_lhd.size()[2]);
-    x_lhd.view([l, n_kv, -1, d]).permute([1, 2, 0, 3])
+fn calls(looks: &[Look]) -> impl Iterator<Item = Call> {
+    let length = |range: &Range<i64>| range.end - range.start;
+    let goes_on = move |a: &Look, b: &Look| {
+        let follows = |a: &Range<i64>, b: &Range<i64>| a.end == b.start && length(a) == length(b);
+        follows(&a.queries, &b.queries) && follows(&a.keys, &b.keys) && a.causal == b.causal
+    };
+    looks.chunk_by(goes_on).map(|same| {
+        let (first, last) = (&same[0], &same[same.len() - 1]);
+        Call {
+            n: same.len() as i64,
+            queries: first.queries.start..last.queries.end,
+            keys: first.keys.start..last.keys.end,
+            causal: first.causal,
+        }
+    })
 }
 
-/// The keys of a look, `[t, k, d]`, as `[k, r, n, d]` that all query heads of a key head share, a view.
-fn shared(x_tkd: &Tensor, look: &Look, per_head: i64) -> Tensor {
-    let x_knd = rows(x_tkd, &look.keys).transpose(0, 1);
-    let size = x_knd.size();
-    x_knd.unsqueeze(1).expand([size[0], per_head, size[1], size[2]], false)
+impl Call {
+    /// Rows of `[t, x, d]` as `[n, l, x, d]`, a view.
+    fn rows_of(&self, x: &Tensor, range: &Range<i64>) -> Tensor {
+        let rows = x.narrow(0, range.start, range.end - range.start);
+        let size = rows.size();
+        rows.view([self.n, -1, size[1], size[2]])
+    }
+
+    /// Its queries of `[t, h, d]` as `[n, h, l, d]`, a view.
+    fn queries_of(&self, x_thd: &Tensor) -> Tensor {
+        self.rows_of(x_thd, &self.queries).transpose(1, 2)
+    }
+
+    /// Its keys of `[t, k, d]` as `[n, h, l, d]`: each key head once for each of its query heads.
+    fn keys_of(&self, x_tkd: &Tensor, heads: i64) -> Tensor {
+        let x = self.rows_of(x_tkd, &self.keys).transpose(1, 2);
+        let repeat = heads / x.size()[1];
+        if repeat == 1 { x } else { x.repeat_interleave_self_int(repeat, 1, None) }
+    }
+
+    /// What comes back for its keys, `[n, h, l, d]`, summed over the query heads of each key head: `[n, l, k, d]`.
+    fn summed(&self, x_nhld: &Tensor, kv_heads: i64) -> Tensor {
+        let size = x_nhld.size();
+        let by_head = x_nhld.reshape([self.n, kv_heads, -1, size[2], size[3]]);
+        by_head.sum_dim_intlist(2, false, None).transpose(1, 2)
+    }
+
+    /// Multiplications of its scores, for queries of this size.
+    fn work(&self, size_thd: &[i64]) -> i64 {
+        (self.queries.end - self.queries.start) * (self.keys.end - self.keys.start) / self.n
+            * size_thd[1]
+            * size_thd[2]
+    }
+}
+
+/// Multiplications below which waking a thread costs more than it brings.
+const WORTH_THREADS: i64 = 1 << 20;
+
+/// Runs a call of libtorch on one thread where it has little to do.
+fn on_threads<T>(work: i64, call: impl FnOnce() -> T) -> T {
+    let threads = tch::get_num_threads();
+    if work >= WORTH_THREADS || threads == 1 {
+        return call();
+    }
+    tch::set_num_threads(1);
+    let result = call();
+    tch::set_num_threads(threads);
+    result
 }

@@ -68,24 +68,21 @@ fn stretches(lengths: &[i64], first: i64, causal: bool) -> impl Iterator<Item = 
     })
 }
 
-/// All completions of a prompt look at it side by side, then each at itself.
+/// Prompts look at themselves, then all completions of a prompt at it side by side, then each completion at itself.
 fn looks_of_groups(lengths: &GroupLengths<'_>) -> Vec<Look> {
     let prompts: Vec<Look> = stretches(lengths.prompts, 0, true).collect();
     let first = lengths.prompts.iter().sum();
     let own: Vec<Look> = stretches(lengths.completions, first, true).collect();
-    let mut looks = prompts.clone();
     let mut next = 0;
-    for group in lengths.owners.chunk_by(|a, b| a == b) {
+    let at_prompts = lengths.owners.chunk_by(|a, b| a == b).map(|group| {
         let own = &own[next..next + group.len()];
         next += group.len();
         let queries = own[0].queries.start..own[own.len() - 1].queries.end;
-        if queries.is_empty() {
-            continue;
-        }
-        looks.push(Look { queries, keys: prompts[group[0]].keys.clone(), causal: false });
-        looks.extend(own.iter().filter(|look| !look.queries.is_empty()).cloned());
-    }
-    looks
+        Look { queries, keys: prompts[group[0]].keys.clone(), causal: false }
+    });
+    let at_prompts: Vec<Look> = at_prompts.collect();
+    let all = prompts.iter().chain(&at_prompts).chain(&own);
+    all.filter(|look| !look.queries.is_empty()).cloned().collect()
 }
 
 #[cfg(test)]
@@ -101,8 +98,8 @@ mod tests {
             look(0..3, 0..3, true),
             look(3..5, 3..5, true),
             look(5..7, 0..3, false),
-            look(5..7, 5..7, true),
             look(7..8, 3..5, false),
+            look(5..7, 5..7, true),
             look(7..8, 7..8, true),
         ];
         assert_eq!(looks_of_groups(&lengths), want);
