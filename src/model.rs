@@ -26,6 +26,7 @@ pub fn open(config: &ModelConfig) -> Result<Vlm, Error> {
         lora: config.lora.as_ref().map(adapter),
         merge: config.lora.as_ref().is_some_and(|lora| lora.merge),
         feature_memory: config.feature_memory_mib.saturating_mul(1 << 20),
+        kv_memory: config.kv_memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
     };
     Ok(Vlm::open(&config.path, options)?)
 }

@@ -10,6 +10,8 @@ use std::{
 
 use image::{ImageFormat, Rgb, RgbImage};
 use rand::Rng as _;
+// Measured with the allocator of the programs.
+use reft_allocator as _;
 use reft_core::{BoxFrame, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, Sample, Seed, Task};
 use reft_vlm::{Vlm, VlmOptions};
 

@@ -6,12 +6,6 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
-#include <climits>
-#include <cstdlib>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 using torch::autograd::variable_list;
 
 extern "C" {
@@ -81,23 +75,6 @@ extern "C" void reft_attach(at::Tensor* const* inputs, size_t n_inputs, at::Tens
 extern "C" void reft_set_grad(const at::Tensor* leaf, const at::Tensor* grad) {
   at::Tensor handle = *leaf;
   handle.mutable_grad() = grad == nullptr ? at::Tensor() : *grad;
-}
-
-// See `memory.rs`. What the user set by environment variable stays.
-extern "C" void reft_keep_memory() {
-#ifdef __GLIBC__
-  if (std::getenv("MALLOC_MMAP_MAX_") == nullptr && std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr)
-    mallopt(M_MMAP_MAX, 0);
-  if (std::getenv("MALLOC_TRIM_THRESHOLD_") == nullptr) mallopt(M_TRIM_THRESHOLD, INT_MAX);
-  if (std::getenv("MALLOC_TOP_PAD_") == nullptr) mallopt(M_TOP_PAD, 64 << 20);
-#endif
-}
-
-// See `memory.rs`.
-extern "C" void reft_return_memory() {
-#ifdef __GLIBC__
-  malloc_trim(0);
-#endif
 }
 
 // `x w^T + bias` by oneDNN, without a graph; null where this libtorch has no oneDNN. See `linear.rs`.

@@ -15,6 +15,7 @@ use std::{
 use clap::Parser as _;
 
 use args::Cli;
+use reft_allocator as _;
 
 /// Something failed while it ran.
 const FAILED: u8 = 1;

@@ -78,13 +78,14 @@ pub enum RolloutError {
 /// groups enter as soon as there is room.
 #[derive(Clone, Debug)]
 pub struct GenerationEngine {
-    token_budget: usize,
+    /// None takes the policy's, or [`TOKEN_BUDGET`] where it has none.
+    token_budget: Option<usize>,
     with_kernels: bool,
 }
 
 impl Default for GenerationEngine {
     fn default() -> Self {
-        Self { token_budget: TOKEN_BUDGET, with_kernels: true }
+        Self { token_budget: None, with_kernels: true }
     }
 }
 
@@ -92,7 +93,7 @@ impl GenerationEngine {
     /// Holds keys and values of about this many tokens at a time; a group larger than that is generated alone.
     /// The budget trades memory for speed and never changes what is drawn.
     pub fn with_token_budget(token_budget: usize) -> Self {
-        Self { token_budget, ..Self::default() }
+        Self { token_budget: Some(token_budget), ..Self::default() }
     }
 
     /// Computes by tensor operations alone, for comparisons.
@@ -124,7 +125,8 @@ impl RolloutEngine<Vlm> for GenerationEngine {
             if progress(n_finished, total) { Ok(()) } else { Err(StageError::Interrupted) }
         };
         let queue = waiting(policy, samples)?;
-        let plan = plan(self.token_budget, policy, &queue, params);
+        let budget = self.token_budget.or_else(|| policy.kv_tokens()).unwrap_or(TOKEN_BUDGET);
+        let plan = plan(budget, policy, &queue, params);
         let decoder = &policy.network().decoder;
         let answer = |cache: KvCache<'_>| {
             Run {

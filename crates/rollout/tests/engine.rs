@@ -208,6 +208,14 @@ fn does_not_depend_on_the_batch(params: SamplingParams) {
     let mut frugal = GenerationEngine::with_token_budget(600);
     same(&by_id(frugal.generate(&model, &samples, &params, &mut |_, _| true).unwrap()), "in chunks");
 
+    // As many tokens by the memory that a recipe gives: keys and values of every layer in fp32.
+    let text = &model.config().text;
+    let bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * 4;
+    let options = VlmOptions { kv_memory: Some(600 * bytes as u64 + 1), ..VlmOptions::default() };
+    let frugal = Vlm::open(&golden("tiny-vlm"), options).unwrap();
+    assert_eq!(frugal.kv_tokens(), Some(600));
+    same(&by_id(generate(&frugal, &samples, &params)), "within its memory");
+
     // Fewer completions are the first ones of more.
     // Each completion has random numbers of its own.
     for group in &together {

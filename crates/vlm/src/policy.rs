@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use reft_autograd::keep_memory;
 use reft_core::{Checkpointed, Message, Seed, StageError};
 use tch::{Device, Kind, Tensor};
 
@@ -75,6 +74,8 @@ pub struct VlmOptions {
     pub merge: bool,
     /// Bytes of image features that are kept from pass to pass; 0 keeps none.
     pub feature_memory: u64,
+    /// Bytes that a rollout's keys and values may take; none leaves it to the engine.
+    pub kv_memory: Option<u64>,
 }
 
 impl Default for VlmOptions {
@@ -88,6 +89,7 @@ impl Default for VlmOptions {
             lora: None,
             merge: false,
             feature_memory: 256 << 20,
+            kv_memory: None,
         }
     }
 }
@@ -139,7 +141,6 @@ impl Vlm {
     }
 
     fn open_base(dir: &Path, options: VlmOptions) -> Result<Self, VlmError> {
-        keep_memory();
         let mut config = VlmConfig::open(dir)?;
         if options.init.is_none() && config.tie_word_embeddings {
             config.tie_word_embeddings = !has_own_head(dir)?;
@@ -236,6 +237,15 @@ impl Vlm {
     pub fn pack(&self, groups: &[(&EncodedPrompt, Vec<&[i64]>)]) -> PackedBatch {
         let merge = self.config.vision.spatial_merge_size as usize;
         PackedBatch::new(groups, merge, self.options.kind, self.options.device, &self.kept)
+    }
+
+    /// Tokens whose keys and values fit into the memory that was given for them; none where none was.
+    pub fn kv_tokens(&self) -> Option<usize> {
+        let text = &self.config.text;
+        let numbers = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim;
+        let bytes = numbers as u64 * self.options.kind.elt_size_in_bytes() as u64;
+        let tokens = self.options.kv_memory? / bytes.max(1);
+        Some(usize::try_from(tokens).unwrap_or(usize::MAX))
     }
 
     /// Image features that passes of this policy and of its references share.

@@ -109,14 +109,10 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
 
 pub(super) fn merge(args: &MergeArgs, output: Output) -> Result<()> {
     let model = ModelConfig {
-        path: args.model.clone(),
-        init: None,
         dtype: dtype(args.dtype),
         device: Device::Cpu,
-        min_pixels: None,
-        max_pixels: None,
-        feature_memory_mib: ModelConfig::default_feature_memory(),
         lora: Some(LoraConfig::of_folder(args.adapter.clone())),
+        ..ModelConfig::of_folder(args.model.clone())
     };
     model::merge(&model, &args.output, args.max_shard_mb * 1_000_000)?;
     output.print(&json!({"output": args.output}), || {
@@ -145,18 +141,14 @@ pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
 fn config(args: &ModelArgs) -> ModelConfig {
     model::set_threads(args.threads);
     ModelConfig {
-        path: args.model.clone(),
-        init: None,
         dtype: dtype(args.dtype),
         device: match args.device {
             DeviceArg::Auto => Device::Auto,
             DeviceArg::Cpu => Device::Cpu,
             DeviceArg::Cuda => Device::Cuda,
         },
-        min_pixels: None,
-        max_pixels: None,
-        feature_memory_mib: ModelConfig::default_feature_memory(),
         lora: args.adapter.clone().map(LoraConfig::of_folder),
+        ..ModelConfig::of_folder(args.model.clone())
     }
 }
 

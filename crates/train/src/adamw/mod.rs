@@ -11,7 +11,6 @@ mod weights;
 
 use std::{collections::BTreeMap, path::Path};
 
-use reft_autograd::return_memory;
 use reft_config::{Between, LrScale, OptimizerConfig, TrainableConfig};
 use reft_core::{Seed, StageError};
 use reft_vlm::{
@@ -157,9 +156,6 @@ impl AdamW {
             }
         }
         policy.learned_mut().zero_grad();
-        if self.updates % UPDATES_THAT_KEEP_MEMORY == 0 {
-            return_memory();
-        }
         Ok(UpdateStats { grad_norm, applied: true })
     }
 
@@ -245,11 +241,6 @@ impl BufferState {
 pub fn grad_norm(policy: &Vlm) -> f64 {
     norm_of(policy, policy.learned().buffers().keys())
 }
-
-/// Updates after which free memory goes back to the system. Batches differ in size, and the gaps that each leaves between
-/// what stays add up: without this a run of the pico model grew by 60 % in 2,000 steps. At every update it would cost a
-/// sixth of it, for pages that have to be cleared anew.
-const UPDATES_THAT_KEEP_MEMORY: i64 = 4;
 
 /// Numbers that a norm widens at a time.
 const NORM_PART: i64 = 1 << 26;
