@@ -53,6 +53,8 @@ pub use reft_curriculum as curriculum;
 pub use reft_data as data;
 pub use reft_eval as eval;
 pub use reft_grpo as grpo;
+pub use reft_math as math;
+pub use reft_peer_rewards as peer_rewards;
 pub use reft_pipeline as pipeline;
 pub use reft_reject as rejection;
 pub use reft_reward as reward;

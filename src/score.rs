@@ -7,10 +7,8 @@ use reft_core::{
     Completion, FinishReason, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, Sample, SampleId,
     Task,
 };
-use reft_reward::{
-    RewardName,
-    peers::{PeerReward, PeerRow},
-};
+use reft_peer_rewards::{PeerReward, PeerRow};
+use reft_reward::RewardName;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 

@@ -2,11 +2,13 @@
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.
-pub(crate) const TORCH_FREE: [&str; 14] = [
+pub(crate) const TORCH_FREE: [&str; 16] = [
     "reft-core",
     "reft-remote",
     "reft-config",
     "reft-data",
+    "reft-math",
+    "reft-peer-rewards",
     "reft-reward",
     "reft-curriculum",
     "reft-reject",

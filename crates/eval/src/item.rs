@@ -1,6 +1,6 @@
 //! A question of a published benchmark, and how columns of its row are read.
 
-use reft_reward::python;
+use reft_math::python;
 use serde_json::{Map, Value};
 
 /// A question as its benchmark publishes it, whichever file it came from.

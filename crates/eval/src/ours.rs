@@ -5,7 +5,8 @@
 //! `reward`; what they cannot read is counted as unread and never matched to the nearest thing.
 
 use reft_core::{BoundingBox, Completion};
-use reft_reward::{Reply, letters, math, normalize_text, parse_boxes, python, yes_no};
+use reft_math::python;
+use reft_reward::{Reply, letters, normalize_text, parse_boxes, yes_no};
 
 use crate::{
     AnswerKind, Item, Mark, Reason,
@@ -26,7 +27,7 @@ pub(crate) fn grade(item: &Item, output: &str) -> Mark {
     let right = match &item.kind {
         AnswerKind::Choice => choice(item, answer),
         AnswerKind::YesNo => yes_no(answer).map(|said| said == (item.answer == "Yes")),
-        AnswerKind::Integer | AnswerKind::Math => Some(math::equal(&item.answer, answer)),
+        AnswerKind::Integer | AnswerKind::Math => Some(reft_math::equal(&item.answer, answer)),
         AnswerKind::Decimal(places) => number(answer)
             .zip(number(&item.answer))
             .map(|(given, right)| (given - right).abs() <= 0.5 * 10_f64.powi(-(*places as i32)) + 1e-9),
@@ -111,14 +112,16 @@ fn bare(text: &str) -> &str {
 
 fn number(text: &str) -> Option<f64> {
     let plain = bare(text).trim_end_matches('.').replace(',', "");
-    python::float(&plain).filter(|x| x.is_finite()).or_else(|| math::value(bare(text)))
+    python::float(&plain).filter(|x| x.is_finite()).or_else(|| reft_math::value(bare(text)))
 }
 
 /// Texts without case and outer white space, or the same mathematics.
 fn text_equal(given: &str, right: &str) -> bool {
     let (given, right) = (normalize_text(bare(given)), normalize_text(bare(right)));
     given == right
-        || (!given.is_empty() && right.chars().any(|c| c.is_ascii_digit()) && math::equal(&right, &given))
+        || (!given.is_empty()
+            && right.chars().any(|c| c.is_ascii_digit())
+            && reft_math::equal(&right, &given))
 }
 
 fn list(text: &str) -> Option<Vec<String>> {

@@ -26,7 +26,7 @@ use cap::Cap;
 use cpu_time::ThreadTime;
 use reft_config::RewardConfig;
 use reft_core::{Completion, Seed};
-use reft_reward::{RewardName, math};
+use reft_reward::RewardName;
 
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
@@ -100,8 +100,8 @@ fn main() {
             entry::peers(&text);
             assert!(before.elapsed() < PATIENCE, "{:?}: {}", before.elapsed(), shown(&text));
         }
-        maths.time(&text, || math::equal(gold, &text));
-        maths.time(&text, || math::equal(&text, &format!("{text}+0")));
+        maths.time(&text, || reft_math::equal(gold, &text));
+        maths.time(&text, || reft_math::equal(&text, &format!("{text}+0")));
         let completion = Completion::from_text(text.clone());
         for (form, task, solution) in entry::QUESTIONS {
             let sample = entry::sample(form, task, solution);

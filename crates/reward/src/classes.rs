@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use reft_core::{Completion, Reward, Sample, StageError};
+use reft_math::latex::unwrapped;
 
 use crate::{
     Reply, answer,
-    latex::unwrapped,
     text::{normalize_text, without_decoration, without_fence},
 };
 

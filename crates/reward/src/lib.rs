@@ -3,7 +3,7 @@
 //! The rewards are those of Curr-ReFT (arXiv 2503.07065, section 3), as the paper describes them: [`Accuracy`] by form
 //! and task, [`Format`], and [`Rubric`], their weighted sum that keeps every part for the logs.
 //! [`RemoteReward`] asks a program or server of the user's, and [`Deadline`] limits the time of any reward.
-//! [`math::equal`] decides mathematical equality natively and in bounded time, and [`advantage`] turns the rewards of
+//! [`reft_math::equal`] decides mathematical equality natively and in bounded time, and [`advantage`] turns the rewards of
 //! a group into advantages.
 //!
 //! Two rules hold everywhere:
@@ -44,13 +44,9 @@ mod deadline;
 mod detection;
 mod error;
 mod format;
-mod latex;
 mod matching;
-pub mod math;
 mod mathematics;
 mod named;
-pub mod peers;
-pub mod python;
 mod remote;
 mod rubric;
 pub mod shape;

@@ -2,9 +2,9 @@
 
 use reft_core::{Completion, Reward, Sample, StageError};
 
-use crate::{Reply, answer, math};
+use crate::{Reply, answer};
 
-/// Pays 1 when the answer is mathematically equal to the solution ([`math::equal`]), else 0.
+/// Pays 1 when the answer is mathematically equal to the solution ([`reft_math::equal`]), else 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MathAccuracy;
 
@@ -18,7 +18,7 @@ impl Reward for MathAccuracy {
         if solution.is_empty() {
             return Err(StageError::sample(&sample.id, "the solution is empty; give the right answer"));
         }
-        let right = Reply::of(completion).answer.is_some_and(|answer| math::equal(solution, answer));
+        let right = Reply::of(completion).answer.is_some_and(|answer| reft_math::equal(solution, answer));
         Ok(f32::from(right))
     }
 }

@@ -4,11 +4,11 @@ use std::{fmt, str::FromStr};
 
 use reft_config::{DetectionReward, RewardConfig};
 use reft_core::{PixelBudget, Reward};
+use reft_peer_rewards::{PeerReward, PeerStage};
 
 use crate::{
     Accuracy, BinaryAccuracy, ChoiceAccuracy, ClassIou, DetectionAccuracy, Format, MathAccuracy, Rubric,
     TextAccuracy,
-    peers::{PeerReward, PeerStage},
 };
 
 /// A reward of this crate.

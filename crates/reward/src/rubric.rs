@@ -2,10 +2,10 @@
 
 use reft_config::{LanguageConfig, LengthConfig, RepetitionConfig, RewardConfig};
 use reft_core::{Completion, PixelBudget, Reward, RewardOutcome, RewardParts, Sample, StageError};
+use reft_peer_rewards::{PeerReward, PeerStage};
 
 use crate::{
     Accuracy, Format, RemoteReward, RewardError, UnknownReward,
-    peers::{PeerReward, PeerStage},
     shape::{CosineLength, FormatFirst, Language, Overlong, Repetition},
 };
 

@@ -1,8 +1,9 @@
 //! Short free answers, compared as text, and the text clean-up that the readers share.
 
 use reft_core::{Completion, Reward, Sample, StageError};
+use reft_math::latex::unwrapped;
 
-use crate::{Reply, answer, latex::unwrapped};
+use crate::{Reply, answer};
 
 /// Pays 1 for a short answer that equals the solution as text ([`normalize_text`]), else 0. Emphasis, quotes, `\boxed{}` and
 /// `\text{}` around the whole, and commas between thousands of a number, make no difference.

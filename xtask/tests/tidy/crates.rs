@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::{expect_none, files, read, root, torch_free::TORCH_FREE};
 
 /// Packages of one level do not depend on each other, and never on a higher one.
-const LEVELS: [&[&str]; 7] = [
+const LEVELS: [&[&str]; 8] = [
     &["reft-core", "reft-remote", "reft-kernels", "reft-cuda", "reft-allocator"],
-    &["reft-config", "reft-autograd"],
+    &["reft-config", "reft-autograd", "reft-math"],
+    &["reft-peer-rewards"],
     &[
         "reft-data",
         "reft-reward",

@@ -3,7 +3,7 @@
 //! Rows: `type` (`human_test`, `augmented_test`), `question`, `answer`, `image`; TSV with `split`.
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::Rules;

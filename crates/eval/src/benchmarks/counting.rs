@@ -5,10 +5,8 @@
 use std::sync::LazyLock;
 
 use reft_core::StageError;
-use reft_reward::{
-    peers::math_verify,
-    python::{int, strip},
-};
+use reft_math::python::{int, strip};
+use reft_peer_rewards::math_verify;
 use regex::Regex;
 use serde_json::{Map, Value};
 

@@ -6,7 +6,7 @@
 use std::{f64::consts::PI, fmt::Write as _};
 
 use reft_core::StageError;
-use reft_reward::python::{digit, float, float_text};
+use reft_math::python::{digit, float, float_text};
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -6,10 +6,8 @@
 use std::sync::LazyLock;
 
 use reft_core::StageError;
-use reft_reward::{
-    peers::{math_verify, mathruler, mathruler_box},
-    python::strip,
-};
+use reft_math::python::strip;
+use reft_peer_rewards::{math_verify, mathruler, mathruler_box};
 use regex::Regex;
 use serde_json::{Map, Value};
 

@@ -4,7 +4,7 @@
 //! `query_wo`, `query_cot`, `question_for_eval`; TSV with the metadata as text.
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -4,7 +4,7 @@
 //! with `choices` as text and `category`.
 
 use reft_core::StageError;
-use reft_reward::python::{float, strip};
+use reft_math::python::{float, strip};
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -4,7 +4,7 @@
 //! authors' JSON has the same by pid; TSV with `answer_option`, lists as text, and the whole query as `question`.
 
 use reft_core::StageError;
-use reft_reward::python::{float, float_text, int, rounded_text, strip};
+use reft_math::python::{float, float_text, int, rounded_text, strip};
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use reft_core::StageError;
-use reft_reward::python::words;
+use reft_math::python::words;
 use serde_json::{Map, Value};
 
 use super::{Rules, choice};

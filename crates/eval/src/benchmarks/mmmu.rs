@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use fancy_regex::Regex;
 use reft_core::StageError;
-use reft_reward::python::{float, rounded_text, strip, words};
+use reft_math::python::{float, rounded_text, strip, words};
 use serde_json::{Map, Value};
 
 use super::{Rules, choice};

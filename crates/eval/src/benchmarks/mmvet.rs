@@ -3,7 +3,7 @@
 //! The authors' JSON by id: `imagename`, `question`, `answer`, `capability`; TSV with `category`, comma-joined.
 
 use reft_core::StageError;
-use reft_reward::python::{float, strip};
+use reft_math::python::{float, strip};
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -3,7 +3,7 @@
 //! Rows: `dataset`, `question`, `question_type`, `answer` (a list), `image`; TSV with `category` and the list as text.
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -3,7 +3,7 @@
 //! Rows: `question_id`, `question`, `answer`, `category` (random, popular, adversarial), `image`; TSV likewise.
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::Rules;

@@ -3,7 +3,7 @@
 //! Rows: `question`, `answer` (a letter, a word or a number), `image`; TSV with options in columns.
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::{Rules, choice, mmstar::trusted};

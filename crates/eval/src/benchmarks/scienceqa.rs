@@ -3,7 +3,7 @@
 //! Rows: `question`, `choices`, `answer` (a number), `hint`, `subject`, `topic`, `category`; TSV with options in columns.
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::{Rules, ai2d::by_number, choice};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use reft_core::StageError;
-use reft_reward::python::strip;
+use reft_math::python::strip;
 use serde_json::{Map, Value};
 
 use super::{Rules, choice};

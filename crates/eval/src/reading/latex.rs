@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use reft_reward::python::{rounded_text, strip};
+use reft_math::python::{rounded_text, strip};
 use regex::Regex;
 
 use super::{
@@ -150,7 +150,7 @@ fn braced_fractions(text: &str) -> String {
 /// `525/2` as a fraction; none unless both sides are whole numbers as they would be written.
 fn slash_fraction(text: &str) -> Option<String> {
     let (above, below) = text.split_once('/')?;
-    let is_written = |part: &str| reft_reward::python::int(part).is_some_and(|int| int == part);
+    let is_written = |part: &str| reft_math::python::int(part).is_some_and(|int| int == part);
     (is_written(above) && is_written(below)).then(|| format!("\\frac{{{above}}}{{{below}}}"))
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn loose(response: &str) -> Option<char> {
 
 /// The text between spaces, without marks at its ends; none where nothing is there.
 fn padded(response: &str) -> Option<String> {
-    let mut text = reft_reward::python::strip(response);
+    let mut text = reft_math::python::strip(response);
     if text.is_empty() {
         return None;
     }

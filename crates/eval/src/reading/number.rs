@@ -1,6 +1,6 @@
 //! Answers that are numbers, with a tolerance.
 
-use reft_reward::python::float;
+use reft_math::python::float;
 
 /// Relative error that counts as right.
 const TOLERANCE: f64 = 0.05;

@@ -3,7 +3,7 @@
 //! Source: VLMEvalKit as ms-vlmeval 0.0.20, `utils/matching_util.py`. The version matters: later ones look for "answer is
 //! X" first.
 
-use reft_reward::python::words;
+use reft_math::python::words;
 
 use super::length;
 

@@ -2,10 +2,8 @@
 //!
 //! Source: lmms-eval 0.7.3, `tasks/_task_utils/reasoning_utils.py`.
 
-use reft_reward::{
-    peers::math_verify,
-    python::{digit, is_space, strip},
-};
+use reft_math::python::{digit, is_space, strip};
+use reft_peer_rewards::math_verify;
 
 use super::{last_box, length, letter};
 

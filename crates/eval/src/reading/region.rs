@@ -39,7 +39,7 @@ static FENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)```(?:json)?\s*(
 
 /// VLMEvalKit: the first bracketed box, else the first four numbers anywhere, `2` of `bbox_2d` among them.
 pub(crate) fn first(text: &str) -> Option<Corners> {
-    let read = |number: &str| reft_reward::python::float(number);
+    let read = |number: &str| reft_math::python::float(number);
     let bracketed = BRACKETED.captures_iter(text).find_map(|found| {
         let (_, numbers) = found.extract::<4>();
         let [a, b, c, d] = numbers.map(read);
@@ -90,13 +90,13 @@ pub(crate) fn all(text: &str) -> Vec<Corners> {
 }
 
 fn four(found: &regex::Captures<'_>) -> Option<Corners> {
-    let number = |i: usize| found.get(i).and_then(|text| reft_reward::python::float(text.as_str()));
+    let number = |i: usize| found.get(i).and_then(|text| reft_math::python::float(text.as_str()));
     Some([number(1)?, number(2)?, number(3)?, number(4)?])
 }
 
 /// What a text holds as JSON: a code fence, the whole, or from the first bracket or brace to the last.
 fn json_in(text: &str) -> Option<Value> {
-    let text = reft_reward::python::strip(text);
+    let text = reft_math::python::strip(text);
     let read = |text: &str| serde_json::from_str(text).ok();
     let fenced = FENCE.captures(text).and_then(|found| read(found.get(1)?.as_str()));
     fenced.or_else(|| read(text)).or_else(|| {
@@ -134,7 +134,7 @@ fn corners(entries: &[Value]) -> Option<Corners> {
 /// Four numbers, or texts that are numbers.
 fn loose_corners(entries: &[Value]) -> Option<Corners> {
     let number = |value: &Value| match value {
-        Value::String(text) => reft_reward::python::float(text),
+        Value::String(text) => reft_math::python::float(text),
         Value::Bool(b) => Some(f64::from(u8::from(*b))),
         value => value.as_f64(),
     };

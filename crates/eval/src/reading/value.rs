@@ -1,6 +1,6 @@
 //! The value of a written expression, as latex2sympy 1.9.1 and Python's `eval` find it.
 //!
-//! Narrower than [`reft_reward::math::value`], because a grader that cannot read an answer takes it for wrong: no unit, no
+//! Narrower than [`reft_math::value`], because a grader that cannot read an answer takes it for wrong: no unit, no
 //! Unicode sign, no mixed number (`2\frac{1}{3}` is two thirds), braces around the arguments of fractions and roots. Powers
 //! associate to the left, `:` divides, and numbers side by side are multiplied.
 

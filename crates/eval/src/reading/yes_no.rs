@@ -2,7 +2,7 @@
 //!
 //! Source: VLMEvalKit as ms-vlmeval 0.0.20, `dataset/utils/yorn.py` and `smp/misc.py`.
 
-use reft_reward::python::{digit, words};
+use reft_math::python::{digit, words};
 
 /// Marks that separate words, or are taken out where one of them touches a space.
 const MARKS: [char; 21] = [

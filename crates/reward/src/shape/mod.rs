@@ -13,5 +13,3 @@ pub use format_first::FormatFirst;
 pub use language::Language;
 pub use overlong::Overlong;
 pub use repetition::Repetition;
-
-pub(crate) use repetition::repeated_share;

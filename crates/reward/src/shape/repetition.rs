@@ -26,7 +26,7 @@ impl Reward for Repetition {
 }
 
 /// `1 - unique / all`; nothing to repeat is no repetition.
-pub(crate) fn repeated_share<T: Hash + Eq>(items: impl Iterator<Item = T>) -> f64 {
+fn repeated_share<T: Hash + Eq>(items: impl Iterator<Item = T>) -> f64 {
     let mut all = 0_usize;
     let unique: HashSet<T> = items.inspect(|_| all += 1).collect();
     if all == 0 { 0.0 } else { 1.0 - unique.len() as f64 / all as f64 }

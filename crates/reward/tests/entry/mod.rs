@@ -5,7 +5,8 @@
 
 use reft_config::{DetectionReward, RewardConfig};
 use reft_core::{BoxFrame, Completion, FinishReason, Form, Reward as _, Sample, Task};
-use reft_reward::{Reply, RewardName, Rubric, math, parse_boxes, peers::PeerReward, peers::PeerRow};
+use reft_peer_rewards::{PeerReward, PeerRow};
+use reft_reward::{Reply, RewardName, Rubric, parse_boxes};
 
 /// Questions of every form and task with their solutions.
 pub(crate) const QUESTIONS: [(Form, Task, &str); 9] = [
@@ -95,13 +96,13 @@ pub(crate) fn peers(text: &str) {
 
 /// Compares two texts as mathematics, every way round.
 pub(crate) fn mathematics(gold: &str, answer: &str) {
-    math::equal(gold, answer);
-    math::equal(answer, gold);
-    math::equal(answer, answer);
+    reft_math::equal(gold, answer);
+    reft_math::equal(answer, gold);
+    reft_math::equal(answer, answer);
     let changed = format!("{answer}+1");
-    math::equal(answer, &changed);
+    reft_math::equal(answer, &changed);
     for number in ["12", "13"] {
-        assert!(!answer.trim().is_empty() || !math::equal(number, answer), "paid for nothing");
+        assert!(!answer.trim().is_empty() || !reft_math::equal(number, answer), "paid for nothing");
     }
-    assert!(!(math::equal("12", answer) && math::equal("13", answer)), "both 12 and 13");
+    assert!(!(reft_math::equal("12", answer) && reft_math::equal("13", answer)), "both 12 and 13");
 }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use reft_reward::math::{MAX_CHARS, equal};
+use reft_math::{MAX_CHARS, equal};
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -31,13 +31,13 @@ fn agrees(table: &str, allowed: usize) {
 
 #[test]
 fn agrees_with_math_verify() {
-    agrees(include_str!("math_equivalence.jsonl"), 0);
+    agrees(include_str!("equivalence.jsonl"), 0);
 }
 
 #[test]
 fn probes_of_rare_notation_agree() {
     // Where we are stricter on purpose: tiny decimals, primes, modulo, gcd, max, sums and integrals.
-    agrees(include_str!("math_probes.jsonl"), 7);
+    agrees(include_str!("probes.jsonl"), 7);
 }
 
 /// The differences that docs/REWARDS.md explains.

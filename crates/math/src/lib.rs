@@ -20,11 +20,13 @@ mod atoms;
 mod clean;
 mod compare;
 mod exact;
+pub mod latex;
 mod lex;
 mod node;
 mod normal;
 mod parse;
 mod probe;
+pub mod python;
 mod rational;
 mod trim;
 
@@ -37,7 +39,7 @@ pub const MAX_CHARS: usize = 2_000;
 /// `3` accepts `x = 3`, but `2x + z = 1` does not accept `1`).
 ///
 /// ```
-/// use reft_reward::math::equal;
+/// use reft_math::equal;
 /// assert!(equal("\\frac{1}{2}", "0.5"));
 /// assert!(equal("2\\sqrt{3}", "\\sqrt{12}"));
 /// assert!(equal("x^2+2x+1", "(x+1)(x+1)"));
@@ -61,7 +63,7 @@ pub fn equal(gold: &str, answer: &str) -> bool {
 /// The value of a text that is a real number: literals, fractions, roots, powers, pi and functions of them.
 ///
 /// ```
-/// use reft_reward::math::value;
+/// use reft_math::value;
 /// assert_eq!(value("\\frac{7}{2}"), Some(3.5));
 /// assert_eq!(value("x"), None);
 /// ```
@@ -71,20 +73,20 @@ pub fn value(text: &str) -> Option<f64> {
 
 /// A text that was read as mathematics, for rewards that find their answers by other rules.
 #[derive(Clone, Debug)]
-pub(crate) struct Reading(node::Node);
+pub struct Reading(node::Node);
 
 /// Reads a text that holds nothing but the answer.
-pub(crate) fn read(text: &str) -> Option<Reading> {
+pub fn read(text: &str) -> Option<Reading> {
     parse::parse(clean::unwrap(text)).ok().map(Reading)
 }
 
 /// A text that equals nothing but itself, spaces aside.
-pub(crate) fn opaque(text: &str) -> Reading {
+pub fn opaque(text: &str) -> Reading {
     Reading(node::Node::Symbol(text.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 /// The set of what several texts hold; sets among them are opened.
-pub(crate) fn set_of(members: impl IntoIterator<Item = Reading>) -> Reading {
+pub fn set_of(members: impl IntoIterator<Item = Reading>) -> Reading {
     let open = |Reading(member)| match member {
         node::Node::Set(members) => members,
         member => vec![member],
@@ -93,12 +95,12 @@ pub(crate) fn set_of(members: impl IntoIterator<Item = Reading>) -> Reading {
 }
 
 /// [`equal`] of two readings.
-pub(crate) fn readings_equal(gold: &Reading, answer: &Reading) -> bool {
+pub fn readings_equal(gold: &Reading, answer: &Reading) -> bool {
     compare::equal(&gold.0, &answer.0)
 }
 
 /// Whether two readings are the same value, without any leniency.
-pub(crate) fn readings_identical(a: &Reading, b: &Reading) -> bool {
+pub fn readings_identical(a: &Reading, b: &Reading) -> bool {
     compare::identical(&a.0, &b.0)
 }
 

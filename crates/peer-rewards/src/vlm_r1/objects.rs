@@ -35,7 +35,7 @@ pub(in super::super) fn weighted_sum(row: &PeerRow<'_>) -> Result<f64, Raises> {
 /// The content of the first `json` fence, unless it is empty.
 fn fenced(text: &str) -> Option<&str> {
     let inner = text.split_once("```json")?.1.split_once("```")?.0;
-    Some(crate::python::strip(inner)).filter(|inner| !inner.is_empty())
+    Some(reft_math::python::strip(inner)).filter(|inner| !inner.is_empty())
 }
 
 /// What Python gets when it goes through a JSON value.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use reft_core::ImageSize;
-use reft_reward::peers::{PeerReward, PeerRow};
+use reft_peer_rewards::{PeerReward, PeerRow};
 
 #[derive(serde::Deserialize)]
 struct Case {

@@ -19,7 +19,7 @@ mod expression;
 mod latex;
 mod plain;
 
-use crate::math::{self, Reading};
+use reft_math::Reading;
 
 /// Whether the symbolic step runs, or fails with an exception as where math-verify is missing or broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Found {
     fn same(&self, other: &Self) -> bool {
         let values = self.value.as_ref().zip(other.value.as_ref());
         let texts = self.text.as_ref().zip(other.text.as_ref());
-        values.is_some_and(|(a, b)| math::readings_equal(a, b))
+        values.is_some_and(|(a, b)| reft_math::readings_equal(a, b))
             || texts.is_some_and(|(a, b)| a.trim() == b.trim())
     }
 }
@@ -138,7 +138,7 @@ impl Content {
         match self {
             Self::Number { text, percent } => {
                 let sign = if percent { "%" } else { "" };
-                (math::read(&format!("{text}{sign}")), text)
+                (reft_math::read(&format!("{text}{sign}")), text)
             }
             Self::Expression(text) => (expression::read(&text), text),
             Self::Latex(formulas) => latex::read(&formulas),

@@ -7,15 +7,15 @@ const TEXT: [&str; 8] =
     ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{", "\\mbox{", "\\textit{", "\\textrm{", "\\emph{"];
 
 /// Commands that mark the final answer.
-pub(crate) const BOXES: [&str; 2] = ["\\boxed{", "\\fbox{"];
+pub const BOXES: [&str; 2] = ["\\boxed{", "\\fbox{"];
 
 /// The content of one wrapper around the whole text.
-pub(crate) fn unwrapped(text: &str) -> Option<&str> {
+pub fn unwrapped(text: &str) -> Option<&str> {
     undelimited(text).or_else(|| content(text, &BOXES)).or_else(|| content(text, &TEXT))
 }
 
 /// The content of one pair of math delimiters around the whole text.
-pub(crate) fn undelimited(text: &str) -> Option<&str> {
+pub fn undelimited(text: &str) -> Option<&str> {
     DELIMITERS.into_iter().find_map(|(open, close)| {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;
         // `$A$, $B$` is two formulas.
@@ -24,14 +24,14 @@ pub(crate) fn undelimited(text: &str) -> Option<&str> {
 }
 
 /// The content of one of these commands, where it is the whole text.
-pub(crate) fn content<'a>(text: &'a str, commands: &[&str]) -> Option<&'a str> {
+pub fn content<'a>(text: &'a str, commands: &[&str]) -> Option<&'a str> {
     let command = commands.iter().find(|command| text.starts_with(**command))?;
     let end = group_end(text, command.len())?;
     (end + 1 == text.len()).then(|| text[command.len()..end].trim())
 }
 
 /// The end of the brace group whose content starts at `start`, as the offset of its closing brace.
-pub(crate) fn group_end(text: &str, start: usize) -> Option<usize> {
+pub fn group_end(text: &str, start: usize) -> Option<usize> {
     let mut depth = 1_usize;
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(start) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::math::{self, Reading};
+use reft_math::Reading;
 
 /// Letters that an equation may have in all.
 const MOST_LETTERS: usize = 2;
@@ -14,7 +14,7 @@ pub(super) fn equal(right: &str, given: &str) -> bool {
         return false;
     }
     let (right, given) = (read(right), read(given));
-    right.zip(given).is_some_and(|(right, given)| math::readings_identical(&right, &given))
+    right.zip(given).is_some_and(|(right, given)| reft_math::readings_identical(&right, &given))
 }
 
 fn is_allowed(text: &str) -> bool {
@@ -48,5 +48,5 @@ fn read(text: &str) -> Option<Reading> {
         written.push(c);
         before = Some(c);
     }
-    math::read(&written)
+    reft_math::read(&written)
 }

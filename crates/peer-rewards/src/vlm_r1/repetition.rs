@@ -1,5 +1,7 @@
 //! Repetition, as a penalty.
 
+use std::{collections::HashSet, hash::Hash};
+
 use serde_json::Value;
 
 use super::{
@@ -9,7 +11,6 @@ use super::{
     },
     repair::read_repaired,
 };
-use crate::shape::repeated_share;
 
 /// Words that make a phrase.
 const PHRASE: usize = 6;
@@ -28,6 +29,13 @@ pub(in super::super) fn repetition(row: &PeerRow<'_>) -> Result<f64, Raises> {
     }
     let words: Vec<String> = words(&text.to_lowercase()).map(str::to_owned).collect();
     Ok(-repeated_share(words.windows(PHRASE)))
+}
+
+/// `1 - unique / all`; 0 of nothing.
+fn repeated_share<T: Hash + Eq>(items: impl Iterator<Item = T>) -> f64 {
+    let mut all = 0_usize;
+    let unique: HashSet<T> = items.inspect(|_| all += 1).collect();
+    if all == 0 { 0.0 } else { 1.0 - unique.len() as f64 / all as f64 }
 }
 
 /// The first `json` fence; else the first fence; else, or where that is empty, what looks like a list of boxes.

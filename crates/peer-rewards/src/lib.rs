@@ -16,12 +16,11 @@ mod visual_rft;
 mod vlm_r1;
 
 use reft_core::{Completion, ImageSize, PixelBudget, Reward, Sample, StageError};
+use reft_math::python;
 
 pub use easyr1::{mathruler, mathruler_box};
 pub use name::PeerReward;
 pub use symbolic::{Symbolic, math_verify};
-
-use crate::python;
 
 /// What a peer's reward sees.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Source: ding523/Curr_REFT, `train_code/grpo/open-r1-multimodal/src/open_r1/` at `f123433`:
 //! `Stage1_judge_math_resize.py`, `Stage2_choice_math_resize.py`, `Stage3_open_math_resize.py`.
-//! What the paper describes is [`Rubric::paper`](crate::Rubric::paper); these are for comparing with published curves.
+//! What the paper describes is `reft_reward::Rubric::paper`; these are for comparing with published curves.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! Expressions of digits and operators, as Python's parser takes them.
 
-use crate::math::{self, Reading};
-use crate::python::is_space;
+use reft_math::Reading;
+use reft_math::python::is_space;
 
 /// Reads an expression as Python would: no factors side by side, no leading zeros, only ASCII operators.
 pub(super) fn read(text: &str) -> Option<Reading> {
@@ -20,7 +20,7 @@ pub(super) fn read(text: &str) -> Option<Reading> {
             read.push('0');
         }
     }
-    math::read(&read)
+    reft_math::read(&read)
 }
 
 /// Checks the grammar of a Python expression of numbers.

@@ -4,7 +4,7 @@ use super::{
     super::python::{digit, is_space},
     Anchor, Content, Match, OutOfSteps, Steps, after_space, boxed, i_hope, starts_with, starts_with_word,
 };
-use crate::math::{self, Reading};
+use reft_math::Reading;
 
 /// One formula of a match.
 pub(super) struct Formula {
@@ -83,7 +83,7 @@ pub(super) fn read(formulas: &[Formula]) -> (Option<Reading>, String) {
     let mut values: Vec<Option<Reading>> =
         formulas.iter().zip(&texts).map(|(formula, text)| read_one(text, formula.percent)).collect();
     if values.len() > 1 && values.iter().all(Option::is_some) {
-        return (Some(math::set_of(values.into_iter().flatten())), texts.join(" and "));
+        return (Some(reft_math::set_of(values.into_iter().flatten())), texts.join(" and "));
     }
     // Where one of several cannot be read, the first alone counts. A match has one formula at least.
     (values.swap_remove(0), texts.swap_remove(0))
@@ -98,7 +98,8 @@ fn read_one(text: &str, percent: bool) -> Option<Reading> {
         return None;
     }
     let sign = if percent { "%" } else { "" };
-    math::read(&format!("{text}{sign}")).or_else(|| is_running_text(text).then(|| math::opaque(text)))
+    reft_math::read(&format!("{text}{sign}"))
+        .or_else(|| is_running_text(text).then(|| reft_math::opaque(text)))
 }
 
 fn is_running_text(text: &str) -> bool {
