@@ -17,7 +17,7 @@
 //! This crate knows no tensor, no file format and no other stage crate: it works against the traits of `reft_core`.
 //!
 //! ```
-//! use reft_core::{SamplingParams, Seed};
+//! use reft_core::{CutAnswers, SamplingParams, Seed};
 //! use reft_pipeline::{Outcome, Phase, RlStages, Run, Stages};
 //! use reft_store::{RunDir, RunInfo, RunReader};
 //! use reft_testkit::{AboveMean, RoundRobin, TablePolicy, ToyEngine, ToyGrpo, ToyReward, sums};
