@@ -17,24 +17,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     DataError, ImageProblem, Place,
+    image_columns::image_fields,
     rows::{Field, Row},
     stored::ParquetImages,
 };
 
 /// Fields of an object that say where an image is, besides `bytes`: in Hugging Face chats, OpenAI's messages and verl's rows.
 pub(crate) const SOURCES: [&str; 5] = ["path", "image", "image_url", "url", "base64"];
-
-/// Columns that hold the images of a row: one, or a list of them.
-pub(crate) const COLUMNS: [&str; 2] = ["images", "image"];
-
-/// The images in the columns of a row; none for text-only rows.
-pub(crate) fn image_fields(row: &Row) -> &[Field] {
-    match row.first(&COLUMNS) {
-        None => &[],
-        Some((_, Field::List(fields))) => fields,
-        Some((_, field)) => std::slice::from_ref(field),
-    }
-}
 
 /// Makes image references for the rows of one file.
 #[derive(Debug)]

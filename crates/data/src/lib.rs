@@ -29,6 +29,7 @@ mod dataset;
 mod error;
 mod formats;
 pub mod forms;
+mod image_columns;
 mod images;
 mod pictures;
 pub mod prompt;

@@ -27,7 +27,7 @@ use reft_core::ImageStore;
 
 use crate::{
     DataError,
-    images::{COLUMNS, image_fields},
+    image_columns::{COLUMNS, image_fields},
     rows::{Field, Row, table::struct_rows},
 };
 

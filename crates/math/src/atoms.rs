@@ -8,6 +8,7 @@
 use super::{
     Refusal,
     lex::Token,
+    names::{function, is_greek},
     node::{Function, Node},
     parse::{Parser, one_or},
 };
@@ -232,62 +233,4 @@ impl Parser<'_> {
 /// The single element of a list that has one.
 fn one(mut items: Vec<Node>) -> Node {
     items.swap_remove(0)
-}
-
-pub(super) fn function(name: &str) -> Option<Function> {
-    Some(match name {
-        "sin" => Function::Sin,
-        "cos" => Function::Cos,
-        "tan" => Function::Tan,
-        "cot" => Function::Cot,
-        "sec" => Function::Sec,
-        "csc" => Function::Csc,
-        "arcsin" => Function::Arcsin,
-        "arccos" => Function::Arccos,
-        "arctan" => Function::Arctan,
-        "sinh" => Function::Sinh,
-        "cosh" => Function::Cosh,
-        "tanh" => Function::Tanh,
-        _ => return None,
-    })
-}
-
-pub(super) fn is_greek(name: &str) -> bool {
-    matches!(
-        name,
-        "alpha"
-            | "beta"
-            | "gamma"
-            | "delta"
-            | "epsilon"
-            | "varepsilon"
-            | "zeta"
-            | "eta"
-            | "theta"
-            | "iota"
-            | "kappa"
-            | "lambda"
-            | "mu"
-            | "nu"
-            | "xi"
-            | "rho"
-            | "sigma"
-            | "tau"
-            | "phi"
-            | "varphi"
-            | "chi"
-            | "psi"
-            | "omega"
-            | "Gamma"
-            | "Delta"
-            | "Theta"
-            | "Lambda"
-            | "Xi"
-            | "Sigma"
-            | "Phi"
-            | "Psi"
-            | "Omega"
-            | "ell"
-            | "varnothing"
-    )
 }

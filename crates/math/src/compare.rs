@@ -6,7 +6,8 @@ use num_traits::{Signed as _, ToPrimitive as _};
 
 use super::{
     Refusal,
-    exact::{Budget, Exact},
+    budget::Budget,
+    exact::Exact,
     node::{Node, Relation},
     normal::normal,
     probe,

@@ -10,73 +10,20 @@ use std::{
     fmt::Write as _,
 };
 
-use num_bigint::{BigInt, BigUint};
+use num_bigint::BigInt;
 use num_integer::Integer as _;
 use num_rational::BigRational;
 use num_traits::{One, Signed as _, ToPrimitive as _, Zero};
 
 use super::{
     Refusal,
+    budget::Budget,
+    generator::{Atom, Monomial, size},
     rational::{check_size, factors, product, rational_power, sum},
 };
 
-/// Arithmetic steps that a comparison may take.
-const BUDGET: usize = 25_000;
 /// Largest exponent of a sum of several terms.
 const MAX_SUM_EXPONENT: i64 = 64;
-/// What is left of the steps.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    pub(super) fn new() -> Self {
-        Self(BUDGET)
-    }
-
-    /// Takes steps; refuses when there are not enough left.
-    pub(super) fn spend(&mut self, steps: usize) -> Result<(), Refusal> {
-        self.0 = self.0.checked_sub(steps).ok_or(Refusal::TooHard)?;
-        Ok(())
-    }
-}
-
-/// A generator.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Atom {
-    /// A prime, with an exponent between 0 and 1.
-    Prime(BigUint),
-    /// Minus one, with an exponent between 0 and 1.
-    MinusOne,
-    Pi,
-    E,
-    Symbol(String),
-    /// A base whose exponent is a product of variables: `2^x` is `Power(2, x)` to the power 1.
-    Power(Box<Atom>, Monomial),
-    /// An expression known only by its normal form as text.
-    Opaque(String),
-}
-
-impl Atom {
-    fn is_number(&self) -> bool {
-        matches!(self, Self::Prime(_) | Self::MinusOne | Self::Pi | Self::E)
-    }
-
-    /// Atoms that a copy holds: a power holds its base and its exponent, which may be powers again.
-    fn size(&self) -> usize {
-        match self {
-            Self::Power(base, exponent) => 1 + base.size() + size(exponent),
-            Self::Opaque(text) => 1 + text.len() / 64,
-            Self::Prime(_) | Self::MinusOne | Self::Pi | Self::E | Self::Symbol(_) => 1,
-        }
-    }
-
-    /// Whether it is a positive real number, for which `(a b)^q = a^q b^q`.
-    fn is_positive(&self) -> bool {
-        matches!(self, Self::Prime(_) | Self::Pi | Self::E)
-    }
-}
-
-/// Generators with their exponents, none of them zero.
-pub(super) type Monomial = BTreeMap<Atom, BigRational>;
 
 /// Terms by monomial, no coefficient zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -411,11 +358,6 @@ impl Sum {
         }
         Ok(())
     }
-}
-
-/// Atoms that a copy of a monomial holds.
-fn size(monomial: &Monomial) -> usize {
-    monomial.keys().map(Atom::size).sum()
 }
 
 /// A monomial without its numbers.

@@ -17,11 +17,14 @@
 //! and every arithmetic step is taken from a fixed budget; an answer that exceeds it is not equal.
 
 mod atoms;
+mod budget;
 mod clean;
 mod compare;
 mod exact;
+mod generator;
 pub mod latex;
 mod lex;
+mod names;
 mod node;
 mod normal;
 mod parse;

@@ -6,7 +6,9 @@ use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
 
 use super::{
     Refusal,
-    exact::{Atom, Budget, Exact},
+    budget::Budget,
+    exact::Exact,
+    generator::Atom,
     node::{Function, Node},
 };
 

@@ -12,8 +12,8 @@
 
 use super::{
     MAX_CHARS, Refusal,
-    atoms::{function, is_greek},
     lex::{self, Token},
+    names::{function, is_greek},
     node::{Function, Node, Relation},
     trim::{drop_name, drop_unit, split_words, words},
 };

@@ -4,10 +4,7 @@ use num_bigint::BigUint;
 use num_rational::BigRational;
 use num_traits::{One as _, Signed as _, Zero as _};
 
-use super::{
-    Refusal,
-    exact::{Atom, Budget},
-};
+use super::{Refusal, budget::Budget, generator::Atom};
 
 /// Largest coefficient, in bits.
 const MAX_BITS: u64 = 16_384;

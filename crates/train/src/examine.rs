@@ -13,7 +13,7 @@ use reft_vlm::{
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use crate::{Entropy, TokenPass, sft::encode, token_logprobs};
+use crate::{Entropy, TokenPass, demonstration::encode, token_logprobs};
 
 /// Change of a log-probability below which an image has said nothing. The two passes that are compared differ in pixels
 /// alone, so without a way from pixels to answer the change is 0.

@@ -17,6 +17,7 @@
 //! ```
 
 mod adamw;
+mod demonstration;
 mod examine;
 mod gradient;
 mod microbatch;

@@ -7,14 +7,13 @@ use reft_core::{Checkpointed, Demonstration, Metrics, Seed, StageError, Supervis
 use reft_vlm::{
     Vlm,
     model::{Distribution, Keep},
-    processor::EncodedPrompt,
 };
 use serde_json::{Value, json};
 use tch::Kind;
 
 use crate::{
-    AdamW, Entropy, GradientTransform, TokenPass, examine, gradient_transform, in_parts, learning_rate,
-    split_by_tokens, split_where,
+    AdamW, Entropy, GradientTransform, TokenPass, demonstration::encode, examine, gradient_transform,
+    in_parts, learning_rate, split_by_tokens, split_where,
 };
 
 const STATE: &str = "optimizer.safetensors";
@@ -108,28 +107,6 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
         metrics.set("sft/tokens", n_tokens as f64);
         Ok(metrics)
     }
-}
-
-/// Prompt and completion of a demonstration; an error when the context does not hold them.
-pub(crate) fn encode(
-    policy: &Vlm,
-    demonstration: &Demonstration,
-) -> Result<(EncodedPrompt, Vec<i64>), StageError> {
-    let id = &demonstration.sample.id;
-    let prompt = policy.encode(&demonstration.sample.messages).map_err(|e| StageError::sample(id, e))?;
-    let completion = policy
-        .processor()
-        .encode_completion(&demonstration.completion, true)
-        .map_err(|e| StageError::sample(id, e))?;
-    let (length, limit) =
-        (prompt.token_ids.len() + completion.len(), policy.config().text.max_position_embeddings);
-    if length > limit {
-        return Err(StageError::sample(
-            id,
-            format!("{length} tokens with its answer, the context holds {limit}"),
-        ));
-    }
-    Ok((prompt, completion))
 }
 
 impl Checkpointed for SftTrainer {

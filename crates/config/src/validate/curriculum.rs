@@ -1,6 +1,6 @@
 //! Checks of curricula.
 
-use super::{At, phase::check_forms};
+use super::{At, forms::check_forms};
 use crate::{
     AdaRftConfig, CurriculumConfig, DataConfig, PoolsConfig, PtstConfig, SecConfig, StageConfig, StageOrder,
     StagedConfig,

@@ -5,6 +5,7 @@
 mod curriculum;
 mod data;
 mod filter;
+mod forms;
 mod lora;
 mod loss;
 mod phase;

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use reft_core::Seed;
 
 use super::{
-    At, curriculum, filter, is_plain_name, loss,
+    At, curriculum, filter,
+    forms::check_forms,
+    is_plain_name, loss,
     reward::{self, is_address, not_an_address},
 };
 use crate::{
     AdvantageConfig, Device, Dtype, EvalPhase, GradientConfig, GrpoPhase, JudgeConfig, KlPlace, LrScale,
     OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights,
-    TrainableConfig, WithForm, nearest::suggestion,
+    TrainableConfig, nearest::suggestion,
 };
 
 /// The smallest temperature of a policy that learns.
@@ -231,12 +233,6 @@ fn check_data_name(recipe: &Recipe, name: &str, at: &mut At<'_>) {
             format!("`{name}` is not a data set's name{hint}")
         }
     });
-}
-
-pub(super) fn check_forms(forms: &[WithForm], at: &mut At<'_>) {
-    at.require(!forms.is_empty(), "forms", || "name at least one form".to_owned());
-    let unique: BTreeSet<_> = forms.iter().map(|form| form.0).collect();
-    at.require(unique.len() == forms.len(), "forms", || "names a form twice".to_owned());
 }
 
 fn check_sampling(sampling: &SamplingConfig, at: &mut At<'_>) {

@@ -13,7 +13,8 @@ use tch::{Device, Kind, Tensor};
 use super::{
     KeptFeatures, VisionFeatures, VisionTower,
     decoder::{AttentionPlan, DecoderInput},
-    packed_attention::{GroupLengths, PackedAttention},
+    packed_attention::PackedAttention,
+    padded::GroupLengths,
     positions::{PromptPositions, prompt_positions},
 };
 use crate::processor::{EncodedPrompt, ImageKey, ImageSpan};

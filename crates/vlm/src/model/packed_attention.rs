@@ -12,23 +12,13 @@ use std::sync::Arc;
 use reft_autograd::{Look, attention};
 use tch::{Device, Kind, Tensor};
 
-use super::padded::{PaddedGroups, PaddedSegments};
+use super::padded::{GroupLengths, PaddedGroups, PaddedSegments};
 
 /// Which packed tokens attend to which.
 pub(super) enum PackedAttention {
     Looks(Arc<[Look]>),
     PaddedSegments(PaddedSegments),
     PaddedGroups(PaddedGroups),
-}
-
-/// The lengths of packed groups: all prompts, then all completions, group after group.
-pub(super) struct GroupLengths<'a> {
-    /// Tokens of each prompt.
-    pub(super) prompts: &'a [i64],
-    /// Fed tokens of each completion.
-    pub(super) completions: &'a [i64],
-    /// The prompt of each completion, never falling.
-    pub(super) owners: &'a [usize],
 }
 
 impl PackedAttention {

@@ -8,8 +8,6 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::packed_attention::GroupLengths;
-
 /// Segments of a packed sequence, one after another.
 pub(super) struct PaddedSegments {
     n: i64,
@@ -93,6 +91,16 @@ impl PaddedSegments {
         let mask = self.mask().filter(|_| !causal);
         self.unpad(&scaled_dot_product(&q, &self.pad(k_thd), &self.pad(v_thd), mask, causal))
     }
+}
+
+/// The lengths of packed groups: all prompts, then all completions, group after group.
+pub(super) struct GroupLengths<'a> {
+    /// Tokens of each prompt.
+    pub(super) prompts: &'a [i64],
+    /// Fed tokens of each completion.
+    pub(super) completions: &'a [i64],
+    /// The prompt of each completion, never falling.
+    pub(super) owners: &'a [usize],
 }
 
 /// Groups of a packed sequence: all prompts, then all completions.
