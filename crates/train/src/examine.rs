@@ -36,7 +36,7 @@ pub enum ExamineError {
     /// Parameters that learn without a gradient.
     #[error(
         "no gradient reaches {n} parameters that should learn ({names}): the answers do not depend on them, so they \
-         would stay as they are; check `trainable` and the checkpoint, or set `preflight.answers = 0` to start anyway"
+         would stay as they are; check `trainable` and the checkpoint"
     )]
     Unreached {
         /// How many.
@@ -58,16 +58,36 @@ pub enum ExamineError {
     },
 }
 
-/// Looks at a policy with some answers, one after another. Gradients are forgotten before and after; weights stay.
-/// Parts of the tower are left alone where no answer has an image.
+/// What a policy that samples its own answers must show: everything learns, and images are seen. Gradients are forgotten
+/// before and after; weights stay.
 pub fn examine(policy: &mut Vlm, answers: &[Demonstration], keep: Keep) -> Result<Examination, StageError> {
+    let found = everything_learns(policy, answers, keep)?;
+    match found.image_effect {
+        Some(effect) if effect < UNSEEN => {
+            Err(StageError::other("preflight", ExamineError::Blind { answers: found.with_image, effect }))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// What a policy that imitates must show: a gradient reaches everything that should learn. It may start blind; that is
+/// what it may be taught.
+///
+/// Looks with some answers, one after another. Gradients are forgotten before and after; weights stay.
+/// Parts of the tower are left alone where no answer has an image.
+pub fn everything_learns(
+    policy: &mut Vlm,
+    answers: &[Demonstration],
+    keep: Keep,
+) -> Result<Examination, StageError> {
     let mut found = Examination { answers: answers.len(), ..Examination::default() };
-    let mut shows_images = false;
+    let (mut shows_images, mut is_finite) = (false, true);
     policy.learned().expect_gradients();
     for answer in answers {
         let (prompt, completion) = encode(policy, answer)?;
         shows_images |= !prompt.images.is_empty();
-        let log_probs = go_back(policy, &prompt, &completion, keep);
+        let (log_probs, sum) = go_back(policy, &prompt, &completion, keep);
+        is_finite &= sum.is_finite();
         if prompt.images.iter().any(|image| !is_blank(&image.pixels)) {
             found.with_image += 1;
             let blind = log_probs_of(policy, &blanked(&prompt, policy), &completion);
@@ -81,26 +101,25 @@ pub fn examine(policy: &mut Vlm, answers: &[Demonstration], keep: Keep) -> Resul
     let names: Vec<String> = names.collect();
     policy.learned_mut().zero_grad();
 
-    let refuse = |error: ExamineError| Err(StageError::other("preflight", error));
-    if !names.is_empty() && !answers.is_empty() {
-        let shown = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let more = if names.len() > 3 { ", ..." } else { "" };
-        return refuse(ExamineError::Unreached { n: names.len(), names: format!("{shown}{more}") });
+    // A pass whose numbers are not finite goes nowhere; the first step says what is the matter.
+    if names.is_empty() || answers.is_empty() || !is_finite {
+        return Ok(found);
     }
-    match found.image_effect {
-        Some(effect) if effect < UNSEEN => refuse(ExamineError::Blind { answers: found.with_image, effect }),
-        _ => Ok(found),
-    }
+    let shown = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let more = if names.len() > 3 { ", ..." } else { "" };
+    let error = ExamineError::Unreached { n: names.len(), names: format!("{shown}{more}") };
+    Err(StageError::other("preflight", error))
 }
 
-/// Accumulates the gradient of an answer's log-probability; returns it by token, `[c]`.
-fn go_back(policy: &Vlm, prompt: &EncodedPrompt, completion: &[i64], keep: Keep) -> Tensor {
+/// Accumulates the gradient of an answer's log-probability; returns it by token, `[c]`, and summed.
+fn go_back(policy: &Vlm, prompt: &EncodedPrompt, completion: &[i64], keep: Keep) -> (Tensor, f64) {
     let packed = policy.pack(&[(prompt, vec![completion])]);
     let distribution = Distribution::whole(policy.allowed_tokens());
     let pass = TokenPass::new(policy.network(), &packed, distribution, keep);
     let logprob_c = pass.logprobs();
-    pass.backward(Entropy::Value, |stats, _| stats.logprob_c.sum(Kind::Float));
-    logprob_c
+    // A token that is not allowed has a log-probability of -inf, which nothing can change.
+    let sum = pass.backward(Entropy::Value, |stats, _| stats.logprob_c.clamp_min(-1e4).sum(Kind::Float));
+    (logprob_c, sum)
 }
 
 fn log_probs_of(policy: &Vlm, prompt: &EncodedPrompt, completion: &[i64]) -> Tensor {

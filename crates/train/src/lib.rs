@@ -26,7 +26,7 @@ mod sft;
 mod token_pass;
 
 pub use adamw::{AdamW, UpdateStats, grad_norm, learns};
-pub use examine::{Examination, ExamineError, examine};
+pub use examine::{Examination, ExamineError, everything_learns, examine};
 pub use gradient::{Drift, GradientTransform, Lift, PcGrad, gradient_transform};
 pub use microbatch::{in_parts, split_by_tokens, split_where};
 pub use schedule::learning_rate;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tch::Kind;
 
 use crate::{
-    AdamW, Entropy, GradientTransform, TokenPass, demonstration::encode, examine, gradient_transform,
-    in_parts, learning_rate, split_by_tokens, split_where,
+    AdamW, Entropy, GradientTransform, TokenPass, demonstration::encode, everything_learns,
+    gradient_transform, in_parts, learning_rate, split_by_tokens, split_where,
 };
 
 const STATE: &str = "optimizer.safetensors";
@@ -53,7 +53,7 @@ impl SftTrainer {
 impl SupervisedTrainer<Vlm> for SftTrainer {
     fn examine(&mut self, policy: &mut Vlm, answers: &[Demonstration]) -> Result<Value, StageError> {
         let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
-        Ok(json!(examine(policy, answers, keep)?))
+        Ok(json!(everything_learns(policy, answers, keep)?))
     }
 
     fn update(&mut self, policy: &mut Vlm, batch: &[Demonstration]) -> Result<Metrics, StageError> {

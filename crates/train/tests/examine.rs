@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use reft_core::{Demonstration, ImageSize, Sample};
 use reft_testkit::{demonstration, sums, with_image};
-use reft_train::examine;
+use reft_train::{everything_learns, examine};
 use reft_vlm::{
     Vlm, VlmOptions,
     lora::{LoraOption, LoraSettings, LoraTargets},
@@ -76,6 +76,26 @@ fn a_policy_that_does_not_see_is_refused() {
     for expected in ["does not see its images", "no token of 2 answers", "0.0e0", "`preflight.answers = 0`"] {
         assert!(error.contains(expected), "{error}");
     }
+}
+
+/// Imitation may begin blind: that is what it can teach.
+#[test]
+fn a_policy_that_does_not_see_may_imitate() {
+    let mut model = open("tiny-vlm", None);
+    for param in model.params().params().iter().filter(|p| p.spec.name.starts_with("visual.merger.mlp.2")) {
+        let _ = no_grad(|| param.tensor.shallow_clone().zero_());
+    }
+    let found = everything_learns(&mut model, &shown(), Keep::Graph).unwrap();
+    assert_eq!(found.image_effect, Some(0.0));
+}
+
+/// Weights that are not numbers are another matter, which the first step tells.
+#[test]
+fn what_is_not_finite_is_not_called_unreached() {
+    let mut model = open("tiny-vlm", None);
+    let norm = model.params().params().iter().find(|p| p.spec.name == "model.norm.weight").unwrap();
+    let _ = no_grad(|| norm.tensor.shallow_clone().fill_(f64::NAN));
+    everything_learns(&mut model, &shown(), Keep::Graph).unwrap();
 }
 
 /// Texts say nothing about the tower.
