@@ -114,7 +114,7 @@ impl<'a> RecipePhases<'a> {
             rollout: if phase.exact { Box::new(ExactEngine) } else { Box::new(GenerationEngine::default()) },
             reward: Box::new(reward),
             pay_zero: phase.reward.pay_zero,
-            cut_answers: phase.cut_answers.0,
+            cut_answers: phase.cut_answers,
             advantage: advantage::build(&phase.advantage, &phase.reward),
             filters: reft_curriculum::filter::build(&phase.filter),
             refill: reft_curriculum::refill::build(&phase.filter.refill),

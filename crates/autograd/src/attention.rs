@@ -6,7 +6,7 @@
 //! the others through `o` and `l` alone, so the backward pass of each call, given the merged two, is exact: the identity
 //! behind ring attention (Liu, Zaharia and Abbeel 2023, arXiv 2310.01889).
 //!
-//! Axes in tensor names: t packed token, h query head, k key head, r query head of a key head, n look of a call, l position in it, d width.
+//! Axes in tensor names: t packed token, h query head, k key head, n look of a call, l position in it, d width.
 
 use std::{ops::Range, sync::Arc};
 
@@ -26,8 +26,10 @@ pub struct Look {
 }
 
 /// Attention of queries `[t, h, d]` to keys and values `[t, k, d]` on the CPU: `softmax(q k^T / sqrt(d)) v` over all keys
-/// that a query's looks show it; every key head serves `h / k` query heads. Queries that
-/// nobody has asked for come in rising order, before others of theirs; what no look asks for is 0. Looks of one shape that follow each other are one call.
+/// that a query's looks show it; every key head serves `h / k` query heads. A query without a look gets 0.
+///
+/// Of the looks of a query the first comes before the second of any other, and first looks are in rising order of their
+/// queries. Looks of one shape that follow each other are one call.
 pub fn attention(q_thd: &Tensor, k_tkd: &Tensor, v_tkd: &Tensor, looks: &Arc<[Look]>) -> Tensor {
     let held = [q_thd, k_tkd, v_tkd].map(Tensor::detach);
     let (out_thd, lse_th) = tch::no_grad(|| forward(&held, looks));

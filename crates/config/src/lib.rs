@@ -91,5 +91,5 @@ pub use reward::{
     CosineConfig, DetectionReward, LanguageConfig, LengthConfig, PartialCredit, RepetitionConfig,
     RewardConfig, ScriptName,
 };
-pub use stages::{AdvantageConfig, CutAnswersConfig, SamplingConfig, TrainableConfig, WithForm};
+pub use stages::{AdvantageConfig, SamplingConfig, TrainableConfig, WithForm};
 pub use validate::is_plain_name;

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use reft_core::Form;
+use reft_core::{CutAnswers, Form};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, BenchmarkConfig, CurriculumConfig, CutAnswersConfig, FilterConfig, GradientConfig,
-    GuardConfig, JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig,
-    ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+    AdvantageConfig, BenchmarkConfig, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
+    JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig,
+    RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
 
 /// One phase.
@@ -126,7 +126,8 @@ pub struct GrpoPhase {
     pub max_skipped: u64,
     /// What answers count for that `max_new_tokens` has cut.
     #[serde(default)]
-    pub cut_answers: CutAnswersConfig,
+    #[schemars(schema_with = "crate::stages::cut_answers")]
+    pub cut_answers: CutAnswers,
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,

@@ -1,6 +1,6 @@
 //! The settings of the stages that phases are made of.
 
-use reft_core::{CutAnswers, Form, SamplingParams, Seed};
+use reft_core::{Form, SamplingParams, Seed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,18 +18,9 @@ impl JsonSchema for WithForm {
     }
 }
 
-/// [`CutAnswers`] with a schema.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CutAnswersConfig(pub CutAnswers);
-
-impl JsonSchema for CutAnswersConfig {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CutAnswers".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "enum": ["learn", "mask", "leave_out"]})
-    }
+/// The schema of [`reft_core::CutAnswers`].
+pub(crate) fn cut_answers(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "enum": ["learn", "mask", "leave_out"]})
 }
 
 /// How completions are drawn.

@@ -130,19 +130,6 @@ pub struct RewardParts {
     pub masked: bool,
 }
 
-/// What answers count for that the length limit has cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CutAnswers {
-    /// As much as others: they are paid what they earn, and teach.
-    #[default]
-    Learn,
-    /// Their rewards count in the group, their tokens not in the loss (TRL's `mask_truncated_completions`).
-    Mask,
-    /// Neither.
-    LeaveOut,
-}
-
 impl RewardParts {
     /// A reward of one part.
     pub fn single(name: impl Into<String>, total: f32) -> Self {
@@ -158,6 +145,19 @@ impl RewardParts {
     pub fn part(&self, name: &str) -> Option<f32> {
         self.parts.iter().find(|(part, _)| part == name).map(|&(_, value)| value)
     }
+}
+
+/// What answers count for that the length limit has cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CutAnswers {
+    /// As much as others: they are paid what they earn, and teach.
+    #[default]
+    Learn,
+    /// Their rewards count in the group, their tokens not in the loss (TRL's `mask_truncated_completions`).
+    Mask,
+    /// Neither.
+    LeaveOut,
 }
 
 /// Scores one completion. Bounded, deterministic, safe to call from many threads.

@@ -37,7 +37,7 @@ impl Update<'_> {
         sums: &mut Sums,
     ) {
         let Self { objective, options, policy, kl_weight, seed } = *self;
-        let keep = if options.recompute { Keep::LayerInputs } else { Keep::Graph };
+        let keep = Keep::new(options.recompute);
         let entropy = if objective.has_entropy_bonus() { Entropy::WithGradient } else { Entropy::Value };
         let distribution = batch.distribution(policy);
         let packed = batch.packed(policy);

@@ -192,8 +192,7 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
     }
 
     fn examine(&mut self, policy: &mut Vlm, answers: &[Demonstration]) -> Result<Value, StageError> {
-        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
-        Ok(serde_json::json!(examine(policy, answers, keep)?))
+        Ok(serde_json::json!(examine(policy, answers, Keep::new(self.config.recompute))?))
     }
 
     fn update(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {

@@ -52,8 +52,7 @@ impl SftTrainer {
 
 impl SupervisedTrainer<Vlm> for SftTrainer {
     fn examine(&mut self, policy: &mut Vlm, answers: &[Demonstration]) -> Result<Value, StageError> {
-        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
-        Ok(json!(everything_learns(policy, answers, keep)?))
+        Ok(json!(everything_learns(policy, answers, Keep::new(self.config.recompute))?))
     }
 
     fn update(&mut self, policy: &mut Vlm, batch: &[Demonstration]) -> Result<Metrics, StageError> {
@@ -61,7 +60,7 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
         let n_tokens: usize = encoded.iter().map(|(_, completion)| completion.len()).sum();
         let sizes: Vec<usize> = encoded.iter().map(|(prompt, c)| prompt.token_ids.len() + c.len()).collect();
 
-        let keep = if self.config.recompute { Keep::LayerInputs } else { Keep::Graph };
+        let keep = Keep::new(self.config.recompute);
         let (mut loss, mut right) = (0.0, 0.0);
         let apart = self.optimizer.apart();
         let part = |i: usize| apart.map(|apart| apart.part_of(&batch[i].sample));

@@ -2,8 +2,7 @@
 //!
 //! Most runs that learn nothing could have been stopped before they began: the reward pays every answer, or none; the
 //! solutions are in another form than the reward reads; the policy does not see its images; all questions are too hard.
-//! The checks only read, so what
-//! follows is the same with and without them, and a resumed phase does not repeat them.
+//! The checks only read, so what follows is the same with and without them, and a resumed phase does not repeat them.
 //! What they found is the event `preflight`.
 
 mod error;

@@ -6,9 +6,8 @@ use std::{
 };
 
 use reft_core::{
-    AdvantageEstimator, Checkpointed, Completion, CutAnswers, FinishReason, Group, Judge, Judgement, Metrics,
-    PolicyOptimizer, Progress, Reward, RewardOutcome, RewardParts, RolloutEngine, Sample, SamplingParams,
-    ScoredGroup, StageError,
+    AdvantageEstimator, Checkpointed, Completion, CutAnswers, Judge, Judgement, Metrics, PolicyOptimizer,
+    Reward, RewardOutcome, RewardParts, Sample, ScoredGroup, StageError,
 };
 use reft_pipeline::{Phase, RunError, Stages};
 use reft_store::{KeptBatch, MetricRow, RunReader};
@@ -16,7 +15,10 @@ use reft_testkit::{BestAbove, ScriptedEngine, TablePolicy, ToyEngine, ToyGrpo};
 
 use serde_json::{Value, json};
 
-use crate::toy::{self, rl_stages};
+use crate::{
+    cut::Cut,
+    toy::{self, rl_stages},
+};
 
 /// A learner whose loss is not a number from some update on.
 struct Diverges {
@@ -295,25 +297,6 @@ impl PolicyOptimizer<TablePolicy> for Seen {
     }
 }
 
-/// Cuts all answers of a group but the first four.
-struct Cuts(ToyEngine);
-
-impl RolloutEngine<TablePolicy> for Cuts {
-    fn generate(
-        &mut self,
-        policy: &TablePolicy,
-        samples: &[Arc<Sample>],
-        params: &SamplingParams,
-        progress: Progress<'_>,
-    ) -> Result<Vec<Group>, StageError> {
-        let mut groups = self.0.generate(policy, samples, params, progress)?;
-        for group in &mut groups {
-            group.completions.iter_mut().skip(4).for_each(|answer| answer.finish = FinishReason::Length);
-        }
-        Ok(groups)
-    }
-}
-
 #[test]
 fn cut_answers_count_for_what_the_phase_says() {
     for (counts, teaches, left_out) in [
@@ -326,7 +309,7 @@ fn cut_answers_count_for_what_the_phase_says() {
         let shared = Arc::clone(&seen);
         let phase = Phase::new("open", move |_, _| {
             let mut stages = rl_stages("open", 2);
-            stages.rollout = Box::new(Cuts(ToyEngine));
+            stages.rollout = Box::new(Cut { engine: ToyEngine, from: 4 });
             stages.cut_answers = counts;
             stages.optimizer = Box::new(Seen(ToyGrpo::new(2.0, 0.01), Arc::clone(&shared)));
             Ok(Stages::Rl(stages))

@@ -1,36 +1,17 @@
 //! Phases that learn nothing stop, and say why.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use reft_core::{
-    Completion, FinishReason, Group, Progress, RolloutEngine, Sample, SamplingParams, StageError,
-};
+use reft_core::RolloutEngine;
 use reft_pipeline::{Guard, Outcome, Phase, Stages};
 use reft_store::RunReader;
 use reft_testkit::{ScriptedEngine, TablePolicy, ToyEngine};
 
 use crate::{
+    cut::Cut,
     interrupt::StopAfter,
     toy::{self, rl_stages},
 };
-
-/// Answers as given, each cut by the length limit.
-struct CutEngine(ScriptedEngine);
-
-impl RolloutEngine<TablePolicy> for CutEngine {
-    fn generate(
-        &mut self,
-        policy: &TablePolicy,
-        samples: &[Arc<Sample>],
-        params: &SamplingParams,
-        progress: Progress<'_>,
-    ) -> Result<Vec<Group>, StageError> {
-        let mut groups = self.0.generate(policy, samples, params, progress)?;
-        let answers = groups.iter_mut().flat_map(|group| &mut group.completions);
-        answers.for_each(|answer: &mut Completion| answer.finish = FinishReason::Length);
-        Ok(groups)
-    }
-}
 
 type Engine = Box<dyn RolloutEngine<TablePolicy>>;
 
@@ -85,7 +66,9 @@ fn a_phase_without_signal_stops_with_a_diagnosis() {
 fn a_phase_whose_answers_are_all_cut_stops() {
     let dir = tempfile::tempdir().unwrap();
     // Half of them are right, so there is a signal.
-    let engine = || -> Engine { Box::new(CutEngine(says(&["<think>hm</think><answer>0</answer>", "1"]))) };
+    let engine = || -> Engine {
+        Box::new(Cut { engine: says(&["<think>hm</think><answer>0</answer>", "1"]), from: 0 })
+    };
     let (error, steps) = stopped(&dir.path().join("run"), 4, engine);
     assert!(error.contains("100.0 % of the answers were cut") && error.contains("max_new_tokens"), "{error}");
     assert_eq!(steps, 4);

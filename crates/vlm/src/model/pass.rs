@@ -24,6 +24,13 @@ pub enum Keep {
     LayerInputs,
 }
 
+impl Keep {
+    /// As the key `recompute` of a phase says.
+    pub fn new(recompute: bool) -> Self {
+        if recompute { Self::LayerInputs } else { Self::Graph }
+    }
+}
+
 /// A forward pass, to be gone back through once.
 pub struct ForwardPass<'a> {
     hidden_td: Tensor,
