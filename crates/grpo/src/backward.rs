@@ -9,7 +9,7 @@ use reft_vlm::{
 use tch::{Tensor, no_grad};
 
 use crate::{
-    Objective, Scope,
+    Objective, Scope, Tokens,
     batch::MicroBatch,
     pass::{Pass, PassOptions},
     sums::Sums,
@@ -91,12 +91,30 @@ impl Update<'_> {
         });
         let parts: Vec<_> = parts.collect();
         let sizes: Vec<i64> = parts.iter().map(|part| part.logprob_c.size()[0]).collect();
+        let weights: Vec<&Tensor> = batches.iter().map(|batch| &batch.weight_c).collect();
         let prepared_c =
-            no_grad(|| self.objective.policy().prepare(&crate::Tokens::concat(&parts, self.seed)));
+            no_grad(|| self.prepare_all(&Tokens::concat(&parts, self.seed), &Tensor::cat(&weights, 0)));
         match prepared_c {
             Some(prepared_c) => prepared_c.split_with_sizes(&sizes, 0).into_iter().map(Some).collect(),
             None => nothing(),
         }
+    }
+
+    /// What the loss prepares, from the tokens that have a weight: others must not decide about them, and get 0.
+    fn prepare_all(&self, all: &Tokens, weight_c: &Tensor) -> Option<Tensor> {
+        let loss = self.objective.policy();
+        let teaching = weight_c.nonzero().squeeze_dim(1);
+        if teaching.numel() == 0 {
+            return loss.prepare(all);
+        }
+        let prepared = loss.prepare(&all.map(|x| x.index_select(0, &teaching)))?;
+        let mut shape = prepared.size();
+        shape[0] = weight_c.size()[0];
+        Some(
+            prepared
+                .new_zeros(shape, (prepared.kind(), prepared.device()))
+                .index_copy(0, &teaching, &prepared),
+        )
     }
 }
 

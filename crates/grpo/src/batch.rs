@@ -33,7 +33,7 @@ pub(crate) struct MicroBatch {
     /// What the rollout drew each token from; none where nothing was out of reach.
     support: Option<Support>,
     /// Weight of the token in the mean over the batch.
-    weight_c: Tensor,
+    pub(crate) weight_c: Tensor,
     /// 1 over the tokens of the batch that count: the weight in a plain mean over tokens.
     share: f64,
     pub(crate) advantage_c: Tensor,

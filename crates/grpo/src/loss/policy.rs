@@ -20,7 +20,8 @@ pub trait PolicyLoss: Send + Sync {
     }
 
     /// Numbers for every token, `[c]` or `[c, k]`, from all tokens of the scope, before the gradient of any: they come back
-    /// as [`Tokens::prepared_c`]. Called without gradients, once a micro-batch or batch and update.
+    /// as [`Tokens::prepared_c`]. Called without gradients, once a micro-batch or batch and update; with [`Scope::Batch`] it
+    /// sees the tokens that have a weight in the loss, and where others come to [`PolicyLoss::loss`] they get 0.
     fn prepare(&self, _all: &Tokens) -> Option<Tensor> {
         None
     }
@@ -137,18 +138,18 @@ impl Tokens {
         }
     }
 
-    /// The same tensors under another set of handles.
-    pub(crate) fn copy(&self) -> Self {
+    /// Every tensor changed alike: `Tensor::shallow_clone` gives the same under another set of handles.
+    pub(crate) fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
         Self {
-            logprob_c: self.logprob_c.shallow_clone(),
-            old_c: self.old_c.shallow_clone(),
-            rollout_c: self.rollout_c.shallow_clone(),
-            entropy_c: self.entropy_c.as_ref().map(Tensor::shallow_clone),
-            advantage_c: self.advantage_c.shallow_clone(),
-            length_c: self.length_c.shallow_clone(),
-            completion_c: self.completion_c.shallow_clone(),
-            group_c: self.group_c.shallow_clone(),
-            prepared_c: self.prepared_c.as_ref().map(Tensor::shallow_clone),
+            logprob_c: change(&self.logprob_c),
+            old_c: change(&self.old_c),
+            rollout_c: change(&self.rollout_c),
+            entropy_c: self.entropy_c.as_ref().map(&change),
+            advantage_c: change(&self.advantage_c),
+            length_c: change(&self.length_c),
+            completion_c: change(&self.completion_c),
+            group_c: change(&self.group_c),
+            prepared_c: self.prepared_c.as_ref().map(&change),
             seed: self.seed,
         }
     }

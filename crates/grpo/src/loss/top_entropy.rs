@@ -44,7 +44,7 @@ impl PolicyLoss for TopEntropy {
             1 => Some(prepared.select(1, 1)),
             k => Some(prepared.narrow(1, 1, k)),
         };
-        let inner = self.inner.loss(&Tokens { prepared_c: of_inner, ..tokens.copy() });
+        let inner = self.inner.loss(&Tokens { prepared_c: of_inner, ..tokens.map(Tensor::shallow_clone) });
         TokenLoss {
             loss_c: inner.loss_c * &learns_c,
             bounded_c: inner.bounded_c.logical_or(&learns_c.to_kind(Kind::Bool).logical_not()),
