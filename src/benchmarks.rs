@@ -254,7 +254,7 @@ impl AnyBenchmark {
         }
     }
 
-    /// The same questions with grey pictures; none for [`GENERIC`].
+    /// These questions with grey pictures; none for [`GENERIC`].
     pub(crate) fn blind(&self) -> Option<Self> {
         match self {
             Self::Generic(_) => None,

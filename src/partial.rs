@@ -119,7 +119,7 @@ impl RolloutEngine<Vlm> for KeepingEngine {
                 sample: Arc::clone(sample),
                 prompt_tokens: answers.prompt_tokens,
                 completions: answers.completions.clone(),
-                policy_version: 0,
+                policy_version: None,
                 temperature: None,
             })
         };

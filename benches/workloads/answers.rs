@@ -26,6 +26,6 @@ pub(crate) fn answered(sample: Arc<Sample>, model: &Vlm, group_size: usize, leng
     let rewards = vec![RewardParts::default(); completions.len()];
     let advantages = (0..completions.len()).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
     let prompt_tokens = model.processor().count_prompt_tokens(&sample.messages).unwrap();
-    let group = Group { sample, prompt_tokens, completions, policy_version: 0, temperature: None };
+    let group = Group { sample, prompt_tokens, completions, policy_version: None, temperature: None };
     ScoredGroup { group, rewards, advantages, verdict: Verdict::Admit }
 }

@@ -135,7 +135,7 @@ mod tests {
             sample: Arc::clone(sample),
             prompt_tokens: 3,
             completions: vec![Completion::from_text(text)],
-            policy_version: 0,
+            policy_version: None,
             temperature: None,
         }
     }

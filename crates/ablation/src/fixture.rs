@@ -74,7 +74,7 @@ fn group(sample: Arc<Sample>, texts: &[&str]) -> Group {
         ..Completion::from_text(*text)
     };
     let completions = texts.iter().map(completion).collect();
-    Group { sample, prompt_tokens: 3, completions, policy_version: 0, temperature: None }
+    Group { sample, prompt_tokens: 3, completions, policy_version: None, temperature: None }
 }
 
 fn graded(benchmark: &str, right: [u8; 6]) -> Vec<GradedGroup> {

@@ -4,8 +4,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::GrpoPhase;
-
 /// The policy loss. Each type brings the clip range and the averaging of its paper; `clip_low`, `clip_high` and
 /// `loss_scale` of the phase replace them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,11 +12,11 @@ pub enum LossConfig {
     /// PPO's clipped ratio per token, mean over a completion's tokens, then over completions (arXiv 2402.03300).
     #[default]
     Grpo,
-    /// The same, sum over tokens divided by a constant (Dr.GRPO, arXiv 2503.20783); set `advantage.type` to `dr_grpo` too.
+    /// The ratio and clip of `grpo`, sum over tokens divided by a constant (Dr.GRPO, arXiv 2503.20783); set `advantage.type` to `dr_grpo` too.
     DrGrpo,
-    /// The same, mean over all tokens of the batch and a wider upper clip (DAPO, arXiv 2503.14476).
+    /// The ratio of `grpo`, mean over all tokens of the batch and a wider upper clip (DAPO, arXiv 2503.14476).
     Dapo,
-    /// The same, mean over all tokens of the batch (TRL's BNPO).
+    /// The ratio and clip of `grpo`, mean over all tokens of the batch (TRL's BNPO).
     Bnpo,
     /// One ratio per completion: the geometric mean of its tokens' ratios (GSPO, arXiv 2507.18071).
     Gspo,
@@ -260,25 +258,5 @@ impl LossConfig {
             Self::DrGrpo => LossScale::Constant,
             Self::Rloo | Self::Reinforce => LossScale::Sum,
         }
-    }
-}
-
-impl GrpoPhase {
-    /// The clip range: the phase's, else that of the loss's paper; none where the loss does not clip.
-    pub fn clip_range(&self) -> Option<ClipRange> {
-        self.loss.clip_range().map(|paper| ClipRange {
-            low: self.clip_low.unwrap_or(paper.low),
-            high: self.clip_high.unwrap_or(paper.high),
-        })
-    }
-
-    /// How token losses are averaged: as the phase says, else as the loss's paper.
-    pub fn scale(&self) -> LossScale {
-        self.loss_scale.unwrap_or_else(|| self.loss.scale())
-    }
-
-    /// Whether a KL penalty is computed at all.
-    pub fn has_kl(&self) -> bool {
-        self.kl_coef > 0.0 && self.reference != ReferenceConfig::None
     }
 }

@@ -60,7 +60,7 @@ impl ModelConfig {
     }
 
     /// MiB for 65 images of a thousand tokens of a 3B model in bf16; all images that most small models see.
-    pub fn default_feature_memory() -> u64 {
+    pub(crate) fn default_feature_memory() -> u64 {
         256
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, BenchmarkConfig, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
+    AdvantageConfig, BenchmarkConfig, ClipRange, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
     JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig,
     RewardConfig, SamplingConfig, TrainableConfig, WithForm,
 };
@@ -161,6 +161,24 @@ pub struct GrpoPhase {
 }
 
 impl GrpoPhase {
+    /// The clip range: the phase's, else that of the loss's paper; none where the loss does not clip.
+    pub fn clip_range(&self) -> Option<ClipRange> {
+        self.loss.clip_range().map(|paper| ClipRange {
+            low: self.clip_low.unwrap_or(paper.low),
+            high: self.clip_high.unwrap_or(paper.high),
+        })
+    }
+
+    /// How token losses are averaged: as the phase says, else as the loss's paper.
+    pub fn scale(&self) -> LossScale {
+        self.loss_scale.unwrap_or_else(|| self.loss.scale())
+    }
+
+    /// Whether a KL penalty is computed at all.
+    pub fn has_kl(&self) -> bool {
+        self.kl_coef > 0.0 && self.reference != ReferenceConfig::None
+    }
+
     fn open() -> Vec<WithForm> {
         vec![WithForm(Form::Open)]
     }

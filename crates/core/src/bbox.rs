@@ -101,16 +101,6 @@ impl BoundingBox {
         if hull > 0.0 { (iou - (hull - union) / hull).clamp(-1.0, 1.0) } else { -1.0 }
     }
 
-    /// The same box in pixels of the original image.
-    pub fn to_original(
-        &self,
-        frame: BoxFrame,
-        original: ImageSize,
-        model_input: Option<ImageSize>,
-    ) -> Result<Self, FrameError> {
-        Ok(self.scaled(frame.scale(original, model_input)?))
-    }
-
     /// The box with its x and its y multiplied by positive factors.
     #[must_use]
     pub fn scaled(&self, (x, y): (f64, f64)) -> Self {
@@ -152,14 +142,14 @@ mod tests {
         let original = ImageSize { width: 200, height: 100 };
         let b = BoundingBox::new(0.1, 0.2, 0.5, 0.4).unwrap();
         let expected = BoundingBox::new(20.0, 20.0, 100.0, 40.0).unwrap();
-        let got = b.to_original(BoxFrame::Unit, original, None).unwrap();
+        let got = b.scaled(BoxFrame::Unit.scale(original, None).unwrap());
         assert!(got.iou(&expected) > 1.0 - 1e-12);
         let half = ImageSize { width: 100, height: 50 };
         let b = BoundingBox::new(10.0, 10.0, 50.0, 20.0).unwrap();
         assert!(
-            b.to_original(BoxFrame::ModelInput, original, Some(half)).unwrap().iou(&expected) > 1.0 - 1e-12
+            b.scaled(BoxFrame::ModelInput.scale(original, Some(half)).unwrap()).iou(&expected) > 1.0 - 1e-12
         );
-        assert_eq!(b.to_original(BoxFrame::ModelInput, original, None), Err(FrameError));
+        assert_eq!(BoxFrame::ModelInput.scale(original, None), Err(FrameError));
     }
 
     proptest! {

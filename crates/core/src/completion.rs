@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Judgement, Mark, RewardParts, Sample, Support};
+use crate::{Mark, RewardParts, Sample, Support};
 
 /// Why a completion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +58,8 @@ pub struct Group {
     pub prompt_tokens: usize,
     /// `[G]` answers.
     pub completions: Vec<Completion>,
-    /// How many optimizer updates the policy had seen when it answered.
-    pub policy_version: u64,
+    /// How many optimizer updates the policy had seen when it answered, where a loop counts them: an engine does not.
+    pub policy_version: Option<u64>,
     /// Softmax temperature that they were drawn with, where a curriculum may have changed it; none where it is that of the
     /// phase.
     pub temperature: Option<f32>,
@@ -120,6 +120,15 @@ impl ScoredGroup {
     pub fn is_admitted(&self) -> bool {
         self.verdict == Verdict::Admit
     }
+}
+
+/// A judge's opinion of one completion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// 0 to 100.
+    pub score: f32,
+    /// Why, for the record.
+    pub reason: String,
 }
 
 /// A group with a judge's opinion of each answer: what rejection sampling selects from.

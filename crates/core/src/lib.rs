@@ -40,6 +40,7 @@ mod geometry;
 mod images;
 mod mark;
 mod metrics;
+mod reward;
 mod run;
 mod sample;
 mod sampling;
@@ -48,13 +49,16 @@ mod stage;
 mod support;
 
 pub use bbox::{BoundingBox, BoxFrame, FrameError};
-pub use completion::{Completion, FinishReason, GradedGroup, Group, JudgedGroup, ScoredGroup, Verdict};
+pub use completion::{
+    Completion, FinishReason, GradedGroup, Group, JudgedGroup, Judgement, ScoredGroup, Verdict,
+};
 pub use error::{StageError, what_was_done};
 pub use files::{open_regular, read_regular, read_text, without_bom};
 pub use geometry::{GeometryError, ImageGrid, PixelBudget};
 pub use images::{ImageStore, StoredImage};
 pub use mark::{Mark, Reason};
 pub use metrics::Metrics;
+pub use reward::{CutAnswers, RewardOutcome, RewardParts};
 pub use run::{Checkpoint, Cursor, FailedBatch, KeptAnswer, Recorder, RunStore};
 pub use sample::{
     Demonstration, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, Sample, SampleId, Task,
@@ -62,8 +66,7 @@ pub use sample::{
 pub use sampling::SamplingParams;
 pub use seed::Seed;
 pub use stage::{
-    AdvantageEstimator, Benchmark, Checkpointed, Curriculum, CutAnswers, Filled, GroupFilter, Judge,
-    Judgement, PolicyOptimizer, Progress, Refill, Reward, RewardOutcome, RewardParts, RolloutEngine,
-    Selector, Stateful, SupervisedTrainer, step_advantages,
+    AdvantageEstimator, Benchmark, Checkpointed, Curriculum, Filled, GroupFilter, Judge, PolicyOptimizer,
+    Progress, Refill, Reward, RolloutEngine, Selector, Stateful, SupervisedTrainer, step_advantages,
 };
 pub use support::{Limit, Support};

@@ -115,9 +115,4 @@ impl SamplingParams {
             || !self.banned.is_empty()
             || !self.banned_ids.is_empty()
     }
-
-    /// Whether logits are changed by what was written before.
-    pub fn has_penalties(&self) -> bool {
-        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0
-    }
 }

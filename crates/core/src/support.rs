@@ -12,7 +12,7 @@ pub enum Limit<Ids> {
 }
 
 impl Limit<Vec<u32>> {
-    /// The same, borrowed.
+    /// The limit, its ids borrowed.
     pub fn as_slice(&self) -> Limit<&[u32]> {
         match self {
             Self::Kept(ids) => Limit::Kept(ids),
@@ -73,11 +73,6 @@ impl Support {
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
-
-    /// Ids that are held: 4 bytes each, beside 5 bytes per token.
-    pub fn n_ids(&self) -> usize {
-        self.ids.len()
-    }
 }
 
 #[cfg(test)]
@@ -91,7 +86,7 @@ mod tests {
         support.push(Limit::Dropped(&[7]));
         let mut twice = support.clone();
         twice.extend(&support);
-        assert_eq!((twice.len(), twice.n_ids()), (6, 6));
+        assert_eq!((twice.len(), twice.ids.len()), (6, 6));
         for t in [0, 3] {
             assert_eq!(twice.get(t), Limit::Dropped(&[][..]));
             assert_eq!(twice.get(t + 1), Limit::Kept(&[3, 5][..]));

@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// All samples, source by source.
-    pub fn into_samples(self) -> Vec<Arc<Sample>> {
+    pub(crate) fn into_samples(self) -> Vec<Arc<Sample>> {
         self.sources.into_iter().flat_map(|source| source.samples).collect()
     }
 

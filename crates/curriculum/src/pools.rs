@@ -21,7 +21,7 @@ use crate::{CurriculumError, recency::Recency, state};
 pub struct Pools {
     config: PoolsConfig,
     pool: Vec<Arc<Sample>>,
-    places: HashMap<SampleId, usize>,
+    index_of: HashMap<SampleId, usize>,
     seed: Seed,
     state: State,
 }
@@ -56,8 +56,8 @@ impl Pools {
             last: Recency::new(pool.len()),
             pass_rates: vec![None; pool.len()],
         };
-        let places = pool.iter().enumerate().map(|(i, sample)| (sample.id.clone(), i)).collect();
-        Ok(Self { config, pool, places, seed, state })
+        let index_of = pool.iter().enumerate().map(|(i, sample)| (sample.id.clone(), i)).collect();
+        Ok(Self { config, pool, index_of, seed, state })
     }
 
     fn level(&self, index: usize) -> Level {
@@ -129,8 +129,8 @@ impl Curriculum for Pools {
 
     fn observe(&mut self, groups: &[ScoredGroup]) {
         for scored in groups {
-            if let Some(&place) = self.places.get(&scored.group.sample.id) {
-                let rate = &mut self.state.pass_rates[place];
+            if let Some(&index) = self.index_of.get(&scored.group.sample.id) {
+                let rate = &mut self.state.pass_rates[index];
                 let new = scored.pass_rate();
                 *rate =
                     Some(rate.map_or(new, |old| self.config.alpha * new + (1.0 - self.config.alpha) * old));

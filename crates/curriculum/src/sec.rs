@@ -69,13 +69,13 @@ impl Sec {
 
     fn draw(&mut self, probabilities: &[f64]) -> Option<Arc<Sample>> {
         let mut rest = self.seed.at("draw").at(self.drawn).uniform();
-        let place = probabilities.iter().position(|p| {
+        let index = probabilities.iter().position(|p| {
             rest -= p;
             rest < 0.0
         });
         self.drawn += 1;
         // Rounding may leave the sum a hair below the draw: that is the last category.
-        let arm = self.arms.values_mut().nth(place.unwrap_or(probabilities.len() - 1))?;
+        let arm = self.arms.values_mut().nth(index.unwrap_or(probabilities.len() - 1))?;
         Some(arm.samples.draw())
     }
 }

@@ -89,13 +89,13 @@ impl Shuffle {
 impl Source {
     fn draw(&mut self) -> Arc<Sample> {
         let size = self.pool.len() as u64;
-        let (epoch, place) = (self.drawn / size, self.drawn % size);
+        let (epoch, index) = (self.drawn / size, self.drawn % size);
         if epoch != self.epoch {
             self.epoch = epoch;
             self.order = balance::order(&self.pool, self.seed.at(epoch));
         }
         self.drawn += 1;
-        Arc::clone(&self.pool[self.order[place as usize]])
+        Arc::clone(&self.pool[self.order[index as usize]])
     }
 }
 

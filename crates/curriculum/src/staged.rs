@@ -82,7 +82,7 @@ impl Staged {
         Ok(Self { stages: stages.collect::<Result<_, CurriculumError>>()?, state: State::default() })
     }
 
-    /// The same stages from the last to the first.
+    /// The stages from the last to the first.
     #[must_use]
     pub fn reversed(mut self) -> Self {
         self.stages.reverse();

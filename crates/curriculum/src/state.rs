@@ -21,7 +21,7 @@ pub(crate) fn broken(message: impl ToString) -> StageError {
     StageError::State { stage: "curriculum", message: message.to_string() }
 }
 
-/// A digest of the ids of a pool in order, so that a state that counts by place is not laid over other data.
+/// A digest of the ids of a pool in order, so that a state that counts by index is not laid over other data.
 pub(crate) fn fingerprint(pool: &[Arc<Sample>]) -> String {
     let digest = pool.iter().fold(Seed::new(0), |digest, sample| digest.at(&sample.id));
     format!("{:016x}", digest.key())

@@ -184,7 +184,7 @@ impl Images {
         Ok(ImageRef { source, size, label: Arc::from(name) })
     }
 
-    /// The same bytes, seen before where they were.
+    /// These bytes, or the equal ones that were read before.
     fn shared(&mut self, bytes: &Arc<[u8]>) -> Arc<[u8]> {
         if let Some(seen) = self.seen.get(&**bytes) {
             return Arc::clone(seen);

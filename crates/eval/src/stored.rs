@@ -85,7 +85,7 @@ fn group(benchmark: &dyn Benchmark, sample: &Arc<Sample>, texts: &[&str]) -> Res
         sample: Arc::clone(sample),
         prompt_tokens: 0,
         completions,
-        policy_version: 0,
+        policy_version: None,
         temperature: None,
     };
     Ok(GradedGroup { group, marks })

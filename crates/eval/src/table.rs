@@ -60,11 +60,6 @@ impl Table {
         let at = self.columns.iter().position(|name| name == column)?;
         *self.rows.iter().find(|known| known.name == row)?.cells.get(at)?
     }
-
-    /// The number that stands for the benchmark: the first cell.
-    pub fn headline(&self) -> Option<f64> {
-        *self.rows.first()?.cells.first()?
-    }
 }
 
 impl fmt::Display for Table {

@@ -86,8 +86,8 @@ fn on_the_way(policy: &Vlm, batch: &MicroBatch) -> Option<String> {
     if !is_finite(&batch.rollout_c) {
         return Some("log-probs of the rollout".into());
     }
-    if let Some(place) = policy.network().first_non_finite(&batch.packed(policy)) {
-        return Some(place);
+    if let Some(found) = policy.network().first_non_finite(&batch.packed(policy)) {
+        return Some(found);
     }
     let unlikely = batch.reference_c.as_ref().is_some_and(|reference_c| !is_finite(reference_c));
     unlikely.then(|| "log-probs of the reference".into())

@@ -70,12 +70,12 @@ impl Objective {
     }
 
     /// Where the KL penalty acts.
-    pub fn kl_place(&self) -> KlPlace {
+    pub(crate) fn kl_place(&self) -> KlPlace {
         self.kl.place
     }
 
     /// Whether gradients go back through the entropy.
-    pub fn has_entropy_bonus(&self) -> bool {
+    pub(crate) fn has_entropy_bonus(&self) -> bool {
         self.entropy_coef > 0.0
     }
 
@@ -85,7 +85,7 @@ impl Objective {
     }
 
     /// What the difficulty of a question makes of the KL weight of a completion.
-    pub fn kl_scale(&self, pass_rate: f64, advantage: f32) -> f32 {
+    pub(crate) fn kl_scale(&self, pass_rate: f64, advantage: f32) -> f32 {
         let by_difficulty = self.kl.by_difficulty && self.kl.place == KlPlace::Loss;
         if by_difficulty { difficulty_weight(pass_rate, advantage) as f32 } else { 1.0 }
     }

@@ -157,7 +157,7 @@ fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
     moves_on(&groups(), name, keys, more)
 }
 
-/// The same on other groups. With a large `eps`, AdamW follows the gradient itself
+/// [`moves`] on groups of one's own. With a large `eps`, AdamW follows the gradient itself
 /// instead of its sign, so the moves are as exact as the gradients.
 fn moves_on(groups: &[ScoredGroup], name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
     let mut keys = keys.clone();

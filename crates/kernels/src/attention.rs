@@ -4,10 +4,10 @@
 //! weighted by their sums of exponentials (shared-prefix attention; Juravsky et al. 2024, Hydragen, equation 3).
 //!
 //! Over the prompt, the queries of a group lie side by side: each number of a key or value is read once and meets all of
-//! them. Over a completion's own tokens there are only the few queries of one completion: there neighbouring places
+//! them. Over a completion's own tokens there are only the few queries of one completion: there neighbouring positions
 //! (keys) or numbers of a head (values) lie side by side.
 //!
-//! Sizes: d width of a head, l places in a prompt, lanes queries side by side.
+//! Sizes: d width of a head, l positions in a prompt, lanes queries side by side.
 
 use std::ops::Deref;
 
@@ -18,7 +18,7 @@ use crate::{
     product::{self, vectorize},
 };
 
-/// Places of a block of a completion's own tokens.
+/// Positions of a block of a completion's own tokens.
 const BLOCK: usize = 32;
 
 /// Queries of a completion that share a read of its own keys and values.
@@ -83,12 +83,12 @@ impl OwnHead {
         value: impl Iterator<Item = &'a f32>,
     ) {
         let d = key.len();
-        let (block, place) = (self.length / BLOCK, self.length % BLOCK);
-        if place == 0 {
+        let (block, at) = (self.length / BLOCK, self.length % BLOCK);
+        if at == 0 {
             self.keys.resize((block + 1) * d * BLOCK, 0.0);
             self.values.resize((block + 1) * d * BLOCK, 0.0);
         }
-        let keys = self.keys[block * d * BLOCK + place..].iter_mut().step_by(BLOCK);
+        let keys = self.keys[block * d * BLOCK + at..].iter_mut().step_by(BLOCK);
         keys.zip(key).for_each(|(to, key)| *to = *key);
         self.values[self.length * d..][..d].iter_mut().zip(value).for_each(|(to, value)| *to = *value);
         self.length += 1;
@@ -246,10 +246,10 @@ fn over_own<S: Simd, const Q: usize>(
     for at in (0..d).step_by(S::F32_LANES) {
         let here = at..d.min(at + S::F32_LANES);
         let mut sums = [simd.splat_f32s(0.0); Q];
-        for (place, value) in own.values.chunks_exact(d).take(own.length).enumerate() {
+        for (at, value) in own.values.chunks_exact(d).take(own.length).enumerate() {
             let value = load(simd, &value[here.clone()]);
             for (q, sum) in sums.iter_mut().enumerate() {
-                *sum = simd.mul_add_e_f32s(value, simd.splat_f32s(own_scores[q * room + place]), *sum);
+                *sum = simd.mul_add_e_f32s(value, simd.splat_f32s(own_scores[q * room + at]), *sum);
             }
         }
         for (q, sum) in sums.into_iter().enumerate() {

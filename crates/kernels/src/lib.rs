@@ -30,5 +30,5 @@ pub use decode::{Decode, Decoder, KvPlan, Layer, Linear, LowRank};
 pub use elementwise::{rotate, silu_gate};
 pub use lanes::exp;
 pub use norm::rms_norm;
-pub use sample::{Draw, Place, Shaping, draw, draw_rows};
+pub use sample::{Conditions, Draw, Shaping, draw, draw_rows};
 pub use shapes::{Heads, Rows};

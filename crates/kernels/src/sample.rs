@@ -45,7 +45,7 @@ impl Default for Shaping {
 
 /// Where in a completion a token is drawn. Ids beyond the vocabulary are passed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Place<'a> {
+pub struct Conditions<'a> {
     /// In `[0, 1)`: where the cumulative distribution is inverted.
     pub uniform: f64,
     /// Tokens of the prompt.
@@ -73,14 +73,14 @@ pub fn draw(
     logits: &[f32],
     allowed: &[f32],
     shaping: &Shaping,
-    place: &Place<'_>,
+    given: &Conditions<'_>,
     weights: &mut Vec<f32>,
 ) -> Draw {
     assert_eq!(logits.len(), allowed.len(), "one entry a token");
     weights.clear();
     weights.extend(logits.iter().zip(allowed).map(|(logit, allow)| logit + allow));
-    penalise(weights, shaping, place);
-    for &id in place.forbidden {
+    penalise(weights, shaping, given);
+    for &id in given.forbidden {
         if let Some(logit) = weights.get_mut(id as usize) {
             *logit = f32::NEG_INFINITY;
         }
@@ -105,7 +105,7 @@ pub fn draw(
     }
     let total = weigh(weights, 0.0);
     // Strictly below the total after rounding, so that a token with probability always exceeds it.
-    let threshold = place.uniform * (1.0 - f64::EPSILON) * weights.iter().map(|&w| f64::from(w)).sum::<f64>();
+    let threshold = given.uniform * (1.0 - f64::EPSILON) * weights.iter().map(|&w| f64::from(w)).sum::<f64>();
     let mut cumulative = 0.0;
     let exceeds = |&weight: &f32| {
         cumulative += f64::from(weight);
@@ -120,36 +120,36 @@ pub fn draw_rows<T: Send>(
     logits: &[f32],
     allowed: &[f32],
     shaping: &Shaping,
-    places: &[Place<'_>],
+    conditions: &[Conditions<'_>],
     threads: usize,
     of: impl Fn(Draw, &[f32]) -> T + Sync,
 ) -> Vec<T> {
     let width = allowed.len();
-    assert_eq!(logits.len(), places.len() * width, "a place for each row");
-    let piece = |logits: &[f32], places: &[Place<'_>]| -> Vec<T> {
+    assert_eq!(logits.len(), conditions.len() * width, "conditions for each row");
+    let piece = |logits: &[f32], conditions: &[Conditions<'_>]| -> Vec<T> {
         let mut weights = Vec::with_capacity(width);
-        let rows = logits.chunks_exact(width.max(1)).zip(places);
-        rows.map(|(row, place)| {
-            let draw = draw(row, allowed, shaping, place, &mut weights);
+        let rows = logits.chunks_exact(width.max(1)).zip(conditions);
+        rows.map(|(row, given)| {
+            let draw = draw(row, allowed, shaping, given, &mut weights);
             of(draw, &weights)
         })
         .collect()
     };
-    let pieces = n_pieces(threads, logits.len()).min(places.len());
+    let pieces = n_pieces(threads, logits.len()).min(conditions.len());
     if pieces <= 1 {
-        return piece(logits, places);
+        return piece(logits, conditions);
     }
-    let rows = places.len().div_ceil(pieces);
+    let rows = conditions.len().div_ceil(pieces);
     let parts: Vec<Vec<T>> = logits
         .par_chunks(rows * width)
-        .zip(places.par_chunks(rows))
-        .map(|(logits, places)| piece(logits, places))
+        .zip(conditions.par_chunks(rows))
+        .map(|(logits, conditions)| piece(logits, conditions))
         .collect();
     parts.into_iter().flatten().collect()
 }
 
 /// The penalties, each once per token however often it stands there.
-fn penalise(logits: &mut [f32], shaping: &Shaping, place: &Place<'_>) {
+fn penalise(logits: &mut [f32], shaping: &Shaping, given: &Conditions<'_>) {
     let distinct = |tokens: &[&[i64]]| {
         let mut ids: Vec<usize> = tokens.concat().into_iter().map(|id| id as usize).collect();
         ids.sort_unstable();
@@ -158,14 +158,14 @@ fn penalise(logits: &mut [f32], shaping: &Shaping, place: &Place<'_>) {
     };
     if shaping.repetition_penalty != 1.0 {
         let penalty = shaping.repetition_penalty;
-        for id in distinct(&[place.prompt, place.drawn]) {
+        for id in distinct(&[given.prompt, given.drawn]) {
             if let Some(logit) = logits.get_mut(id) {
                 *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
             }
         }
     }
     if shaping.presence_penalty != 0.0 {
-        for id in distinct(&[place.drawn]) {
+        for id in distinct(&[given.drawn]) {
             if let Some(logit) = logits.get_mut(id) {
                 *logit -= shaping.presence_penalty;
             }

@@ -295,7 +295,7 @@ proptest! {
     }
 }
 
-/// The same bits alone, in a crowd of more than one block of rows, and with other threads.
+/// A row has equal bits alone, in a crowd of more than one block of rows, and with other threads.
 #[test]
 fn a_row_depends_on_nothing_else() {
     let shape = Shape {

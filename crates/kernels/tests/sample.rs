@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use reft_kernels::{Draw, Place, Shaping, draw, draw_rows};
+use reft_kernels::{Conditions, Draw, Shaping, draw, draw_rows};
 use serde::Deserialize;
 
 const LN_2: f32 = std::f32::consts::LN_2;
@@ -13,12 +13,12 @@ const LOGITS: [f32; 5] = [0.0, -LN_2, LN_2, 9.0, -LN_2];
 const ALLOWED: [f32; 5] = [0.0, 0.0, 0.0, f32::NEG_INFINITY, 0.0];
 
 fn at(shaping: &Shaping, uniform: f64) -> Draw {
-    draw(&LOGITS, &ALLOWED, shaping, &Place { uniform, ..Place::default() }, &mut Vec::new())
+    draw(&LOGITS, &ALLOWED, shaping, &Conditions { uniform, ..Conditions::default() }, &mut Vec::new())
 }
 
-fn probabilities(logits: &[f32], allowed: &[f32], shaping: &Shaping, place: &Place<'_>) -> Vec<f32> {
+fn probabilities(logits: &[f32], allowed: &[f32], shaping: &Shaping, given: &Conditions<'_>) -> Vec<f32> {
     let mut weights = Vec::new();
-    draw(logits, allowed, shaping, place, &mut weights);
+    draw(logits, allowed, shaping, given, &mut weights);
     let total: f32 = weights.iter().sum();
     weights.iter().map(|weight| weight / total).collect()
 }
@@ -40,7 +40,7 @@ fn probabilities_by_hand() {
         (1.0, 0, 1.0, 0.0, [0.25, 0.125, 0.5, 0.0, 0.125]),
         (1.0, 100, 1.0, 0.0, [0.25, 0.125, 0.5, 0.0, 0.125]),
         (1.0, 2, 1.0, 0.0, [1.0 / 3.0, 0.0, 2.0 / 3.0, 0.0, 0.0]),
-        // Tokens 1 and 4 tie for the third place: both stay.
+        // Tokens 1 and 4 tie for the third given: both stay.
         (1.0, 3, 1.0, 0.0, [0.25, 0.125, 0.5, 0.0, 0.125]),
         (1.0, 0, 0.4, 0.0, [0.0, 0.0, 1.0, 0.0, 0.0]),
         (1.0, 0, 0.7, 0.0, [1.0 / 3.0, 0.0, 2.0 / 3.0, 0.0, 0.0]),
@@ -88,7 +88,7 @@ fn greedy_reports_the_whole_distribution() {
 #[test]
 fn penalties_by_hand() {
     // 0 is neither divided nor multiplied; ln 2 halves, and so does -ln 2 for once, whose product is -2 ln 2.
-    let place = Place { prompt: &[2, 2, 900], drawn: &[1, 1, -1], ..Place::default() };
+    let given = Conditions { prompt: &[2, 2, 900], drawn: &[1, 1, -1], ..Conditions::default() };
     let repeated = Shaping { repetition_penalty: 2.0, ..Shaping::default() };
     let of = |logits: [f32; 5]| {
         let weights = [0, 1, 2, 4].map(|i| logits[i].exp());
@@ -96,7 +96,7 @@ fn penalties_by_hand() {
         weights.map(|weight| weight / total)
     };
     let check = |shaping: &Shaping, logits: [f32; 5]| {
-        let found = probabilities(&LOGITS, &ALLOWED, shaping, &place);
+        let found = probabilities(&LOGITS, &ALLOWED, shaping, &given);
         for (i, expected) in [0, 1, 2, 4].into_iter().zip(of(logits)) {
             assert!((found[i] - expected).abs() < 1e-6, "{found:?}");
         }
@@ -111,12 +111,12 @@ fn penalties_by_hand() {
 
 #[test]
 fn forbidden_tokens_are_not_drawn() {
-    let place = Place { forbidden: &[2, 7, -3], ..Place::default() };
-    let found = probabilities(&LOGITS, &ALLOWED, &Shaping::default(), &place);
+    let given = Conditions { forbidden: &[2, 7, -3], ..Conditions::default() };
+    let found = probabilities(&LOGITS, &ALLOWED, &Shaping::default(), &given);
     assert_eq!((found[2], found[3]), (0.0, 0.0));
     assert!((found[0] - 0.5).abs() < 1e-6);
     let greedy = Shaping { temperature: 0.0, ..Shaping::default() };
-    assert_eq!(draw(&LOGITS, &ALLOWED, &greedy, &place, &mut Vec::new()).token, 0);
+    assert_eq!(draw(&LOGITS, &ALLOWED, &greedy, &given, &mut Vec::new()).token, 0);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn logits_that_are_not_numbers_show() {
     for shaping in [Shaping::default(), all, Shaping { temperature: 0.0, ..all }] {
         for logits in [[0.0, f32::NAN], [f32::NAN, f32::NAN], [f32::INFINITY, 0.0]] {
             let Draw { logprob, .. } =
-                draw(&logits, &[0.0, 0.0], &shaping, &Place::default(), &mut Vec::new());
+                draw(&logits, &[0.0, 0.0], &shaping, &Conditions::default(), &mut Vec::new());
             assert!(!logprob.is_finite(), "{shaping:?} {logits:?}: {logprob}");
         }
     }
@@ -179,13 +179,13 @@ fn distributions_are_those_of_transformers() {
         };
         for (row, expected) in golden.rows.iter().zip(expected) {
             let is_short = row.drawn.len() < settings.min_new_tokens.unwrap_or(0);
-            let place = Place {
+            let given = Conditions {
                 uniform: 0.5,
                 prompt: &row.prompt,
                 drawn: &row.drawn,
                 forbidden: if is_short { &end } else { &[] },
             };
-            let found = probabilities(&row.logits, &vec![0.0; row.logits.len()], &shaping, &place);
+            let found = probabilities(&row.logits, &vec![0.0; row.logits.len()], &shaping, &given);
             for (token, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let (difference, support) = ((found - expected).abs(), (*found > 0.0) == (*expected > 0.0));
                 assert!(difference < 1e-6 && support, "{settings:?} {token}: {found}, not {expected}");
@@ -224,14 +224,14 @@ proptest! {
         let allowed: Vec<f32> =
             (0..48).map(|i| if banned.contains(&i) { f32::NEG_INFINITY } else { 0.0 }).collect();
         let logits: Vec<f32> = rows.iter().flat_map(|(logits, ..)| logits.clone()).collect();
-        let places: Vec<Place<'_>> = rows
+        let conditions: Vec<Conditions<'_>> = rows
             .iter()
-            .map(|(_, uniform, drawn)| Place { uniform: *uniform, drawn, forbidden: &[1], ..Place::default() })
+            .map(|(_, uniform, drawn)| Conditions { uniform: *uniform, drawn, forbidden: &[1], ..Conditions::default() })
             .collect();
-        let together = draw_rows(&logits, &allowed, &shaping, &places, 1, |draw, weights| (draw, weights.to_vec()));
-        for (((row, ..), place), (drawn, weights)) in rows.iter().zip(&places).zip(&together) {
+        let together = draw_rows(&logits, &allowed, &shaping, &conditions, 1, |draw, weights| (draw, weights.to_vec()));
+        for (((row, ..), given), (drawn, weights)) in rows.iter().zip(&conditions).zip(&together) {
             let mut alone = vec![7.0; 3];
-            prop_assert_eq!(&draw(row, &allowed, &shaping, place, &mut alone), drawn);
+            prop_assert_eq!(&draw(row, &allowed, &shaping, given, &mut alone), drawn);
             prop_assert_eq!(&alone, weights);
             let total: f32 = weights.iter().sum();
             let p = weights[drawn.token] / total;
@@ -251,11 +251,11 @@ fn threads_do_not_change_a_row() {
     let logits: Vec<f32> = (0..rows * width).map(|i| ((i * 7919 % 10_007) as f32).sin() * 6.0).collect();
     let allowed = vec![0.0; width];
     let uniform = |n: usize| (n as f64 + 0.5) / rows as f64;
-    let places: Vec<Place<'_>> =
-        (0..rows).map(|n| Place { uniform: uniform(n), ..Place::default() }).collect();
+    let conditions: Vec<Conditions<'_>> =
+        (0..rows).map(|n| Conditions { uniform: uniform(n), ..Conditions::default() }).collect();
     let shaping = Shaping { top_p: 0.9, top_k: 4_000, ..Shaping::default() };
     let by = |threads| {
-        draw_rows(&logits, &allowed, &shaping, &places, threads, |draw, weights| (draw, weights.to_vec()))
+        draw_rows(&logits, &allowed, &shaping, &conditions, threads, |draw, weights| (draw, weights.to_vec()))
     };
     assert_eq!(by(1), by(4));
 }

@@ -7,7 +7,7 @@ const TEXT: [&str; 8] =
     ["\\text{", "\\mathrm{", "\\textbf{", "\\mathbf{", "\\mbox{", "\\textit{", "\\textrm{", "\\emph{"];
 
 /// Commands that mark the final answer.
-pub const BOXES: [&str; 2] = ["\\boxed{", "\\fbox{"];
+pub(crate) const BOXES: [&str; 2] = ["\\boxed{", "\\fbox{"];
 
 /// The content of one wrapper around the whole text.
 pub fn unwrapped(text: &str) -> Option<&str> {
@@ -15,7 +15,7 @@ pub fn unwrapped(text: &str) -> Option<&str> {
 }
 
 /// The content of one pair of math delimiters around the whole text.
-pub fn undelimited(text: &str) -> Option<&str> {
+pub(crate) fn undelimited(text: &str) -> Option<&str> {
     DELIMITERS.into_iter().find_map(|(open, close)| {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;
         // `$A$, $B$` is two formulas.
@@ -31,7 +31,7 @@ pub fn content<'a>(text: &'a str, commands: &[&str]) -> Option<&'a str> {
 }
 
 /// The end of the brace group whose content starts at `start`, as the offset of its closing brace.
-pub fn group_end(text: &str, start: usize) -> Option<usize> {
+pub(crate) fn group_end(text: &str, start: usize) -> Option<usize> {
     let mut depth = 1_usize;
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(start) {

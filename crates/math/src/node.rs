@@ -53,7 +53,7 @@ pub(super) enum Relation {
 }
 
 impl Relation {
-    /// The same relation read from right to left.
+    /// The relation read from right to left.
     pub(super) fn flipped(self) -> Self {
         match self {
             Self::Equal => Self::Equal,

@@ -30,7 +30,7 @@ pub(crate) struct Ask<'a, P: ?Sized> {
 struct Kept<T> {
     sample: SampleId,
     prompt_tokens: usize,
-    policy_version: u64,
+    policy_version: Option<u64>,
     completions: Vec<Completion>,
     marks: Vec<T>,
 }
@@ -53,7 +53,7 @@ where
     }
     let mut marked = answer(ask, ctx.observer, clock, mark)?;
     for (group, _) in &mut marked {
-        group.policy_version = version;
+        group.policy_version = Some(version);
     }
     let kept: Vec<Kept<T>> = marked
         .iter()

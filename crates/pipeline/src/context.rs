@@ -101,7 +101,7 @@ impl Context<'_> {
         })
     }
 
-    /// An error with its place. It is recorded too, as far as the store still works.
+    /// An error with phase and step. It is recorded too, as far as the store still works.
     pub(crate) fn fail(&mut self, error: StageError) -> RunError {
         let (phase, step) = (self.phase.clone(), self.cursor.step + 1);
         let kind = if matches!(error, StageError::NonFinite { .. }) { "non_finite" } else { "error" };

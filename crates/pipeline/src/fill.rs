@@ -75,7 +75,7 @@ fn answer<P: ?Sized>(
         !observer.should_stop()
     })?;
     for group in &mut groups {
-        group.policy_version = ctx.cursor.global_step;
+        group.policy_version = Some(ctx.cursor.global_step);
         group.temperature = Some(params.temperature);
     }
     clock.lap_rollout(metrics::tokens(&groups));

@@ -167,7 +167,7 @@ mod tests {
                         ..Completion::from_text("")
                     })
                     .collect(),
-                policy_version: 0,
+                policy_version: None,
                 temperature: None,
             },
             rewards: accuracies

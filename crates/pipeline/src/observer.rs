@@ -32,7 +32,7 @@ pub struct PhaseInfo<'a> {
     pub name: &'a str,
     /// `grpo`, `sft`, `reject` or `eval`.
     pub kind: &'static str,
-    /// Its place, from 0.
+    /// Its index, from 0.
     pub index: usize,
     /// How many phases the run has.
     pub phases: usize,

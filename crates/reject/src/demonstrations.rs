@@ -48,7 +48,7 @@ mod tests {
                 sample: Arc::clone(&samples[index]),
                 prompt_tokens: 0,
                 completions: texts.map(Completion::from_text).into(),
-                policy_version: 0,
+                policy_version: None,
                 temperature: None,
             },
             judgements: vec![Judgement { score: 90.0, reason: String::new() }; 2],

@@ -14,7 +14,7 @@
 //!         sample: sums(1).remove(0),
 //!         prompt_tokens: 0,
 //!         completions: ["wrong", "right"].map(Completion::from_text).into(),
-//!         policy_version: 0,
+//!         policy_version: None,
 //!         temperature: None,
 //!     },
 //!     judgements: [20.0, 100.0].map(|score| Judgement { score, reason: String::new() }).into(),
@@ -38,4 +38,4 @@ pub use error::RejectError;
 pub use judge::RuleJudge;
 pub use report::{Report, Tally};
 pub use select::BestOf;
-pub use server::{INSTRUCTIONS, ServerJudge};
+pub use server::ServerJudge;

@@ -6,7 +6,7 @@ use reft_core::{JudgedGroup, Selector, Verdict};
 
 /// Keeps the best answers of a question that reach a threshold.
 ///
-/// Best first by score; equal scores are ordered shorter first, then by their place in the group. An answer with the
+/// Best first by score; equal scores are ordered shorter first, then by their index in the group. An answer with the
 /// same text as a better one is dropped. The reasons are `below_threshold`, `duplicate` and `not_best`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BestOf {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::RejectError;
 
 /// What the judge is told, unless the recipe says otherwise.
-pub const INSTRUCTIONS: &str = "You grade an answer to a question about images. You are given the question, the right \
+pub(crate) const INSTRUCTIONS: &str = "You grade an answer to a question about images. You are given the question, the right \
 answer, and the answer to grade, which thinks between <think> and </think> and answers between <answer> and </answer>. \
 Give 0 to 100 points: up to 50 for an answer that is right, up to 20 for thinking that is sound and leads to the answer, \
 up to 20 for keeping the form, up to 10 for clear language without repetition. An answer that is not right gets at most \

@@ -97,11 +97,11 @@ fn questions(rows: &[Value], best_of: usize) -> Result<Vec<Question<'_>>, Reject
         let messages =
             messages.ok_or_else(|| broken("`messages` is missing; give the chat of the question".into()))?;
         let key = fields.get("id").unwrap_or(messages).to_string();
-        let place = *by_key.entry(key).or_insert_with(|| {
+        let index = *by_key.entry(key).or_insert_with(|| {
             questions.push(Question { row: index + 1, fields, answers: Vec::new() });
             questions.len() - 1
         });
-        questions[place].answers.extend(answers(fields).map_err(broken)?);
+        questions[index].answers.extend(answers(fields).map_err(broken)?);
     }
     if best_of > 0 {
         for question in &mut questions {
@@ -157,7 +157,7 @@ impl Question<'_> {
             })
             .collect::<Result<_, _>>()?;
         Ok(JudgedGroup {
-            group: Group { sample, prompt_tokens: 0, completions, policy_version: 0, temperature: None },
+            group: Group { sample, prompt_tokens: 0, completions, policy_version: None, temperature: None },
             judgements,
         })
     }

@@ -21,7 +21,7 @@ impl Accuracy {
         }
     }
 
-    /// The same, with boxes paid in full only where they are right, by the threshold: for judges and benchmarks, which
+    /// [`Accuracy::new`] with boxes paid in full only where they are right, by the threshold: for judges and benchmarks, which
     /// need to know whether an answer is right. Where the recipe pays for many boxes, all of them must match.
     pub fn decisive(config: &RewardConfig, budget: Option<PixelBudget>) -> Self {
         let detection = match config.detection {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::text::{normalize_text, without_decoration, without_fence};
 
 /// Most boxes of an answer that are compared; the others only count.
-pub const MAX_BOXES: usize = 100;
+pub(crate) const MAX_BOXES: usize = 100;
 
 /// A box with what is written beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +23,6 @@ const BOX_KEYS: [&str; 6] = ["bbox_2d", "bbox", "box_2d", "box", "bounding_box",
 const LABEL_KEYS: [&str; 4] = ["label", "class", "category", "name"];
 const CONFIDENCE_KEYS: [&str; 3] = ["confidence", "score", "Confidence"];
 const LIST_KEYS: [&str; 5] = ["boxes", "bboxes", "objects", "detections", "annotations"];
-
-/// Reads one box: the first of [`parse_boxes`], so listing many does not pay.
-pub fn parse_box(answer: &str) -> Option<BoundingBox> {
-    parse_boxes(answer)?.first().map(|found| found.bbox)
-}
 
 /// Reads every box, in order: JSON in a code fence or bare, single quotes too; a list of four numbers, an object with
 /// `bbox_2d`, lists of those, objects with a list under `boxes` or `objects`, objects from label to box or boxes; or
@@ -175,6 +170,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parse_box(answer: &str) -> Option<BoundingBox> {
+        parse_boxes(answer)?.first().map(|found| found.bbox)
+    }
 
     #[test]
     fn every_way_to_write_a_box() {

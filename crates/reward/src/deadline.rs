@@ -310,7 +310,7 @@ mod tests {
             sample: Arc::new(sample),
             prompt_tokens: 0,
             completions: texts.iter().map(|&text| Completion::from_text(text)).collect(),
-            policy_version: 0,
+            policy_version: None,
             temperature: None,
         }
     }

@@ -55,7 +55,7 @@ mod text;
 pub use accuracy::Accuracy;
 pub use answer::{Reply, solution};
 pub use binary::{BinaryAccuracy, yes_no};
-pub use boxes::{FoundBox, MAX_BOXES, parse_box, parse_boxes};
+pub use boxes::{FoundBox, parse_boxes};
 pub use choice::{ChoiceAccuracy, letters};
 pub use classes::{ClassIou, classes};
 pub use deadline::Deadline;

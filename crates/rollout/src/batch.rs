@@ -1,14 +1,15 @@
-//! The groups that are being answered, each in a place of the cache.
+//! The groups that are being answered, each in a group slot of the cache.
 
 use std::sync::Arc;
 
-use reft_core::{Completion, FinishReason, Group, Sample, Seed, Support};
+use reft_core::{Group, Sample, Seed};
 use reft_vlm::processor::Processor;
 
 use crate::{
     cache::Newest,
     finish::Finish,
-    sampler::{self, Drawn},
+    open::{self, OpenCompletion},
+    sampler::{Drawn, Waiting},
 };
 
 /// A group that is being answered.
@@ -23,75 +24,69 @@ pub(crate) struct OpenGroup {
     pub(crate) next_position: i64,
     /// Tokens after which its completions are cut.
     pub(crate) limit: usize,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) completions: Vec<OpenCompletion>,
 }
 
-/// A completion that is being written.
-#[derive(Default)]
-pub(crate) struct Row {
-    token_ids: Vec<i64>,
-    logprobs: Vec<f32>,
-    support: Option<Support>,
-    finish: Option<FinishReason>,
-}
-
-/// A draw whose log-probability is not a number.
+/// A draw whose log-probability is not a number: of which sample, and which token it would have been.
 pub(crate) struct NonFinite {
     pub(crate) sample: Arc<Sample>,
     pub(crate) token: usize,
 }
 
-/// Groups in the places of a cache. Slot `m` is completion `m % group_size` of place `m / group_size`.
+/// Groups in the group slots of a cache. Slot `m` is completion `m % group_size` of group slot `m / group_size`.
 pub(crate) struct Batch {
     group_size: usize,
-    places: Vec<Option<OpenGroup>>,
+    group_slots: Vec<Option<OpenGroup>>,
     /// By index.
     done: Vec<Option<Group>>,
 }
 
 impl Batch {
-    pub(crate) fn new(places: usize, group_size: usize, n_samples: usize) -> Self {
+    pub(crate) fn new(group_slots: usize, group_size: usize, n_samples: usize) -> Self {
         Self {
             group_size,
-            places: (0..places).map(|_| None).collect(),
+            group_slots: (0..group_slots).map(|_| None).collect(),
             done: (0..n_samples).map(|_| None).collect(),
         }
     }
 
-    pub(crate) fn free_places(&self) -> Vec<usize> {
-        (0..self.places.len()).filter(|&n| self.places[n].is_none()).collect()
+    pub(crate) fn free_group_slots(&self) -> Vec<usize> {
+        (0..self.group_slots.len()).filter(|&n| self.group_slots[n].is_none()).collect()
     }
 
-    pub(crate) fn enter(&mut self, place: usize, group: OpenGroup) {
-        self.places[place] = Some(group);
+    pub(crate) fn enter(&mut self, group_slot: usize, group: OpenGroup) {
+        self.group_slots[group_slot] = Some(group);
     }
 
-    /// The slots of some places.
-    pub(crate) fn slots_of(&self, places: &[usize]) -> Vec<usize> {
-        places.iter().flat_map(|n| n * self.group_size..(n + 1) * self.group_size).collect()
+    /// The slots of some group slots.
+    pub(crate) fn slots_of(&self, group_slots: &[usize]) -> Vec<usize> {
+        group_slots.iter().flat_map(|n| n * self.group_size..(n + 1) * self.group_size).collect()
     }
 
     /// The slots of completions that are not finished, ascending.
     pub(crate) fn live_slots(&self) -> Vec<usize> {
-        let groups = self.places.iter().enumerate().filter_map(|(n, group)| Some((n, group.as_ref()?)));
+        let groups = self.group_slots.iter().enumerate().filter_map(|(n, group)| Some((n, group.as_ref()?)));
         let live = groups.flat_map(|(n, group)| {
-            let rows = group.rows.iter().enumerate().filter(|(_, row)| row.finish.is_none());
+            let rows = group.completions.iter().enumerate().filter(|(_, row)| !row.has_ended());
             rows.map(move |(c, _)| n * self.group_size + c)
         });
         live.collect()
     }
 
-    fn rows<'a>(&'a self, slots: &'a [usize]) -> impl Iterator<Item = (&'a OpenGroup, usize, &'a Row)> {
+    fn rows<'a>(
+        &'a self,
+        slots: &'a [usize],
+    ) -> impl Iterator<Item = (&'a OpenGroup, usize, &'a OpenCompletion)> {
         slots.iter().filter_map(|&slot| {
-            let group = self.places[slot / self.group_size].as_ref()?;
+            let group = self.group_slots[slot / self.group_size].as_ref()?;
             let completion = slot % self.group_size;
-            Some((group, completion, &group.rows[completion]))
+            Some((group, completion, &group.completions[completion]))
         })
     }
 
     /// What the draw of the next token depends on, for each of some slots.
-    pub(crate) fn draws<'a>(&'a self, slots: &'a [usize], seed: Seed) -> Vec<sampler::Row<'a>> {
-        let draw = |(group, completion, row): (&'a OpenGroup, usize, &'a Row)| sampler::Row {
+    pub(crate) fn draws<'a>(&'a self, slots: &'a [usize], seed: Seed) -> Vec<Waiting<'a>> {
+        let draw = |(group, completion, row): (&'a OpenGroup, usize, &'a OpenCompletion)| Waiting {
             uniform: seed.at(&group.sample.id).at(completion).at(row.token_ids.len()).uniform(),
             prompt: &group.prompt_ids,
             drawn: &row.token_ids,
@@ -101,7 +96,7 @@ impl Batch {
 
     /// The newest token of some completions.
     pub(crate) fn newest(&self, slots: Vec<usize>) -> Newest {
-        let of_row = |(group, _, row): (&OpenGroup, usize, &Row)| {
+        let of_row = |(group, _, row): (&OpenGroup, usize, &OpenCompletion)| {
             let newest = row.token_ids.last().copied()?;
             Some((newest, group.next_position + row.token_ids.len() as i64 - 1))
         };
@@ -109,7 +104,7 @@ impl Batch {
         Newest { slots, tokens, positions }
     }
 
-    /// Appends a token to each of some completions. Groups whose last completion ends leave their places. Returns how
+    /// Appends a token to each of some completions. Groups whose last completion ends leave their group slots. Returns how
     /// many completions ended.
     pub(crate) fn push(
         &mut self,
@@ -120,22 +115,19 @@ impl Batch {
     ) -> Result<usize, NonFinite> {
         let mut n_finished = 0;
         for (&slot, drawn) in slots.iter().zip(drawn) {
-            let Some(group) = &mut self.places[slot / self.group_size] else { continue };
-            let row = &mut group.rows[slot % self.group_size];
-            if !drawn.logprob.is_finite() {
-                return Err(NonFinite { sample: Arc::clone(&group.sample), token: row.token_ids.len() });
-            }
-            row.token_ids.push(drawn.token);
-            row.logprobs.push(drawn.logprob);
-            if let Some(limit) = drawn.limit {
-                row.support.get_or_insert_default().push(limit.as_slice());
-            }
-            row.finish = finish.of(&row.token_ids, group.limit);
-            n_finished += usize::from(row.finish.is_some());
+            let Some(group) = &mut self.group_slots[slot / self.group_size] else { continue };
+            let row = &mut group.completions[slot % self.group_size];
+            let ended = row.push(drawn.token, drawn.logprob, drawn.limit.as_ref(), finish, group.limit);
+            let ended = ended.map_err(|open::NonFinite { token }| NonFinite {
+                sample: Arc::clone(&group.sample),
+                token,
+            })?;
+            n_finished += usize::from(ended);
         }
         if n_finished > 0 {
-            for place in &mut self.places {
-                if let Some(group) = place.take_if(|group| group.rows.iter().all(|row| row.finish.is_some()))
+            for group_slot in &mut self.group_slots {
+                if let Some(group) =
+                    group_slot.take_if(|group| group.completions.iter().all(OpenCompletion::has_ended))
                 {
                     let index = group.index;
                     self.done[index] = Some(group.close(processor));
@@ -153,20 +145,15 @@ impl Batch {
 
 impl OpenGroup {
     fn close(self, processor: &Processor) -> Group {
-        let completion = |row: Row| Completion {
-            text: processor.decode(&row.token_ids),
-            token_ids: row.token_ids,
-            logprobs: row.logprobs,
-            finish: row.finish.unwrap_or(FinishReason::Length),
-            think_opened: self.think_opened,
-            support: row.support,
-        };
         Group {
             sample: self.sample,
             prompt_tokens: self.prompt_ids.len(),
-            completions: self.rows.into_iter().map(completion).collect(),
-            // Set by the loop that knows how many updates the policy has seen.
-            policy_version: 0,
+            completions: self
+                .completions
+                .into_iter()
+                .map(|row| row.close(processor, self.think_opened))
+                .collect(),
+            policy_version: None,
             temperature: None,
         }
     }

@@ -12,9 +12,11 @@ use reft_vlm::{
 use tch::Tensor;
 
 use crate::{
-    batch::{Batch, NonFinite, OpenGroup, Row},
+    RolloutError,
+    batch::{Batch, NonFinite, OpenGroup},
     cache::{KvCache, LayeredCache, Prefill},
     finish::Finish,
+    open::OpenCompletion,
     sampler::Sampler,
 };
 
@@ -23,56 +25,6 @@ const PREFILL_TOKENS: usize = 4_096;
 
 /// Tokens whose keys and values are held at a time, unless said otherwise: 2.4 GB for a 3B model in bf16.
 const TOKEN_BUDGET: usize = 65_536;
-
-/// A request that cannot be answered.
-#[derive(Debug, thiserror::Error)]
-pub enum RolloutError {
-    /// Nothing to generate.
-    #[error("group_size is {group_size} and max_new_tokens is {max_new_tokens}; both must be positive")]
-    Empty {
-        /// Completions per prompt.
-        group_size: usize,
-        /// Tokens per completion.
-        max_new_tokens: usize,
-    },
-    /// The prompt fills the context to the last token.
-    #[error("its prompt of {prompt_tokens} tokens leaves no room in a context of {limit}")]
-    NoRoom {
-        /// Tokens of the prompt.
-        prompt_tokens: usize,
-        /// Tokens that fit.
-        limit: usize,
-    },
-    /// A text that is to be banned but is not one token.
-    #[error("`sampling.banned`: `{text}` {message}")]
-    Banned {
-        /// The text.
-        text: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A token that is to be banned but does not exist.
-    #[error("`sampling.banned_ids`: there is no token {id}, the vocabulary has {size}")]
-    NoToken {
-        /// Its id.
-        id: i64,
-        /// Tokens that there are.
-        size: usize,
-    },
-    /// Nothing is left to write.
-    #[error("`sampling.banned_ids` and `sampling.banned` ban every token")]
-    AllBanned,
-    /// The model's output is not a number.
-    #[error(
-        "the model's logits are not numbers at completion token {token}: its weights have diverged, or its number type is \
-         too small for them; in training lower `lr` or `optimizer.max_grad_norm` and go back to an earlier checkpoint, with \
-         `model.dtype = \"fp16\"` try `bf16`"
-    )]
-    NonFinite {
-        /// Which token.
-        token: usize,
-    },
-}
 
 /// Generates with the policy in this process, by continuous batching: finished completions leave the batch, and waiting
 /// groups enter as soon as there is room.
@@ -141,7 +93,7 @@ impl RolloutEngine<Vlm> for GenerationEngine {
             .answer(&mut report)
         };
         // SAFETY: a rollout writes to no parameter, and the policy is borrowed while it answers.
-        #[expect(unsafe_code, reason = "the step's kernels read the parameters in place")]
+        #[expect(unsafe_code, reason = "the step's kernels read the parameters where they are")]
         let kernels = self.with_kernels.then(|| unsafe { decoder.for_kernels() }).flatten();
         match kernels {
             Some(kernels) => {
@@ -159,7 +111,7 @@ impl RolloutEngine<Vlm> for GenerationEngine {
     }
 }
 
-/// Samples that wait, with their places among all and their prompts' tokens.
+/// Samples that wait, with their indices among all and their prompts' tokens.
 type Queue<'a> = VecDeque<(usize, &'a Arc<Sample>, usize)>;
 
 fn waiting<'a>(policy: &Vlm, samples: &'a [Arc<Sample>]) -> Result<Queue<'a>, StageError> {
@@ -188,9 +140,9 @@ struct Run<'a> {
     cache: KvCache<'a>,
 }
 
-/// A group that has a place in the cache.
+/// A group that has a group slot of the cache.
 struct Admitted {
-    place: usize,
+    group_slot: usize,
     group: OpenGroup,
     prompt: EncodedPrompt,
 }
@@ -213,22 +165,22 @@ impl Run<'_> {
         }
     }
 
-    /// The next waiting groups that have room, for one prefill; none when no group waits or no place is free.
+    /// The next waiting groups that have room, for one prefill; none when no group waits or no group slot is free.
     fn admit(&mut self) -> Result<Option<Vec<Admitted>>, StageError> {
         let (mut admitted, mut n_tokens) = (Vec::new(), 0);
-        for place in self.batch.free_places() {
+        for group_slot in self.batch.free_group_slots() {
             let Some(&(index, sample, tokens)) = self.queue.front() else { break };
             n_tokens += tokens;
             if !admitted.is_empty() && n_tokens > PREFILL_TOKENS {
                 break;
             }
             self.queue.pop_front();
-            admitted.push(self.open(place, index, sample)?);
+            admitted.push(self.open(group_slot, index, sample)?);
         }
         Ok((!admitted.is_empty()).then_some(admitted))
     }
 
-    fn open(&self, place: usize, index: usize, sample: &Arc<Sample>) -> Result<Admitted, StageError> {
+    fn open(&self, group_slot: usize, index: usize, sample: &Arc<Sample>) -> Result<Admitted, StageError> {
         let error = |error: RolloutError| StageError::sample(&sample.id, error);
         let prompt = self.policy.encode(&sample.messages).map_err(|e| StageError::sample(&sample.id, e))?;
         let (prompt_tokens, limit) = (prompt.token_ids.len(), self.policy.processor().context_limit());
@@ -243,9 +195,9 @@ impl Run<'_> {
             think_opened: prompt.think_opened,
             next_position: 0, // known once the prompts are packed
             limit: self.params.max_new_tokens.min(room),
-            rows: (0..self.params.group_size).map(|_| Row::default()).collect(),
+            completions: (0..self.params.group_size).map(|_| OpenCompletion::default()).collect(),
         };
-        Ok(Admitted { place, group, prompt })
+        Ok(Admitted { group_slot, group, prompt })
     }
 
     /// Runs prompts once and draws the first token of each of their completions. Returns how many ended with it.
@@ -254,22 +206,22 @@ impl Run<'_> {
         let network = policy.network();
         let packed = policy.pack(&admitted.iter().map(|new| (&new.prompt, Vec::new())).collect::<Vec<_>>());
         let tokens = |new: &Admitted| new.prompt.token_ids.len() as i64;
-        let prompts = admitted.iter().map(|new| (new.place, tokens(new))).collect();
+        let prompts = admitted.iter().map(|new| (new.group_slot, tokens(new))).collect();
         let mut plan = Prefill::new(&packed, cache, prompts);
         let hidden_td = network.decoder.forward(&network.embed(&packed), &packed.positions_3t, &mut plan);
 
         // The last token of each prompt, once for each of its completions.
-        let (mut end, mut last_r, mut places) = (0, Vec::new(), Vec::new());
+        let (mut end, mut last_r, mut group_slots) = (0, Vec::new(), Vec::new());
         for (new, positions) in admitted.into_iter().zip(&packed.prompt_positions) {
             end += tokens(&new);
-            last_r.extend(std::iter::repeat_n(places.len() as i64, params.group_size));
-            places.push((new.place, end - 1));
-            batch.enter(new.place, OpenGroup { next_position: positions.next, ..new.group });
+            last_r.extend(std::iter::repeat_n(group_slots.len() as i64, params.group_size));
+            group_slots.push((new.group_slot, end - 1));
+            batch.enter(new.group_slot, OpenGroup { next_position: positions.next, ..new.group });
         }
-        let (places, last_n): (Vec<usize>, Vec<i64>) = places.into_iter().unzip();
+        let (group_slots, last_n): (Vec<usize>, Vec<i64>) = group_slots.into_iter().unzip();
         let on_device = |x: &[i64]| Tensor::from_slice(x).to_device(policy.device());
         let logits_nv = network.decoder.logits(&hidden_td.index_select(0, &on_device(&last_n)));
-        let slots = batch.slots_of(&places);
+        let slots = batch.slots_of(&group_slots);
         self.draw(&logits_nv.index_select(0, &on_device(&last_r)), &slots)
     }
 

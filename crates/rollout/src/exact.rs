@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use reft_core::{
-    Completion, FinishReason, Group, Progress, RolloutEngine, Sample, SamplingParams, StageError, Support,
-};
+use reft_core::{Group, Progress, RolloutEngine, Sample, SamplingParams, StageError, Support};
 use reft_vlm::{Vlm, model::Distribution};
 use tch::Tensor;
 
-use crate::{Replay, RolloutError, Row, Sampler, finish::Finish};
+use crate::{
+    Replay, RolloutError, Sampler, Waiting,
+    finish::Finish,
+    open::{NonFinite, OpenCompletion},
+};
 
 /// Generates with the policy in this process so that a trainer can repeat it exactly. A completion that has ended goes on
 /// with the end token, unseen, until all of its group have, so that shapes do not depend on what was drawn.
@@ -68,18 +70,18 @@ fn generate(
     let mut replay = Replay::start(policy.network(), &packed, params.group_size);
     let seed = params.seed.at(&sample.id);
 
-    let mut rows: Vec<Open> = (0..params.group_size).map(|_| Open::default()).collect();
+    let mut rows: Vec<OpenCompletion> = (0..params.group_size).map(|_| OpenCompletion::default()).collect();
     for t in 0.. {
-        let places: Vec<Row<'_>> = rows
+        let waiting: Vec<Waiting<'_>> = rows
             .iter()
             .enumerate()
-            .map(|(m, row)| Row {
+            .map(|(m, row)| Waiting {
                 uniform: seed.at(m).at(t).uniform(),
                 prompt: &prompt.token_ids,
                 drawn: &row.token_ids,
             })
             .collect();
-        let drawn = sampler.draw(replay.logits(), &places);
+        let drawn = sampler.draw(replay.logits(), &waiting);
         // What the trainer will compute, not what the loop over the row has.
         let support = drawn.iter().all(|drawn| drawn.limit.is_some()).then(|| {
             let mut support = Support::default();
@@ -92,55 +94,26 @@ fn generate(
         let tokens: Vec<i64> = drawn.iter().map(|drawn| drawn.token).collect();
         let tokens_m1 = Tensor::from_slice(&tokens).unsqueeze(1).to_device(policy.device());
         let logprobs_m = logprobs_mv.gather(1, &tokens_m1, false);
-        for (m, (row, drawn)) in
-            rows.iter_mut().zip(&drawn).enumerate().filter(|(_, (row, _))| row.finish.is_none())
-        {
-            let logprob = logprobs_m.double_value(&[m as i64, 0]) as f32;
-            if !logprob.is_finite() {
-                return Err(StageError::sample(&sample.id, RolloutError::NonFinite { token: t }));
+        for (m, (row, drawn)) in rows.iter_mut().zip(&drawn).enumerate() {
+            if !row.has_ended() {
+                let logprob = logprobs_m.double_value(&[m as i64, 0]) as f32;
+                row.push(drawn.token, logprob, drawn.limit.as_ref(), &finish, limit).map_err(
+                    |NonFinite { token }| StageError::sample(&sample.id, RolloutError::NonFinite { token }),
+                )?;
             }
-            row.token_ids.push(drawn.token);
-            row.logprobs.push(logprob);
-            if let Some(limit) = &drawn.limit {
-                row.support.get_or_insert_default().push(limit.as_slice());
-            }
-            row.finish = finish.of(&row.token_ids, limit);
         }
-        if rows.iter().all(|row| row.finish.is_some()) {
+        if rows.iter().all(OpenCompletion::has_ended) {
             break;
         }
         let fill = ExactEngine::fill(policy);
-        let next = |row: &Open| row.token_ids.get(t).copied().unwrap_or(fill);
+        let next = |row: &OpenCompletion| row.token_ids.get(t).copied().unwrap_or(fill);
         replay.step(&rows.iter().map(next).collect::<Vec<_>>());
     }
     Ok(Group {
         sample: Arc::clone(sample),
         prompt_tokens,
-        completions: rows.into_iter().map(|row| row.close(policy, prompt.think_opened)).collect(),
-        // Set by the loop that knows how many updates the policy has seen.
-        policy_version: 0,
+        completions: rows.into_iter().map(|row| row.close(policy.processor(), prompt.think_opened)).collect(),
+        policy_version: None,
         temperature: None,
     })
-}
-
-/// A completion that is being written.
-#[derive(Default)]
-struct Open {
-    token_ids: Vec<i64>,
-    logprobs: Vec<f32>,
-    support: Option<Support>,
-    finish: Option<FinishReason>,
-}
-
-impl Open {
-    fn close(self, policy: &Vlm, think_opened: bool) -> Completion {
-        Completion {
-            text: policy.processor().decode(&self.token_ids),
-            token_ids: self.token_ids,
-            logprobs: self.logprobs,
-            finish: self.finish.unwrap_or(FinishReason::Length),
-            think_opened,
-            support: self.support,
-        }
-    }
 }

@@ -26,13 +26,16 @@
 mod batch;
 mod cache;
 mod engine;
+mod error;
 mod exact;
 mod finish;
+mod open;
 mod replay;
 mod sampler;
 
 pub use cache::decode_kernels_missing;
-pub use engine::{GenerationEngine, RolloutError};
+pub use engine::GenerationEngine;
+pub use error::RolloutError;
 pub use exact::ExactEngine;
 pub use replay::{Replay, replay};
-pub use sampler::{Drawn, Row, Sampler};
+pub use sampler::{Drawn, Sampler, Waiting};

@@ -4,7 +4,7 @@
 //! their numbers are equal to the last bit, which no two different ways to compute a sum can promise. The price is a step
 //! per token in training too, and keys and values that are copied at each step instead of being written in place.
 //!
-//! Axes in tensor names: m completion, k key/value head, r query head that shares it, l place in the prompt, o place among
+//! Axes in tensor names: m completion, k key/value head, r query head that shares it, l position in the prompt, o position among
 //! a completion's own tokens, v vocabulary, d width.
 
 use reft_vlm::model::{AttentionPlan, Network, PackedBatch};

@@ -8,16 +8,16 @@
 //! Axes in tensor names: m completion, v vocabulary.
 
 use reft_core::{Limit, SamplingParams};
-use reft_kernels::{Draw, Place, Shaping, draw_rows};
+use reft_kernels::{Conditions, Draw, Shaping, draw_rows};
 use reft_vlm::processor::Processor;
 use tch::{Device, Kind, Tensor};
 
 use crate::RolloutError;
 
-/// What the draw of a completion's next token depends on.
+/// A completion that waits for its next token: what the draw depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
-    /// In `[0, 1)`, from the completion's place.
+pub struct Waiting<'a> {
+    /// In `[0, 1)`, from sample, completion and token.
     pub uniform: f64,
     /// Tokens of the prompt.
     pub prompt: &'a [i64],
@@ -44,9 +44,9 @@ pub struct Sampler {
     end_ids: Vec<i64>,
     /// `[v]` 0, or -inf for tokens that the policy never writes.
     of_policy: Vec<f32>,
-    /// `[v]` the same with banned tokens.
+    /// `[v]` 0, or -inf for tokens that the policy never writes or that are banned.
     allowed: Vec<f32>,
-    /// The same where the policy computes.
+    /// `allowed` on the device of the policy.
     allowed_v: Tensor,
     limits_support: bool,
 }
@@ -87,13 +87,13 @@ impl Sampler {
     }
 
     /// The next token of each completion, from its row of `logits_mv` (fp32).
-    pub fn draw(&self, logits_mv: &Tensor, rows: &[Row<'_>]) -> Vec<Drawn> {
+    pub fn draw(&self, logits_mv: &Tensor, rows: &[Waiting<'_>]) -> Vec<Drawn> {
         if logits_mv.device() != Device::Cpu && self.is_plain() {
             return self.draw_plain(logits_mv, rows);
         }
-        let places: Vec<Place<'_>> = rows
+        let conditions: Vec<Conditions<'_>> = rows
             .iter()
-            .map(|row| Place {
+            .map(|row| Conditions {
                 uniform: row.uniform,
                 prompt: row.prompt,
                 drawn: row.drawn,
@@ -107,7 +107,7 @@ impl Sampler {
             &logits,
             &self.allowed,
             &self.shaping,
-            &places,
+            &conditions,
             threads,
             |Draw { token, logprob }, weights| Drawn {
                 token: token as i64,
@@ -123,8 +123,8 @@ impl Sampler {
         !self.limits_support && self.shaping == Shaping { temperature, ..Shaping::default() }
     }
 
-    /// The same as tensors, for a GPU.
-    fn draw_plain(&self, logits_mv: &Tensor, rows: &[Row<'_>]) -> Vec<Drawn> {
+    /// [`Sampler::draw`] of the plain case in tensor operations, for a GPU.
+    fn draw_plain(&self, logits_mv: &Tensor, rows: &[Waiting<'_>]) -> Vec<Drawn> {
         let temperature = f64::from(self.shaping.temperature);
         let mut logits_mv = logits_mv + &self.allowed_v;
         if temperature > 0.0 {
@@ -225,9 +225,9 @@ mod tests {
         Tensor::randn([rows, VOCABULARY as i64], (Kind::Float, Device::Cpu)) * 2.0
     }
 
-    fn rows(n: u64) -> Vec<Row<'static>> {
+    fn rows(n: u64) -> Vec<Waiting<'static>> {
         let uniform = |n: u64| Seed::new(3).at(n).uniform();
-        (0..n).map(|n| Row { uniform: uniform(n), prompt: &[], drawn: &[] }).collect()
+        (0..n).map(|n| Waiting { uniform: uniform(n), prompt: &[], drawn: &[] }).collect()
     }
 
     #[test]
@@ -310,8 +310,9 @@ mod tests {
         let mut row = vec![0.0_f32; VOCABULARY];
         (row[end as usize], row[12]) = (5.0, 1.0);
         let row = Tensor::from_slice(&row).unsqueeze(0);
-        let token =
-            |drawn: &[i64]| sampler(&params).draw(&row, &[Row { uniform: 0.0, prompt: &[], drawn }])[0].token;
+        let token = |drawn: &[i64]| {
+            sampler(&params).draw(&row, &[Waiting { uniform: 0.0, prompt: &[], drawn }])[0].token
+        };
         assert_eq!((token(&[]), token(&[12]), token(&[12, 12])), (12, 12, end));
     }
 

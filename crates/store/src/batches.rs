@@ -96,7 +96,7 @@ struct File {
 struct GroupRow {
     sample: SampleRow,
     prompt_tokens: usize,
-    policy_version: u64,
+    policy_version: Option<u64>,
     #[serde(default)]
     temperature: Option<f32>,
     completions: Vec<Completion>,

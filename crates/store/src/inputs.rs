@@ -69,7 +69,7 @@ pub(crate) fn accept(layout: &Layout, inputs: &[Input]) -> Result<Vec<String>, S
     Ok(changes)
 }
 
-/// The same for the image files of data sets.
+/// Takes the image files of data sets as they are now. Returns every difference.
 pub(crate) fn accept_images(layout: &Layout, sets: &[ImageFiles]) -> Result<Vec<String>, StoreError> {
     let changes = record_or_compare_images(layout, sets)?;
     disk::remove(&layout.inputs().join("images.json"))?;

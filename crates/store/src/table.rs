@@ -50,7 +50,7 @@ impl Table {
         self.column(name, Arc::new(values.map(|n| n as u32).collect::<UInt32Array>()));
     }
 
-    pub(crate) fn number(&mut self, name: &str, values: impl Iterator<Item = u64>) {
+    pub(crate) fn number(&mut self, name: &str, values: impl Iterator<Item = Option<u64>>) {
         self.column(name, Arc::new(values.collect::<UInt64Array>()));
     }
 

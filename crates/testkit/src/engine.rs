@@ -73,7 +73,7 @@ fn groups(
             sample: Arc::clone(sample),
             prompt_tokens: sample.problem.split_whitespace().count(),
             completions: (0..params.group_size).map(|index| answer(sample, index)).collect(),
-            policy_version: 0,
+            policy_version: None,
             temperature: None,
         });
     }

@@ -7,7 +7,7 @@ use reft_core::{
     Task,
 };
 
-use crate::tiny_png;
+use crate::png::tiny_png;
 
 /// `n` open samples, at most 55: `0 + 0`, `0 + 1`, `1 + 0`, ... with one-digit results.
 pub fn sums(n: usize) -> Vec<Arc<Sample>> {

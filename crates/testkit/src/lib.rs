@@ -26,7 +26,6 @@ mod student;
 pub use engine::{ScriptedEngine, ToyEngine};
 pub use fixture::{as_binary, as_choice, demonstration, sums, with_image};
 pub use learn::{ToyGrpo, ToySft};
-pub use png::tiny_png;
 pub use policy::TablePolicy;
 pub use stages::{
     AboveMean, AskAgain, BestAbove, RightJudge, RoundRobin, SkipEqual, ToyBenchmark, ToyReward, answer_of,

@@ -1,12 +1,7 @@
 //! A PNG encoder for test images: one colour, stored (uncompressed) deflate blocks, no dependency.
 
 /// The bytes of a `width` x `height` PNG of one colour.
-///
-/// ```
-/// let bytes = reft_testkit::tiny_png(3, 2, [255, 0, 0]);
-/// assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
-/// ```
-pub fn tiny_png(width: u32, height: u32, rgb: [u8; 3]) -> Vec<u8> {
+pub(crate) fn tiny_png(width: u32, height: u32, rgb: [u8; 3]) -> Vec<u8> {
     let mut header = Vec::new();
     header.extend(width.to_be_bytes());
     header.extend(height.to_be_bytes());

@@ -22,7 +22,7 @@ pub struct Student {
 
 impl Student {
     /// Tokens of a right answer.
-    pub const RIGHT_TOKENS: usize = 32;
+    pub(crate) const RIGHT_TOKENS: usize = 32;
 
     /// A student of skill 0 in everything.
     pub fn new(rate: f64) -> Self {
@@ -78,7 +78,7 @@ impl Student {
                 sample: Arc::clone(sample),
                 prompt_tokens: 1,
                 completions: right.iter().map(|&right| completion(right, params.max_new_tokens)).collect(),
-                policy_version: 0,
+                policy_version: None,
                 temperature: None,
             },
             verdict: Verdict::Admit,

@@ -67,7 +67,7 @@ impl Footprint {
     }
 
     /// Of parameters in `kind` that do not learn beside the parameters of an adapter that do.
-    pub fn with_adapter(specs: &[ParamSpec], kind: Kind, adapter: &[ParamSpec]) -> Self {
+    pub(crate) fn with_adapter(specs: &[ParamSpec], kind: Kind, adapter: &[ParamSpec]) -> Self {
         let learns = Self::new(adapter, Kind::Float, |_| true, false);
         let frozen = Self::new(specs, kind, |_| false, false);
         Self { weights: frozen.weights + learns.weights, ..learns }

@@ -15,6 +15,7 @@
 
 pub mod checkpoint;
 pub mod cuda;
+mod error;
 mod footprint;
 mod init;
 pub mod lora;
@@ -24,7 +25,8 @@ pub mod processor;
 mod self_test;
 mod summary;
 
+pub use error::VlmError;
 pub use footprint::Footprint;
-pub use policy::{FrozenNetwork, Vlm, VlmError, VlmOptions};
+pub use policy::{FrozenNetwork, Vlm, VlmOptions};
 pub use self_test::self_test;
 pub use summary::{CheckpointSummary, HeadKind, Need, PartSizes};

@@ -9,11 +9,12 @@ use reft_core::{Checkpointed, Message, Seed, StageError};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    checkpoint::{CheckpointError, CheckpointFolder, SaveOptions, canonical_name, save_folder},
+    VlmError,
+    checkpoint::{CheckpointFolder, SaveOptions, canonical_name, save_folder},
     init::randomize,
-    lora::{self, Lora, LoraError, LoraOption, base_of, is_adapter},
-    model::{ConfigError, KeptFeatures, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
-    processor::{EncodedPrompt, Processor, ProcessorError},
+    lora::{self, Lora, LoraOption, base_of, is_adapter},
+    model::{KeptFeatures, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
+    processor::{EncodedPrompt, Processor},
 };
 
 /// The head's name in every family.
@@ -23,37 +24,6 @@ pub(crate) const HEAD: &str = "lm_head.weight";
 /// hold rotary frequencies.
 pub(crate) const NOT_PARAMETERS: [&str; 3] =
     [HEAD, "model.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"];
-
-/// A checkpoint that cannot be opened, run or written.
-#[derive(Debug, thiserror::Error)]
-pub enum VlmError {
-    /// `config.json`.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Weights.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// Tokenizer, template, images.
-    #[error(transparent)]
-    Processor(#[from] ProcessorError),
-    /// An adapter.
-    #[error(transparent)]
-    Lora(#[from] LoraError),
-    /// Config and processor disagree.
-    #[error("`{}`: {message}", path.display())]
-    Mismatch {
-        /// The folder.
-        path: PathBuf,
-        /// What disagrees.
-        message: String,
-    },
-}
-
-impl From<VlmError> for StageError {
-    fn from(error: VlmError) -> Self {
-        Self::other("model", error)
-    }
-}
 
 /// How to open a checkpoint.
 #[derive(Clone, Debug)]
@@ -205,7 +175,7 @@ impl Vlm {
         self.lora.as_ref().map_or(&self.params, Lora::params)
     }
 
-    /// The same, to be changed by an optimizer.
+    /// [`Self::learned`], to be changed by an optimizer.
     pub fn learned_mut(&mut self) -> &mut ParamStore {
         self.lora.as_mut().map_or(&mut self.params, Lora::params_mut)
     }
@@ -307,7 +277,7 @@ impl Vlm {
         self.save_with(dir, &SaveOptions::new(kind))
     }
 
-    /// The same with the largest size of a file.
+    /// [`Self::save_as`] in files of at most `max_shard_bytes`.
     pub fn save_sharded(&self, dir: &Path, kind: Kind, max_shard_bytes: u64) -> Result<(), VlmError> {
         self.save_with(dir, &SaveOptions { max_shard_bytes, ..SaveOptions::new(kind) })
     }

@@ -39,7 +39,7 @@ pub struct CheckpointSummary {
     pub misshaped: Vec<MismatchedTensor>,
     /// Tensors in a number type that weights cannot have.
     pub mistyped: Vec<MismatchedTensor>,
-    /// The same in words; none when files and config agree.
+    /// What of the four lists is wrong, in words; none when files and config agree.
     pub problem: Option<String>,
     /// Memory by what is done with the model.
     pub needs: Vec<Need>,

@@ -211,7 +211,7 @@ fn processors_with_other_settings_share_nothing() {
         assert!(other[0].size() != first[0].size() || !equal(&other, &first), "{n}");
     }
     assert_eq!(model.kept_features().n_images(), 1 + others.len());
-    // The same picture through an equal processor is the same; other bytes are another picture.
+    // One picture through two equal processors has one key; other bytes are another picture.
     assert_eq!(of(&processor(&[])).0, key);
     assert_ne!(plain.encode(&question(&[2])).unwrap().images[0].key, key);
 }

@@ -21,7 +21,7 @@ use crate::{Problem, Recipe, node::join};
 
 impl Recipe {
     /// Everything wrong with the values, each problem with its key. Reads no file; see [`Recipe::missing_files`].
-    pub fn validate(&self) -> Vec<Problem> {
+    pub(crate) fn validate(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut top = At { problems: &mut problems, key: String::new() };
         self.check_run(&mut top.at("run"));
@@ -36,7 +36,7 @@ impl Recipe {
     }
 
     /// Paths in the recipe that do not exist; relative ones start at `base`, the working directory of a run.
-    pub fn missing_files(&self, base: &Path) -> Vec<Problem> {
+    pub(crate) fn missing_files(&self, base: &Path) -> Vec<Problem> {
         let mut paths: Vec<(String, &PathBuf)> = vec![("model.path".to_owned(), &self.model.path)];
         if let Some(adapter) = self.model.lora.as_ref().and_then(|lora| lora.adapter.as_ref()) {
             paths.push(("model.lora.adapter".to_owned(), adapter));

@@ -25,7 +25,7 @@ fn pool(n: usize) -> Vec<Arc<Sample>> {
         .collect()
 }
 
-/// The same samples in two sources of uneven weight.
+/// The samples of `pool` in two sources of uneven weight.
 fn mixture(n: usize) -> Pool {
     let (math, vqa) = pool(n).into_iter().partition(|sample| sample.task == Task::Math);
     Pool::new().with("math", 1.0, math).with("vqa", 2.5, vqa)

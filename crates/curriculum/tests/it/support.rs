@@ -17,7 +17,7 @@ pub(crate) fn group(sample: &Arc<Sample>, totals: &[f32], advantages: &[f32]) ->
             sample: Arc::clone(sample),
             prompt_tokens: 1,
             completions: vec![Completion::from_text("1"); totals.len()],
-            policy_version: 0,
+            policy_version: None,
             temperature: None,
         },
         rewards: totals.iter().map(|&total| RewardParts { total, ..RewardParts::default() }).collect(),

@@ -27,7 +27,7 @@ use crate::{DataError, prompt};
 pub struct FormSettings {
     /// Options of a choice sample, 2 to 5. Fewer are shown where the data set has fewer different answers to a question.
     pub options: usize,
-    /// The same seed and samples give the same questions.
+    /// Equal seeds and samples give equal questions.
     pub seed: Seed,
 }
 

@@ -78,7 +78,7 @@ impl Operation {
     }
 
     /// The computation in short, one step of two numbers at a time: `3 + 7 = 10, 10 + 2 = 12`.
-    pub fn derivation(self, numbers: &[i64]) -> String {
+    pub(crate) fn derivation(self, numbers: &[i64]) -> String {
         let sorted = sorted(numbers);
         let last = sorted.len() - 1;
         let list = |keep: &dyn Fn(i64) -> bool| {

@@ -39,7 +39,7 @@ pub(super) fn vlmeval(item: &Item, output: &str, asked: &mut Asked<'_>) -> Resul
     vlmeval_of(&item.options, &item.answer, item, output, asked)
 }
 
-/// The same with options and answer of one's own.
+/// [`vlmeval`] with options and answer of one's own.
 pub(super) fn vlmeval_of(
     options: &[(char, String)],
     answer: &str,

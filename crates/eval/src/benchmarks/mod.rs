@@ -220,7 +220,7 @@ impl Published {
     }
 
     /// Whether a grader says nothing without a judge.
-    pub fn needs_judge(self, grader: Grader) -> bool {
+    pub(crate) fn needs_judge(self, grader: Grader) -> bool {
         self.rules().needs_judge(grader)
     }
 

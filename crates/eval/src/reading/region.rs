@@ -151,7 +151,7 @@ pub(crate) fn overlap(a: Corners, b: Corners) -> f64 {
     if union > 0.0 { both / union } else { 0.0 }
 }
 
-/// The same with areas that may be negative, as lmms-eval computes it for boxes whose corners are swapped.
+/// [`overlap`] with areas that may be negative, as lmms-eval computes it for boxes whose corners are swapped.
 pub(crate) fn signed_overlap(a: Corners, b: Corners) -> f64 {
     let area = |c: Corners| (c[2] - c[0]) * (c[3] - c[1]);
     let side = |low: f64, high: f64| (high - low).max(0.0);

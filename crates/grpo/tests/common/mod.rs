@@ -68,7 +68,7 @@ pub(crate) fn groups() -> Vec<ScoredGroup> {
                 sample: Arc::new(sample),
                 prompt_tokens: 0,
                 completions: completions.collect(),
-                policy_version: 0,
+                policy_version: None,
                 temperature: None,
             },
             rewards: (0..n).map(|m| RewardParts { total: m as f32, ..RewardParts::default() }).collect(),

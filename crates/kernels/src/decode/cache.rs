@@ -35,8 +35,8 @@ impl Cache {
         Self { layers: (0..n_layers).map(layer).collect(), plan, heads }
     }
 
-    /// A prompt of `tokens` takes a place of a layer: keys and values `[tokens, k * d]`. Its completions begin anew.
-    pub(super) fn fill<'a>(&self, layer: usize, place: usize, tokens: usize, [keys, values]: [Rows<'a>; 2]) {
+    /// A prompt of `tokens` is that of a group in a layer: keys and values `[tokens, k * d]`. Its completions begin anew.
+    pub(super) fn fill<'a>(&self, layer: usize, group: usize, tokens: usize, [keys, values]: [Rows<'a>; 2]) {
         let Heads { kv, d, .. } = self.heads;
         let KvPlan { group_size, prompt_tokens, .. } = self.plan;
         assert!(tokens <= prompt_tokens, "a prompt is no longer than was planned");
@@ -45,10 +45,10 @@ impl Cache {
             let of_head = |row: &'a [f32]| &row[head * d..(head + 1) * d];
             let key = |token| of_head(keys.row(token, kv * d));
             let values: Vec<_> = (0..tokens).map(|token| of_head(values.row(token, kv * d))).collect();
-            let mut prompt = layer.prompts[place * kv + head].write().unwrap_or_else(PoisonError::into_inner);
+            let mut prompt = layer.prompts[group * kv + head].write().unwrap_or_else(PoisonError::into_inner);
             prompt.fill((0..tokens).map(key), &values, d);
         }
-        for own in &layer.own[place * group_size * kv..(place + 1) * group_size * kv] {
+        for own in &layer.own[group * group_size * kv..(group + 1) * group_size * kv] {
             own.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }

@@ -73,10 +73,10 @@ impl Decode<'_> {
         self.decoder.vocabulary()
     }
 
-    /// A prompt of `tokens` takes a place of a layer: keys and values `[tokens, k * d]`, rotary applied. Its completions
+    /// A prompt of `tokens` is that of a group in a layer: keys and values `[tokens, k * d]`, rotary applied. Its completions
     /// begin anew.
-    pub fn fill(&self, layer: usize, place: usize, tokens: usize, keys_values: [Rows<'_>; 2]) {
-        self.state.cache.fill(layer, place, tokens, keys_values);
+    pub fn fill(&self, layer: usize, group: usize, tokens: usize, keys_values: [Rows<'_>; 2]) {
+        self.state.cache.fill(layer, group, tokens, keys_values);
     }
 
     /// Reads one more token of each of some slots, ascending, at its position, and writes logits `[slots, vocabulary]`.

@@ -1,6 +1,6 @@
 //! How much is held at a time.
 
-/// What a cache has room for. Completion `c` of the group in place `n` has slot `n * group_size + c`.
+/// What a cache has room for. Completion `c` of group `n` has slot `n * group_size + c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvPlan {
     /// Groups.

@@ -20,7 +20,7 @@ pub(super) struct Step {
 /// Attention of one key/value head, for some completions of one group.
 pub(super) struct Part {
     pub(super) kv: usize,
-    pub(super) place: usize,
+    pub(super) group: usize,
     pub(super) slots: Vec<usize>,
     /// The row of the first slot; the others follow.
     pub(super) first: usize,
@@ -65,7 +65,7 @@ fn parts(slots: &[usize], group_size: usize, kv: usize, members: usize) -> Vec<P
     let (mut parts, mut first) = (Vec::new(), 0);
     for group in groups() {
         for slots in group.chunks(group.len().div_ceil(cuts)) {
-            let part = |kv| Part { kv, place: slots[0] / group_size, slots: slots.to_vec(), first };
+            let part = |kv| Part { kv, group: slots[0] / group_size, slots: slots.to_vec(), first };
             parts.extend((0..kv).map(part));
             first += slots.len();
         }
@@ -81,7 +81,7 @@ mod tests {
     fn parts_by_hand() {
         let of = |members| {
             let parts = parts(&[0, 2, 3, 9], 4, 2, members);
-            parts.into_iter().map(|part| (part.kv, part.place, part.slots, part.first)).collect::<Vec<_>>()
+            parts.into_iter().map(|part| (part.kv, part.group, part.slots, part.first)).collect::<Vec<_>>()
         };
         let whole =
             [(0, 0, vec![0, 2, 3], 0), (1, 0, vec![0, 2, 3], 0), (0, 2, vec![9], 3), (1, 2, vec![9], 3)];

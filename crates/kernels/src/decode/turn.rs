@@ -202,7 +202,7 @@ impl Turn<'_> {
                 own
             })
             .collect();
-        let prompt = cache.prompts[part.place * kv + part.kv].read().unwrap_or_else(PoisonError::into_inner);
+        let prompt = cache.prompts[part.group * kv + part.kv].read().unwrap_or_else(PoisonError::into_inner);
         let from = out.len();
         out.resize(from + d * query_lanes, 0.0);
         let queries = Queries { turned: queries, lanes: query_lanes, rows, repeat };

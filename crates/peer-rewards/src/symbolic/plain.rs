@@ -115,7 +115,7 @@ fn colon_first(text: &[char], at: usize) -> Vec<usize> {
     if text.get(at) == Some(&':') { vec![at + 1, at] } else { vec![at] }
 }
 
-/// The same, and past white space, as much as possible first.
+/// [`colon_first`], and past white space, as much as possible first.
 fn after_is(text: &[char], at: usize) -> Vec<usize> {
     colon_first(text, at).into_iter().flat_map(|at| (at..=after_space(text, at)).rev()).collect()
 }

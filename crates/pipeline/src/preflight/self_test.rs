@@ -30,7 +30,7 @@ const FORMAT_AT_LEAST: f64 = 0.9;
 /// Share of its own solutions' pay that other samples' solutions must fall short by: overlapping boxes and classes are
 /// paid a part of it, a reward that pays everybody pays all of it.
 const FALL_OF_ACCURACY: f64 = 0.2;
-/// The same where the reward has no part `accuracy`: it may pay most for something else.
+/// Share of the pay that they must fall short by where the reward has no part `accuracy`: it may pay most for something else.
 const FALL_OF_TOTAL: f64 = 0.05;
 
 /// Scores each solution as an answer to its own question, and to another of the same form and task; on all threads of the

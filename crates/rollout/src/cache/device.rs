@@ -10,7 +10,7 @@ use reft_cuda::{DecodeKernels, DecodeShape, DecodeStep};
 use reft_kernels::{Heads, KvPlan};
 use tch::{Device, Kind, Tensor};
 
-use super::{layered::Occupancy, tensors::TensorLayer};
+use super::{occupancy::Occupancy, tensors::TensorLayer};
 
 /// Kernels with the memory that all layers use in turn.
 pub(super) struct DeviceAttention {

@@ -7,19 +7,9 @@ use tch::{Device, Kind, Tensor};
 use super::{
     Newest,
     device::DeviceAttention,
+    occupancy::Occupancy,
     tensors::{TensorLayer, TensorStep},
 };
-
-/// Which places are taken, and how far.
-pub(super) struct Occupancy {
-    pub(super) group_size: usize,
-    /// `[n]`, 0 for a free place.
-    pub(super) prompt_lengths: Vec<usize>,
-    /// `[m]`, the token of the present step included.
-    pub(super) own_lengths: Vec<usize>,
-    /// `[r]` ascending.
-    pub(super) slots: Vec<usize>,
-}
 
 enum Layers {
     Tensors(Vec<TensorLayer>, Option<TensorStep>),
@@ -61,17 +51,17 @@ impl LayeredCache {
         Self { occupancy, layers, kind, device }
     }
 
-    /// A prompt takes a place; its keys and values come layer by layer.
-    pub(super) fn enter(&mut self, place: usize, prompt_tokens: usize) {
+    /// A prompt takes a group slot; its keys and values come layer by layer.
+    pub(super) fn enter(&mut self, group_slot: usize, prompt_tokens: usize) {
         let Occupancy { group_size, prompt_lengths, own_lengths, .. } = &mut self.occupancy;
-        prompt_lengths[place] = prompt_tokens;
-        own_lengths[place * *group_size..(place + 1) * *group_size].fill(0);
+        prompt_lengths[group_slot] = prompt_tokens;
+        own_lengths[group_slot * *group_size..(group_slot + 1) * *group_size].fill(0);
     }
 
     /// `[l, k, d]` of a prompt.
-    pub(super) fn fill(&mut self, layer: usize, place: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
+    pub(super) fn fill(&mut self, layer: usize, group_slot: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         let (Layers::Tensors(layers, _) | Layers::Device(layers, _)) = &mut self.layers;
-        layers[layer].fill(place, k_lkd, v_lkd);
+        layers[layer].fill(group_slot, k_lkd, v_lkd);
     }
 
     /// Reads one more token of each of some completions. Logits `[r, v]` of the next, fp32.
@@ -141,14 +131,14 @@ mod tests {
             let bf16 =
                 |shape: [i64; 3]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
             for step in 0..150_usize {
-                for (place, tokens) in [(0, 300), (1, 17), (2, 128), (0, 129)] {
+                for (group_slot, tokens) in [(0, 300), (1, 17), (2, 128), (0, 129)] {
                     if [0, 0, 30, 75][[300, 17, 128, 129].iter().position(|&t| t == tokens).unwrap()] == step
                     {
                         let [k, v] = [0, 1].map(|_| bf16([tokens, 2, d]));
-                        kernels.enter(place, tokens as usize);
-                        kernels.fill(0, place, &k.to_device(gpu), &v.to_device(gpu));
-                        tensors.enter(place, tokens as usize);
-                        tensors.fill(0, place, &k.to_kind(Kind::Float), &v.to_kind(Kind::Float));
+                        kernels.enter(group_slot, tokens as usize);
+                        kernels.fill(0, group_slot, &k.to_device(gpu), &v.to_device(gpu));
+                        tensors.enter(group_slot, tokens as usize);
+                        tensors.fill(0, group_slot, &k.to_kind(Kind::Float), &v.to_kind(Kind::Float));
                     }
                 }
                 let live: Vec<usize> = match step {

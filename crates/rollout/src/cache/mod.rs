@@ -4,14 +4,15 @@
 //! completion (shared-prefix attention; Juravsky et al. 2024, Hydragen).
 //!
 //! Memory is planned once, for so many groups at a time as a budget of tokens allows, and does not grow. A group enters
-//! a free place and leaves it when its last completion ends; completion `c` of the group in place `n` has slot
+//! a free group slot and leaves it when its last completion ends; completion `c` of the group in group slot `n` has slot
 //! `n * group_size + c`.
 //!
-//! Axes in tensor names: n group, m slot, r slot that takes part in a step, h head, k key/value head, l place in the
-//! prompt, o place among a completion's own tokens, d width, v vocabulary.
+//! Axes in tensor names: n group, m slot, r slot that takes part in a step, h head, k key/value head, l position in the
+//! prompt, o position among a completion's own tokens, d width, v vocabulary.
 
 mod device;
 mod layered;
+mod occupancy;
 mod tensors;
 
 use reft_autograd::filled;
@@ -54,13 +55,13 @@ impl KvCache<'_> {
     }
 
     /// `[l, k, d]` of a prompt, rotary applied.
-    fn fill(&mut self, layer: usize, place: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
+    fn fill(&mut self, layer: usize, group_slot: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         match self {
             Self::Whole(decode) => {
                 let tokens = k_lkd.size()[0] as usize;
-                read([k_lkd, v_lkd], |rows| decode.fill(layer, place, tokens, rows));
+                read([k_lkd, v_lkd], |rows| decode.fill(layer, group_slot, tokens, rows));
             }
-            Self::Layered(cache) => cache.fill(layer, place, k_lkd, v_lkd),
+            Self::Layered(cache) => cache.fill(layer, group_slot, k_lkd, v_lkd),
         }
     }
 }
@@ -69,20 +70,20 @@ impl KvCache<'_> {
 pub(crate) struct Prefill<'a, 'c> {
     batch: &'a PackedBatch,
     cache: &'a mut KvCache<'c>,
-    /// The place of each prompt, and its packed tokens.
+    /// The group slot of each prompt, and its packed tokens.
     prompts: Vec<(usize, i64)>,
 }
 
 impl<'a, 'c> Prefill<'a, 'c> {
-    /// The prompts of a batch, into these places of the cache.
+    /// The prompts of a batch, into these group slots of the cache.
     pub(crate) fn new(
         batch: &'a PackedBatch,
         cache: &'a mut KvCache<'c>,
         prompts: Vec<(usize, i64)>,
     ) -> Self {
         if let KvCache::Layered(cache) = cache {
-            for &(place, tokens) in &prompts {
-                cache.enter(place, tokens as usize);
+            for &(group_slot, tokens) in &prompts {
+                cache.enter(group_slot, tokens as usize);
             }
         }
         Self { batch, cache, prompts }
@@ -92,9 +93,9 @@ impl<'a, 'c> Prefill<'a, 'c> {
 impl AttentionPlan for Prefill<'_, '_> {
     fn attend(&mut self, layer: usize, q_thd: &Tensor, k_tkd: &Tensor, v_tkd: &Tensor) -> Tensor {
         let mut first = 0;
-        for &(place, tokens) in &self.prompts {
+        for &(group_slot, tokens) in &self.prompts {
             let of_prompt = |x: &Tensor| x.narrow(0, first, tokens);
-            self.cache.fill(layer, place, &of_prompt(k_tkd), &of_prompt(v_tkd));
+            self.cache.fill(layer, group_slot, &of_prompt(k_tkd), &of_prompt(v_tkd));
             first += tokens;
         }
         let mut plan = self.batch;

@@ -6,9 +6,9 @@
 use reft_kernels::{Heads, KvPlan};
 use tch::{Device, Kind, Tensor};
 
-use super::layered::Occupancy;
+use super::occupancy::Occupancy;
 
-/// Places for own tokens that a buffer starts with. It doubles up to what was planned.
+/// Positions for own tokens that a buffer starts with. It doubles up to what was planned.
 const FIRST_PLACES: i64 = 32;
 
 /// One layer.
@@ -17,7 +17,7 @@ pub(super) struct TensorLayer {
     prompts: [Tensor; 2],
     /// `[m, k, o, d]`, keys and values.
     own: [Tensor; 2],
-    planned_places: i64,
+    planned_positions: i64,
     group_size: i64,
 }
 
@@ -41,8 +41,8 @@ impl TensorStep {
         };
         let mask = |lengths: &[usize]| {
             let longest = lengths.iter().copied().max().unwrap_or(0).max(1) as i64;
-            let places = Tensor::arange(longest, (Kind::Int64, device)).view([1, 1, 1, -1]);
-            let beyond = places.ge_tensor(&int(lengths.to_vec()).view([-1, 1, 1, 1]));
+            let positions = Tensor::arange(longest, (Kind::Int64, device)).view([1, 1, 1, -1]);
+            let beyond = positions.ge_tensor(&int(lengths.to_vec()).view([-1, 1, 1, 1]));
             Tensor::zeros(beyond.size(), (kind, device)).masked_fill(&beyond, f64::NEG_INFINITY)
         };
         Self {
@@ -58,22 +58,22 @@ impl TensorStep {
 impl TensorLayer {
     pub(super) fn new(plan: &KvPlan, heads: Heads, kind: Kind, device: Device) -> Self {
         let (k, d) = (heads.kv as i64, heads.d as i64);
-        let planned_places = plan.completion_tokens as i64;
-        let zeros = |n: usize, places: i64| Tensor::zeros([n as i64, k, places, d], (kind, device));
-        let (of_prompts, of_own) = (plan.prompt_tokens as i64, planned_places.min(FIRST_PLACES));
+        let planned_positions = plan.completion_tokens as i64;
+        let zeros = |n: usize, positions: i64| Tensor::zeros([n as i64, k, positions, d], (kind, device));
+        let (of_prompts, of_own) = (plan.prompt_tokens as i64, planned_positions.min(FIRST_PLACES));
         let slots = plan.groups * plan.group_size;
         Self {
             prompts: [0, 1].map(|_| zeros(plan.groups, of_prompts)),
             own: [0, 1].map(|_| zeros(slots, of_own)),
-            planned_places,
+            planned_positions,
             group_size: plan.group_size as i64,
         }
     }
 
-    /// With all its places from the start.
+    /// With all its positions from the start.
     pub(super) fn whole(plan: &KvPlan, heads: Heads, kind: Kind, device: Device) -> Self {
         let mut layer = Self::new(plan, heads, kind, device);
-        layer.reserve(layer.planned_places);
+        layer.reserve(layer.planned_positions);
         layer
     }
 
@@ -82,9 +82,9 @@ impl TensorLayer {
         [&self.prompts, &self.own]
     }
 
-    pub(super) fn fill(&mut self, place: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
+    pub(super) fn fill(&mut self, group_slot: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         for (buffer, x_lkd) in self.prompts.iter().zip([k_lkd, v_lkd]) {
-            buffer.get(place as i64).narrow(1, 0, x_lkd.size()[0]).copy_(&x_lkd.transpose(0, 1));
+            buffer.get(group_slot as i64).narrow(1, 0, x_lkd.size()[0]).copy_(&x_lkd.transpose(0, 1));
         }
     }
 
@@ -131,12 +131,12 @@ impl TensorLayer {
         if step.is_whole { out_mhd } else { out_mhd.index_select(0, &step.slots_r) }
     }
 
-    fn reserve(&mut self, places: i64) {
+    fn reserve(&mut self, positions: i64) {
         let present = self.own[0].size()[2];
-        if places <= present {
+        if positions <= present {
             return;
         }
-        let wanted = places.max(2 * present).min(self.planned_places);
+        let wanted = positions.max(2 * present).min(self.planned_positions);
         self.own = self.own.each_ref().map(|old| {
             let size = old.size();
             let new = Tensor::zeros([size[0], size[1], wanted, size[3]], (old.kind(), old.device()));

@@ -34,7 +34,7 @@ fn group() -> Group {
             answer("<answer>1</answer>", vec![-1.0, -2.0], FinishReason::Stop),
             answer("um", vec![], FinishReason::Length),
         ],
-        policy_version: 5,
+        policy_version: Some(5),
         temperature: None,
     }
 }

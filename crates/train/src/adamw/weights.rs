@@ -72,7 +72,7 @@ impl LowBits {
 }
 
 /// fp32 to the bf16 number above or below, in fp32, with the probabilities that keep the mean: a random number is added
-/// to the 16 bits that are cut off. The number of a value depends on its place in the buffer, not on the pieces.
+/// to the 16 bits that are cut off. The number of a value depends on its index in the buffer, not on the pieces.
 fn round_to_bf16(exact: &Tensor, first: i64, seed: Seed) -> Tensor {
     let noise = random_bits(first, exact.size()[0], seed, exact.device()).to_kind(Kind::Int);
     let bits = exact.view_dtype(Kind::Int) + noise;

@@ -51,7 +51,7 @@ fn is_matrix_of_layers(param: &Param) -> bool {
     is_of_layers(&param.spec.name) && param.spec.shape.len() == 2
 }
 
-/// `[k]` places of the weights of a matrix, row by row, that are largest in its approximation.
+/// `[k]` indices of the weights of a matrix, row by row, that are largest in its approximation.
 fn principal(weight: &Tensor, config: LiftConfig) -> Tensor {
     // The decomposition is made in fp32 on the CPU, whose driver needs no choice and no extra device memory.
     let weight_mn = weight.detach().to_kind(Kind::Float).to_device(tch::Device::Cpu);
@@ -128,9 +128,9 @@ mod tests {
         let outer = Tensor::from_slice(&[4.0_f32, 2.0, 1.0, 8.0, 4.0, 2.0, 4.0, 2.0, 1.0]).view([3, 3]);
         let config = |share, rank| LiftConfig { share, rank, every: 0 };
         let chosen = |weight: &Tensor, config| {
-            let mut places: Vec<i64> = principal(weight, config).try_into().unwrap();
-            places.sort_unstable();
-            places
+            let mut indices: Vec<i64> = principal(weight, config).try_into().unwrap();
+            indices.sort_unstable();
+            indices
         };
         assert_eq!(chosen(&outer, config(1.0 / 9.0, 1)), [3]);
         assert_eq!(chosen(&outer, config(4.0 / 9.0, 1)), [0, 3, 4, 6]);

@@ -24,7 +24,7 @@ pub struct CheckpointFolder {
     dir: PathBuf,
     files: Vec<TensorFile>,
     /// Canonical name to file and name in it.
-    places: BTreeMap<String, (usize, String)>,
+    stored: BTreeMap<String, (usize, String)>,
 }
 
 /// The name of a tensor in the layout of published Qwen-VL checkpoints (`model.layers...`, `visual....`).
@@ -59,10 +59,10 @@ impl CheckpointFolder {
         files: Vec<TensorFile>,
         ours: impl Fn(&str) -> String,
     ) -> Result<Self, CheckpointError> {
-        let mut places: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        let mut stored: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for (n, file) in files.iter().enumerate() {
             for tensor in file.tensors().keys() {
-                let twice = places.insert(ours(tensor), (n, tensor.clone()));
+                let twice = stored.insert(ours(tensor), (n, tensor.clone()));
                 if let Some((other, name)) = twice {
                     let message = format!(
                         "holds `{tensor}`, which `{}` holds as `{name}`; which one counts cannot be known, so \
@@ -73,16 +73,16 @@ impl CheckpointFolder {
                 }
             }
         }
-        Ok(Self { dir: dir.to_owned(), files, places })
+        Ok(Self { dir: dir.to_owned(), files, stored })
     }
 
     /// The tensors' canonical names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        self.stored.keys().map(String::as_str)
     }
 
     /// How many elements are stored in each number type, by the types' names in the files.
-    pub fn numel_by_dtype(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn numel_by_dtype(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for info in self.files.iter().flat_map(|file| file.tensors().values()) {
             let count: &mut u64 = counts.entry(info.dtype.clone()).or_default();
@@ -97,7 +97,7 @@ impl CheckpointFolder {
     pub fn check(&self, expected: &[(String, Vec<i64>)], ignored: &[&str]) -> Result<(), CheckpointError> {
         let (mut missing, mut misshaped, mut mistyped) = (Vec::new(), Vec::new(), Vec::new());
         for (name, shape) in expected {
-            let Some((file, stored)) = self.places.get(name) else {
+            let Some((file, stored)) = self.stored.get(name) else {
                 missing.push(name.clone());
                 continue;
             };
@@ -146,7 +146,7 @@ impl CheckpointFolder {
 
     /// File and name in it of a tensor that is there in a number type of weights.
     fn weight(&self, name: &str) -> Option<(&TensorFile, &str)> {
-        let (file, stored) = self.places.get(name)?;
+        let (file, stored) = self.stored.get(name)?;
         let file = &self.files[*file];
         kind::is_weight(kind::from_name(&file.tensors()[stored].dtype)).then_some((file, stored))
     }
@@ -161,7 +161,7 @@ impl CheckpointFolder {
         self.check(&expected, ignored)?;
         let mut names = Vec::new();
         for (name, target) in targets {
-            let (file, stored) = &self.places[*name];
+            let (file, stored) = &self.stored[*name];
             let mut finite = true;
             // Looked at as they are in memory: a number that fp16 cannot hold became infinite just now.
             self.files[*file].read_into(stored, target, |part| finite &= is_finite(part))?;
@@ -206,9 +206,9 @@ fn shards(path: &Path) -> Result<Vec<TensorFile>, CheckpointError> {
             continue;
         }
         let other = files.iter().find(|(_, file)| file.tensors().contains_key(tensor));
-        let place = other.map_or_else(|| "no shard".to_owned(), |(name, _)| format!("`{name}`"));
+        let holder = other.map_or_else(|| "no shard".to_owned(), |(name, _)| format!("`{name}`"));
         return Err(error(format!(
-            "`{tensor}` should be in `{shard}`, but {place} holds it; download index and shards of one checkpoint"
+            "`{tensor}` should be in `{shard}`, but {holder} holds it; download index and shards of one checkpoint"
         )));
     }
     Ok(files.into_values().collect())

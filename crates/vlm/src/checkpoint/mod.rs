@@ -16,4 +16,4 @@ pub use error::{CheckpointError, MismatchedTensor};
 pub(crate) use file::replace_file;
 pub use file::{TensorFile, TensorInfo, read_tensors, write_tensors};
 pub use folder::{CheckpointFolder, canonical_name};
-pub use save::{COMPANION_FILES, MAX_SHARD_BYTES, SaveOptions, save_folder};
+pub use save::{SaveOptions, save_folder};

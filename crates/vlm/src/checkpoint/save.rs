@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Files beside the weights that are copied from the checkpoint a model was loaded from.
-pub const COMPANION_FILES: [&str; 13] = [
+pub(crate) const COMPANION_FILES: [&str; 13] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -29,7 +29,7 @@ pub const COMPANION_FILES: [&str; 13] = [
 ];
 
 /// The largest shard in bytes, unless said otherwise: 5 GB, as `save_pretrained` of `transformers` 4 writes them.
-pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
+pub(crate) const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
 /// How weights are written.
 pub struct SaveOptions<'a> {
@@ -42,7 +42,7 @@ pub struct SaveOptions<'a> {
 }
 
 impl SaveOptions<'_> {
-    /// Tensors as they are, in shards of [`MAX_SHARD_BYTES`].
+    /// Tensors as they are, in shards of 5 GB at most.
     pub fn new(kind: Kind) -> Self {
         Self { kind, max_shard_bytes: MAX_SHARD_BYTES, change: &|_, tensor| tensor.shallow_clone() }
     }

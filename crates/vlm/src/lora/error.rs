@@ -1,7 +1,5 @@
 //! What can be wrong with an adapter.
 
-use super::LoraTargets;
-
 /// An adapter that cannot be made, read or run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoraError {
@@ -15,13 +13,12 @@ pub enum LoraError {
     },
     /// Patterns that mean no layer.
     #[error(
-        "the adapter's targets {} match no linear layer; layers are called {}",
-        serde_json::json!(targets),
+        "the adapter's targets {targets} match no linear layer; layers are called {}",
         examples.join(", ")
     )]
     NoTarget {
-        /// The patterns.
-        targets: LoraTargets,
+        /// The patterns, as JSON.
+        targets: String,
         /// Some of the names.
         examples: Vec<String>,
     },

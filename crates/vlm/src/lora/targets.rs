@@ -60,7 +60,7 @@ impl LoraTargets {
         }
         if selected.is_empty() {
             let examples = names.iter().step_by(names.len().div_ceil(SHOWN).max(1)).cloned().collect();
-            return Err(LoraError::NoTarget { targets: self.clone(), examples });
+            return Err(LoraError::NoTarget { targets: serde_json::json!(self).to_string(), examples });
         }
         Ok(selected)
     }

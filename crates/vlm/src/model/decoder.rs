@@ -46,7 +46,7 @@ impl DecoderInput {
         }
     }
 
-    /// The same, its hidden states without gradient; what joins on the way keeps its own.
+    /// This input, its hidden states without gradient; what joins on the way keeps its own.
     pub(super) fn detach_hidden(self) -> Self {
         Self { x_td: self.x_td.detach(), ..self }
     }
@@ -182,7 +182,7 @@ impl Decoder {
 }
 
 /// The axis (0 time, 1 height, 2 width) of each rotary frequency: sections one after another, or, interleaved
-/// (Qwen3-VL, arXiv 2511.21631), height and width at every third place and time at the others.
+/// (Qwen3-VL, arXiv 2511.21631), height and width at every third frequency and time at the others.
 fn mrope_axes(section: [i64; 3], interleaved: bool) -> Vec<i64> {
     if !interleaved {
         return (0..3).flat_map(|axis| std::iter::repeat_n(axis, section[axis as usize] as usize)).collect();

@@ -45,13 +45,13 @@ fn dropped(support: &Support, range: &Range<i64>, v: i64, device: Device) -> Ten
     // Rows of which few tokens were within reach, those tokens, and the few that were not in other rows.
     let (mut rows, mut kept, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     for row in 0..n {
-        let places = |ids: &[u32]| ids.iter().map(|&id| row * v + i64::from(id)).collect::<Vec<_>>();
+        let indices = |ids: &[u32]| ids.iter().map(|&id| row * v + i64::from(id)).collect::<Vec<_>>();
         match support.get((range.start + row) as usize) {
             Limit::Kept(ids) => {
                 rows.push(row);
-                kept.extend(places(ids));
+                kept.extend(indices(ids));
             }
-            Limit::Dropped(ids) => dropped.extend(places(ids)),
+            Limit::Dropped(ids) => dropped.extend(indices(ids)),
         }
     }
     let fill = |mask: &Tensor, index: &[i64], value: i64| {

@@ -5,15 +5,15 @@ use tch::Tensor;
 use super::{Network, PackedBatch, PackedImages, vision::VisionTower};
 
 impl Network {
-    /// The first place on a batch's way through the network whose numbers are not all finite; none when they are.
+    /// The first part on a batch's way through the network whose numbers are not all finite; none when they are.
     pub fn first_non_finite(&self, batch: &PackedBatch) -> Option<String> {
         tch::no_grad(|| {
             if let Some(images) = &batch.images {
                 if !is_finite(&images.pixels_pd()) {
                     return Some("pixels".into());
                 }
-                if let Some(place) = self.vision.first_non_finite(images) {
-                    return Some(place);
+                if let Some(part) = self.vision.first_non_finite(images) {
+                    return Some(part);
                 }
             }
             let decoder = &self.decoder;
@@ -40,15 +40,15 @@ impl VisionTower {
     fn first_non_finite(&self, images: &PackedImages) -> Option<String> {
         let (pixels_pd, grids) = (images.pixels_pd(), &images.grids);
         let steps = self.blocks();
-        let places = steps.place(grids, pixels_pd.kind(), pixels_pd.device());
-        let mut x_pd = steps.embed(&pixels_pd, grids, &places);
+        let positions = steps.positions(grids, pixels_pd.kind(), pixels_pd.device());
+        let mut x_pd = steps.embed(&pixels_pd, grids, &positions);
         for block in 0..steps.n_blocks() {
-            x_pd = steps.block(block, &x_pd, &places);
+            x_pd = steps.block(block, &x_pd, &positions);
             if !is_finite(&x_pd) {
                 return Some(format!("hidden states behind block {block} of the vision tower"));
             }
         }
-        (!is_finite(&steps.merge(&x_pd, &places))).then(|| "image features".into())
+        (!is_finite(&steps.merge(&x_pd, &positions))).then(|| "image features".into())
     }
 }
 

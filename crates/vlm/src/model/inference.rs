@@ -46,7 +46,7 @@ pub(super) fn without_kernels<T>(run: impl FnOnce() -> T) -> T {
 }
 
 /// Whether kernels compute with these numbers.
-pub fn has_kernels(device: Device, kind: Kind) -> bool {
+pub(crate) fn has_kernels(device: Device, kind: Kind) -> bool {
     INFERENCE.get() && device == Device::Cpu && kind == Kind::Float
 }
 

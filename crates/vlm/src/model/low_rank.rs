@@ -16,7 +16,7 @@ pub struct LowRank {
     pub b: Tensor,
     /// Factor of the update.
     pub scale: f64,
-    /// Probability that an input is left out, and the place that decides which.
+    /// Probability that an input is left out, and the key that decides which.
     pub dropout: Option<(f64, Seed)>,
 }
 

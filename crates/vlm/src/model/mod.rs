@@ -61,7 +61,7 @@ impl Network {
     }
 
     /// The linear layers that can have a low-rank update, in the order in which they ask for it.
-    pub fn linears(config: &VlmConfig) -> Vec<LinearSpec> {
+    pub(crate) fn linears(config: &VlmConfig) -> Vec<LinearSpec> {
         let mut linears = Linears::default();
         let _ = Self::new(&mut linears, config);
         linears.0
@@ -72,7 +72,7 @@ impl Network {
         self.embed_with(batch, PackedImages::features)
     }
 
-    /// The same with each image encoded by itself also where the tower learns: its features are then equal to the last
+    /// [`Self::embed`] with each image encoded by itself also where the tower learns: its features are then equal to the last
     /// bit to those of a pass that records no gradient.
     pub fn embed_one_by_one(&self, batch: &PackedBatch) -> DecoderInput {
         self.embed_with(batch, PackedImages::features_one_by_one)
@@ -86,7 +86,7 @@ impl Network {
         let text = self.decoder.embed(&batch.tokens_t);
         match &batch.images {
             None => text,
-            Some(images) => images.place(&text, features(images, &self.vision)),
+            Some(images) => images.put(&text, features(images, &self.vision)),
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     decoder::{AttentionPlan, DecoderInput},
     packed_attention::PackedAttention,
     padded::GroupLengths,
-    positions::{PromptPositions, prompt_positions},
+    positions::{PromptPositions, prompt_positions as positions_of},
 };
 use crate::processor::{EncodedPrompt, ImageKey, ImageSpan};
 
@@ -82,7 +82,7 @@ impl PackedImages {
         }
     }
 
-    /// The same, each image by itself in any case.
+    /// [`PackedImages::features`], but each image by itself in any case.
     pub(super) fn features_one_by_one(&self, tower: &VisionTower) -> VisionFeatures {
         if tower.fixed().is_some() {
             return self.features(tower);
@@ -96,7 +96,7 @@ impl PackedImages {
     }
 
     /// Puts the tower's features at the image tokens.
-    pub(super) fn place(&self, text: &DecoderInput, features: VisionFeatures) -> DecoderInput {
+    pub(super) fn put(&self, text: &DecoderInput, features: VisionFeatures) -> DecoderInput {
         let features = match &self.rows_k {
             Some(rows_k) => features.select(rows_k),
             None => features,
@@ -158,14 +158,14 @@ impl PackedBatch {
     ) -> Self {
         let (mut tokens, mut positions) = (Vec::new(), Vec::new());
         let mut images = DistinctImages::default();
-        let (mut prompt_lengths, mut places) = (Vec::new(), Vec::new());
+        let (mut prompt_lengths, mut prompt_positions) = (Vec::new(), Vec::new());
         for (prompt, _) in groups {
             let first = tokens.len();
             tokens.extend_from_slice(&prompt.token_ids);
             let spans: Vec<(usize, ImageGrid)> = prompt.images.iter().map(|i| (i.start, i.grid)).collect();
-            let place = prompt_positions(prompt.token_ids.len(), &spans, merge);
-            positions.extend_from_slice(&place.thw);
-            places.push(place);
+            let of_prompt = positions_of(prompt.token_ids.len(), &spans, merge);
+            positions.extend_from_slice(&of_prompt.thw);
+            prompt_positions.push(of_prompt);
             for image in &prompt.images {
                 images.push(image, first + image.start);
             }
@@ -184,7 +184,7 @@ impl PackedBatch {
                 predictors.extend((0..fed.len() as i64).map(|l| first + l));
                 targets.extend_from_slice(completion);
                 tokens.extend_from_slice(fed);
-                positions.extend((0..fed.len() as i64).map(|l| [places[n].next + l; 3]));
+                positions.extend((0..fed.len() as i64).map(|l| [prompt_positions[n].next + l; 3]));
                 fed_lengths.push(fed.len() as i64);
                 owners.push(n);
             }
@@ -199,7 +199,7 @@ impl PackedBatch {
             images,
             predictors_c: Tensor::from_slice(&predictors).to_device(device),
             targets_c: Tensor::from_slice(&targets).to_device(device),
-            prompt_positions: places,
+            prompt_positions,
             attention: PackedAttention::of_groups(&lengths, kind, device),
         }
     }

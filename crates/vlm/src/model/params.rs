@@ -242,7 +242,7 @@ impl ParamStore {
 
     /// A frozen copy with buffers of its own: a KL reference.
     #[must_use]
-    pub fn frozen_copy(&self) -> Self {
+    pub(crate) fn frozen_copy(&self) -> Self {
         let specs: Vec<ParamSpec> = self.params.iter().map(|p| p.spec.clone()).collect();
         Self::over(self.buffers.iter().map(|(&key, buffer)| (key, buffer.copy())).collect(), &specs)
     }

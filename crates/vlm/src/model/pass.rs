@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 use super::{
     DecoderInput, Network, PackedBatch, PackedImages, VisionFeatures,
     layers::Rotary,
-    vision::{Places, VisionTower},
+    vision::{PatchPositions, VisionTower},
 };
 
 /// What a forward pass keeps for the way back.
@@ -132,7 +132,7 @@ impl<'a> Recomputed<'a> {
 /// Embeddings with the features of a pass in place.
 fn embed(network: &Network, batch: &PackedBatch, vision: Option<&VisionPass<'_>>) -> DecoderInput {
     match vision {
-        Some(pass) => pass.images.place(&network.decoder.embed(&batch.tokens_t), pass.features.share()),
+        Some(pass) => pass.images.put(&network.decoder.embed(&batch.tokens_t), pass.features.share()),
         None => network.embed(batch),
     }
 }
@@ -142,7 +142,7 @@ struct VisionPass<'a> {
     tower: &'a VisionTower,
     images: &'a PackedImages,
     pixels_pd: Tensor,
-    places: Places,
+    positions: PatchPositions,
     blocks: Chain,
     embedding_learns: bool,
     last_pd: Tensor,
@@ -156,15 +156,15 @@ impl<'a> VisionPass<'a> {
     fn forward(tower: &'a VisionTower, images: &'a PackedImages) -> Self {
         let (pixels_pd, grids) = (images.pixels_pd(), &images.grids);
         let steps = tower.blocks();
-        let places = steps.place(grids, pixels_pd.kind(), pixels_pd.device());
-        let embedded_pd = steps.embed(&pixels_pd, grids, &places);
+        let positions = steps.positions(grids, pixels_pd.kind(), pixels_pd.device());
+        let embedded_pd = steps.embed(&pixels_pd, grids, &positions);
         let embedding_learns = embedded_pd.requires_grad();
         let run = |block: usize, x_pd: &Tensor| {
-            let next = steps.block(block, x_pd, &places);
+            let next = steps.block(block, x_pd, &positions);
             Step { tap: steps.tap(block, &next), next }
         };
         let (blocks, last_pd, taps) = Chain::forward(&embedded_pd, steps.n_blocks(), run);
-        let tokens_md = steps.merge(&last_pd, &places);
+        let tokens_md = steps.merge(&last_pd, &positions);
 
         let (mut tapped, mut deepstack) = (Vec::new(), Vec::new());
         for (block, tap) in taps.into_iter().enumerate() {
@@ -174,16 +174,16 @@ impl<'a> VisionPass<'a> {
             }
         }
         let features = VisionFeatures { tokens_md: leaf(&tokens_md), deepstack };
-        Self { tower, images, pixels_pd, places, blocks, embedding_learns, last_pd, features, tapped }
+        Self { tower, images, pixels_pd, positions, blocks, embedding_learns, last_pd, features, tapped }
     }
 
     /// With the gradients that the features have collected.
     fn backward(self) {
-        let Self { tower, images, pixels_pd, places, blocks, embedding_learns, last_pd, features, tapped } =
+        let Self { tower, images, pixels_pd, positions, blocks, embedding_learns, last_pd, features, tapped } =
             self;
         let steps = tower.blocks();
         let last_pd = leaf(&last_pd);
-        go_back(&steps.merge(&last_pd, &places), &features.tokens_md.grad());
+        go_back(&steps.merge(&last_pd, &positions), &features.tokens_md.grad());
 
         let mut tap_grads: Vec<Option<Tensor>> = (0..steps.n_blocks()).map(|_| None).collect();
         for (block, feature) in tapped.into_iter().zip(&features.deepstack) {
@@ -191,11 +191,11 @@ impl<'a> VisionPass<'a> {
             tap_grads[block] = grad.defined().then_some(grad);
         }
         let run = |block: usize, x_pd: &Tensor| {
-            let next = steps.block(block, x_pd, &places);
+            let next = steps.block(block, x_pd, &positions);
             Step { tap: steps.tap(block, &next), next }
         };
         if let Some(grad_pd) = blocks.backward(last_pd.grad(), tap_grads, embedding_learns, run) {
-            go_back(&steps.embed(&pixels_pd, &images.grids, &places), &grad_pd);
+            go_back(&steps.embed(&pixels_pd, &images.grids, &positions), &grad_pd);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Token ids and pixel values equal those of `transformers` 5 (`AutoProcessor`), which the tests hold against golden
 //! files. Two things are stricter: control-token strings inside a message are text, never control tokens; and image
-//! places are known from the moment a template's placeholder is expanded, never found again by counting ids.
+//! spans are known from the moment a template's placeholder is expanded, never found again by counting ids.
 
 mod decode;
 mod error;
@@ -29,7 +29,7 @@ pub use tokenizer::TextTokenizer;
 /// The template's placeholder of an image; it becomes as many tokens as the image has merged patches.
 const IMAGE_TOKEN: &str = "<|image_pad|>";
 
-/// Marks the place of a text when texts are tokenized apart from the template; a private-use character.
+/// Marks where a text belongs when texts are tokenized apart from the template; a private-use character.
 const MARK: char = '\u{e000}';
 
 /// A prompt as the model reads it.
@@ -48,7 +48,7 @@ pub struct EncodedPrompt {
 pub struct ImageSpan {
     /// Which image it is.
     pub key: ImageKey,
-    /// Place of its first token.
+    /// Index of its first token.
     pub start: usize,
     /// Its patch grid; it has `grid.tokens` tokens.
     pub grid: ImageGrid,
@@ -67,7 +67,7 @@ pub struct Processor {
     context_limit: usize,
 }
 
-/// Token ids and image places, before any pixel is read.
+/// Token ids and image spans, before any pixel is read.
 struct Layout {
     token_ids: Vec<i64>,
     starts: Vec<usize>,
@@ -220,14 +220,14 @@ impl Processor {
             });
         }
         let texts: Vec<&str> = messages.iter().flat_map(|m| &m.content).filter_map(text_part).collect();
-        let marks: Vec<String> = (0..texts.len()).map(|place| format!("{MARK}{place}{MARK}")).collect();
-        let rendered = self.template.render_with(messages, |place, _| marks[place].as_str())?;
+        let marks: Vec<String> = (0..texts.len()).map(|index| format!("{MARK}{index}{MARK}")).collect();
+        let rendered = self.template.render_with(messages, |index, _| marks[index].as_str())?;
         let mut ids = Vec::new();
         for (n, piece) in rendered.split(MARK).enumerate() {
             if n % 2 == 0 {
                 ids.extend(self.tokenizer.encode_template(piece)?);
             } else {
-                let text = piece.parse().ok().and_then(|place: usize| texts.get(place));
+                let text = piece.parse().ok().and_then(|index: usize| texts.get(index));
                 let text =
                     text.ok_or_else(|| ProcessorError::Template("it alters the texts it is given".into()))?;
                 ids.extend(self.tokenizer.encode_literal(text)?);

@@ -105,7 +105,7 @@ impl ImageSettings {
     }
 
     /// Replaces the smallest and largest area; none leaves the checkpoint's.
-    pub fn set_area(&mut self, min_pixels: Option<u64>, max_pixels: Option<u64>) {
+    pub(crate) fn set_area(&mut self, min_pixels: Option<u64>, max_pixels: Option<u64>) {
         let budget = self.budget();
         self.min_pixels = Some(min_pixels.unwrap_or(budget.min_pixels));
         self.max_pixels = Some(max_pixels.unwrap_or(budget.max_pixels));
@@ -117,7 +117,7 @@ impl ImageSettings {
     }
 
     /// Numbers of one flattened patch.
-    pub fn patch_dim(&self) -> usize {
+    pub(crate) fn patch_dim(&self) -> usize {
         3 * (self.temporal_patch_size * self.patch_size * self.patch_size) as usize
     }
 

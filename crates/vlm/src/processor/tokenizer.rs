@@ -59,12 +59,12 @@ impl TextTokenizer {
     }
 
     /// Token ids of a text in which control-token strings are control tokens: a rendered template.
-    pub fn encode_template(&self, text: &str) -> Result<Vec<i64>, ProcessorError> {
+    pub(crate) fn encode_template(&self, text: &str) -> Result<Vec<i64>, ProcessorError> {
         encode(&self.parsing, text)
     }
 
     /// Token ids of a text that is only text.
-    pub fn encode_literal(&self, text: &str) -> Result<Vec<i64>, ProcessorError> {
+    pub(crate) fn encode_literal(&self, text: &str) -> Result<Vec<i64>, ProcessorError> {
         encode(&self.literal, text)
     }
 
@@ -90,7 +90,7 @@ impl TextTokenizer {
     }
 
     /// Whether a text holds the string of a control token.
-    pub fn has_special(&self, text: &str) -> bool {
+    pub(crate) fn has_special(&self, text: &str) -> bool {
         self.special.keys().any(|special| text.contains(special.as_str()))
     }
 
@@ -105,7 +105,7 @@ impl TextTokenizer {
     }
 
     /// Control tokens that a completion must not hold: all but the end tokens, ascending.
-    pub fn control_ids(&self) -> Vec<i64> {
+    pub(crate) fn control_ids(&self) -> Vec<i64> {
         let mut ids: Vec<i64> =
             self.special.values().copied().filter(|id| !self.end_ids.contains(id)).collect();
         ids.sort_unstable();

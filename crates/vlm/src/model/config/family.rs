@@ -25,13 +25,13 @@ impl Family {
     }
 
     /// The family of a `model_type`.
-    pub fn from_model_type(name: &str) -> Option<Self> {
+    pub(crate) fn from_model_type(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.model_type() == name)
     }
 
     /// Name of a parameter in the family's published checkpoints, which `transformers` and vLLM load.
     /// Ours is the older layout, `model.layers...` and `visual...`, for every family.
-    pub fn published_name(self, name: &str) -> String {
+    pub(crate) fn published_name(self, name: &str) -> String {
         match self {
             Self::Qwen2Vl | Self::Qwen2_5Vl => name.to_owned(),
             Self::Qwen3Vl => match name.strip_prefix("model.") {

@@ -163,12 +163,12 @@ impl VisionConfig {
     }
 
     /// Numbers of one flattened patch.
-    pub fn patch_dim(&self) -> i64 {
+    pub(crate) fn patch_dim(&self) -> i64 {
         self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
     }
 
     /// Width of a merged patch before it is brought to the decoder's.
-    pub fn merged_width(&self) -> i64 {
+    pub(crate) fn merged_width(&self) -> i64 {
         self.hidden_size * self.spatial_merge_size.pow(2)
     }
 

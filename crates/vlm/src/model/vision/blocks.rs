@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use crate::model::{layers::Rotary, packed_attention::PackedAttention};
 
 /// Where the patches of a batch are: what blocks need beside the hidden states.
-pub(in crate::model) struct Places {
+pub(in crate::model) struct PatchPositions {
     pub(super) rotary: Rotary,
     pub(super) within_images: PackedAttention,
     /// Attention windows, and the order of merged patches that makes them contiguous.
@@ -18,14 +18,14 @@ pub(in crate::model) trait Blocks {
     /// Number of blocks.
     fn n_blocks(&self) -> usize;
 
-    /// The places of the patches of images.
-    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places;
+    /// The positions of the patches of images.
+    fn positions(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> PatchPositions;
 
     /// Pixels `[p, patch_dim]` to the hidden states that the first block reads.
-    fn embed(&self, pixels_pd: &Tensor, grids: &[ImageGrid], places: &Places) -> Tensor;
+    fn embed(&self, pixels_pd: &Tensor, grids: &[ImageGrid], positions: &PatchPositions) -> Tensor;
 
     /// Hidden states behind a block.
-    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor;
+    fn block(&self, block: usize, x_pd: &Tensor, positions: &PatchPositions) -> Tensor;
 
     /// Features that the decoder gets of the hidden states behind a block (DeepStack), in the order of blocks.
     fn tap(&self, _block: usize, _x_pd: &Tensor) -> Option<Tensor> {
@@ -33,5 +33,5 @@ pub(in crate::model) trait Blocks {
     }
 
     /// One embedding per image token, in row order, from the hidden states behind the last block.
-    fn merge(&self, x_pd: &Tensor, places: &Places) -> Tensor;
+    fn merge(&self, x_pd: &Tensor, positions: &PatchPositions) -> Tensor;
 }

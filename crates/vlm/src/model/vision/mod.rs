@@ -14,7 +14,7 @@ mod qwen3;
 use reft_core::ImageGrid;
 use tch::Tensor;
 
-pub(super) use self::blocks::{Blocks, Places};
+pub(super) use self::blocks::{Blocks, PatchPositions};
 use self::{qwen2::Qwen2Tower, qwen2_5::Qwen2_5Tower, qwen3::Qwen3Tower};
 use super::{
     TowerConfig, VisionConfig,
@@ -101,14 +101,14 @@ impl VisionTower {
     /// Pixels `[p, patch_dim]` of all images, in the processor's order, to features in row order.
     pub fn forward(&self, pixels_pd: &Tensor, grids: &[ImageGrid]) -> VisionFeatures {
         let tower = self.blocks();
-        let places = tower.place(grids, pixels_pd.kind(), pixels_pd.device());
-        let mut x_pd = tower.embed(pixels_pd, grids, &places);
+        let positions = tower.positions(grids, pixels_pd.kind(), pixels_pd.device());
+        let mut x_pd = tower.embed(pixels_pd, grids, &positions);
         let mut deepstack = Vec::new();
         for block in 0..tower.n_blocks() {
-            x_pd = tower.block(block, &x_pd, &places);
+            x_pd = tower.block(block, &x_pd, &positions);
             deepstack.extend(tower.tap(block, &x_pd));
         }
-        VisionFeatures { tokens_md: tower.merge(&x_pd, &places), deepstack }
+        VisionFeatures { tokens_md: tower.merge(&x_pd, &positions), deepstack }
     }
 
     /// The tower block by block.

@@ -1,4 +1,4 @@
-//! What the towers share: patch embedding, places and rotary angles of patches, attention, mergers.
+//! What the towers share: patch embedding, positions and rotary angles of patches, attention, mergers.
 //!
 //! Axes in tensor names: p patch, m merged patch, h head, d width.
 
@@ -51,14 +51,14 @@ pub(super) fn patch_places(grid: ImageGrid, merge: usize) -> impl Iterator<Item 
 pub(super) fn rotary_angles(config: &VisionConfig, grids: &[ImageGrid], device: Device) -> Tensor {
     let quarter = config.hidden_size / config.num_heads / 4;
     let frequencies = Tensor::from_slice(&rotary_frequencies(config.rope_theta, quarter as usize));
-    let places: Vec<f32> = grids
+    let positions: Vec<f32> = grids
         .iter()
         .flat_map(|&grid| patch_places(grid, config.spatial_merge_size as usize))
         .flatten()
-        .map(|place| place as f32)
+        .map(|position| position as f32)
         .collect();
-    let places_p2 = Tensor::from_slice(&places).view([-1, 2]);
-    (places_p2.unsqueeze(2) * frequencies).flatten(1, 2).to_device(device)
+    let positions_p2 = Tensor::from_slice(&positions).view([-1, 2]);
+    (positions_p2.unsqueeze(2) * frequencies).flatten(1, 2).to_device(device)
 }
 
 /// Rotary embedding of angles `[p, head_dim / 2]`, fp32 whatever the weights are.

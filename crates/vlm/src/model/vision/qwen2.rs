@@ -6,7 +6,7 @@ use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    blocks::{Blocks, Places},
+    blocks::{Blocks, PatchPositions},
     parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles},
 };
 use crate::model::{
@@ -42,23 +42,23 @@ impl Blocks for Qwen2Tower {
         self.blocks.len()
     }
 
-    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places {
-        Places {
+    fn positions(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> PatchPositions {
+        PatchPositions {
             rotary: rotary(&rotary_angles(&self.config, grids, device)),
             within_images: image_segments(grids, kind, device),
             windows: None,
         }
     }
 
-    fn embed(&self, pixels_pd: &Tensor, _grids: &[ImageGrid], _places: &Places) -> Tensor {
+    fn embed(&self, pixels_pd: &Tensor, _grids: &[ImageGrid], _positions: &PatchPositions) -> Tensor {
         self.patch_embed.forward(pixels_pd)
     }
 
-    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor {
-        self.blocks[block].forward(x_pd, &places.rotary, &places.within_images)
+    fn block(&self, block: usize, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
+        self.blocks[block].forward(x_pd, &positions.rotary, &positions.within_images)
     }
 
-    fn merge(&self, x_pd: &Tensor, _places: &Places) -> Tensor {
+    fn merge(&self, x_pd: &Tensor, _positions: &PatchPositions) -> Tensor {
         self.merger.forward(x_pd)
     }
 }

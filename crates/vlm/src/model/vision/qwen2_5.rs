@@ -7,7 +7,7 @@ use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    blocks::{Blocks, Places},
+    blocks::{Blocks, PatchPositions},
     parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles},
 };
 use crate::model::{
@@ -63,37 +63,37 @@ impl Blocks for Qwen2_5Tower {
         self.blocks.len()
     }
 
-    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places {
+    fn positions(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> PatchPositions {
         let merge = self.config.spatial_merge_size;
         let windows = Windows::new(self.window_side, merge as usize, grids);
         let order_m = Tensor::from_slice(&windows.order).to_device(device);
         let angles = self.by_window(&rotary_angles(&self.config, grids, device), &order_m);
-        Places {
+        PatchPositions {
             rotary: rotary(&angles),
             within_images: image_segments(grids, kind, device),
             windows: Some((PackedAttention::within(&windows.lengths, kind, device), order_m)),
         }
     }
 
-    fn embed(&self, pixels_pd: &Tensor, _grids: &[ImageGrid], places: &Places) -> Tensor {
+    fn embed(&self, pixels_pd: &Tensor, _grids: &[ImageGrid], positions: &PatchPositions) -> Tensor {
         let x_pd = self.patch_embed.forward(pixels_pd);
-        match &places.windows {
+        match &positions.windows {
             Some((_, order_m)) => self.by_window(&x_pd, order_m),
             None => x_pd,
         }
     }
 
-    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor {
-        let within = match &places.windows {
+    fn block(&self, block: usize, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
+        let within = match &positions.windows {
             Some((within_windows, _)) if !self.full_blocks.contains(&(block as i64)) => within_windows,
-            _ => &places.within_images,
+            _ => &positions.within_images,
         };
-        self.blocks[block].forward(x_pd, &places.rotary, within)
+        self.blocks[block].forward(x_pd, &positions.rotary, within)
     }
 
-    fn merge(&self, x_pd: &Tensor, places: &Places) -> Tensor {
+    fn merge(&self, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
         let tokens_md = self.merger.forward(x_pd);
-        match &places.windows {
+        match &positions.windows {
             Some((_, order_m)) => tokens_md.index_select(0, &order_m.argsort(0, false)),
             None => tokens_md,
         }

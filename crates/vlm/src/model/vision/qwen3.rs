@@ -7,7 +7,7 @@ use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    blocks::{Blocks, Places},
+    blocks::{Blocks, PatchPositions},
     parts::{EPS, Merger, PatchEmbed, image_segments, patch_places, rotary, rotary_angles},
     qwen2::PlainBlock,
 };
@@ -66,21 +66,21 @@ impl Blocks for Qwen3Tower {
         self.blocks.len()
     }
 
-    fn place(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> Places {
-        Places {
+    fn positions(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> PatchPositions {
+        PatchPositions {
             rotary: rotary(&rotary_angles(&self.config, grids, device)),
             within_images: image_segments(grids, kind, device),
             windows: None,
         }
     }
 
-    fn embed(&self, pixels_pd: &Tensor, grids: &[ImageGrid], _places: &Places) -> Tensor {
+    fn embed(&self, pixels_pd: &Tensor, grids: &[ImageGrid], _positions: &PatchPositions) -> Tensor {
         let x_pd = self.patch_embed.forward(pixels_pd);
         &x_pd + self.positions.forward(grids, pixels_pd.device()).to_kind(x_pd.kind())
     }
 
-    fn block(&self, block: usize, x_pd: &Tensor, places: &Places) -> Tensor {
-        self.blocks[block].forward(x_pd, &places.rotary, &places.within_images)
+    fn block(&self, block: usize, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
+        self.blocks[block].forward(x_pd, &positions.rotary, &positions.within_images)
     }
 
     fn tap(&self, block: usize, x_pd: &Tensor) -> Option<Tensor> {
@@ -88,7 +88,7 @@ impl Blocks for Qwen3Tower {
         self.deepstack.iter().find(listens).map(|(_, merger)| merger.forward(x_pd))
     }
 
-    fn merge(&self, x_pd: &Tensor, _places: &Places) -> Tensor {
+    fn merge(&self, x_pd: &Tensor, _positions: &PatchPositions) -> Tensor {
         self.merger.forward(x_pd)
     }
 }
@@ -131,12 +131,12 @@ impl LearnedPositions {
     }
 }
 
-/// The two grid lines beside place `index` of `n`, with their weights; the first and last places are grid lines.
+/// The two grid lines beside position `index` of `n`, with their weights; the first and last positions are grid lines.
 /// In fp32, step by step as the reference computes it.
 fn taps(index: usize, n: usize, side: usize) -> [(usize, f32); 2] {
-    let place = index as f32 * (side - 1) as f32 / (n - 1).max(1) as f32;
-    let line = place.floor();
-    let fraction = place - line;
+    let position = index as f32 * (side - 1) as f32 / (n - 1).max(1) as f32;
+    let line = position.floor();
+    let fraction = position - line;
     let line = line as usize;
     [(line.min(side - 1), 1.0 - fraction), ((line + 1).min(side - 1), 1.0 - (fraction - 1.0).abs())]
 }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn places_between_grid_lines_by_hand() {
-        // Four places over three lines: 0, 2/3, 4/3, 2.
+        // Four positions over three lines: 0, 2/3, 4/3, 2.
         let expected = [
             [(0, 1.0), (1, 0.0)],
             [(0, 1.0 / 3.0), (1, 2.0 / 3.0)],
@@ -156,8 +156,8 @@ mod tests {
         ];
         for (index, lines) in expected.into_iter().enumerate() {
             for ((line, weight), (found_line, found_weight)) in lines.into_iter().zip(taps(index, 4, 3)) {
-                assert_eq!(line, found_line, "place {index}");
-                assert!((weight - found_weight as f64).abs() < 1e-6, "place {index}: {found_weight}");
+                assert_eq!(line, found_line, "position {index}");
+                assert!((weight - found_weight as f64).abs() < 1e-6, "position {index}: {found_weight}");
             }
         }
         assert_eq!(taps(0, 1, 3), [(0, 1.0), (1, 0.0)], "a single row lies on the first line");

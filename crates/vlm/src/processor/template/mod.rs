@@ -106,7 +106,7 @@ impl ChatTemplate {
         self.render_with(messages, |_, text| text)
     }
 
-    /// Renders with each text replaced by `text(its place among the texts, text)`.
+    /// Renders with each text replaced by `text(its index among the texts, text)`.
     pub(crate) fn render_with<'a>(
         &self,
         messages: &'a [Message],

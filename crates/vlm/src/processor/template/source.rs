@@ -119,7 +119,7 @@ fn parameters(inner: &str) -> Vec<&str> {
     names
 }
 
-/// The first place outside strings and brackets where a text begins as asked.
+/// The first offset outside strings and brackets where a text begins as asked.
 fn top_level(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<usize> {
     let (mut at, mut depth) = (0, 0_usize);
     while at < text.len() {
