@@ -17,7 +17,7 @@ impl TablePolicy {
     }
 
     /// `[A]` everything it can say to a sample: each answer in the asked format, then each answer bare.
-    pub(crate) fn actions(sample: &Sample) -> Vec<String> {
+    pub fn actions(sample: &Sample) -> Vec<String> {
         let answers: Vec<String> = match sample.form {
             Form::Binary => vec!["yes".into(), "no".into()],
             Form::Choice => ('A'..='D').map(String::from).collect(),

@@ -22,7 +22,7 @@ pub struct Student {
 
 impl Student {
     /// Tokens of a right answer.
-    pub(crate) const RIGHT_TOKENS: usize = 32;
+    pub const RIGHT_TOKENS: usize = 32;
 
     /// A student of skill 0 in everything.
     pub fn new(rate: f64) -> Self {

@@ -6,13 +6,14 @@
 //! - gradients: `b t`
 //! - AdamW: two fp32 moments, `8 t`, and fp32 master weights when `b < 4`, `4 t`
 //! - KL reference: `b n`
-//! - update: fp32 gradients in one piece, `4 t`, and two fp32 temporaries of the largest trained buffer
-//!   ([`BufferKey`](crate::model::BufferKey)) of `l` parameters, `8 l`
+//! - update: temporaries of pieces of the largest trained buffer ([`BufferKey`](crate::model::BufferKey)) of `l` parameters,
+//!   either four fp32 numbers for each of at most 2^24 elements, where AdamW moves them, or one (two when `b < 4`) for each of
+//!   at most 2^26, where their norm is taken
 //!
 //! With an adapter of `a` numbers, all fp32, of which nothing else learns, and no reference, because that is the model with
 //! the adapter switched off:
 //!
-//! - weights: `b n + 4 a`; gradients: `4 a`; AdamW: `8 a`; update: `4 a + 8 l` with the adapter's largest buffer
+//! - weights: `b n + 4 a`; gradients: `4 a`; AdamW: `8 a`; update: with the adapter's largest buffer
 //!
 //! Activations, key-value cache and libtorch itself come on top. They depend on batch and lengths; activations are gone
 //! when the update is made, so a step needs the larger of the two.
@@ -56,13 +57,14 @@ impl Footprint {
         }
         let (trained, largest): (u64, u64) =
             (buffers.values().sum(), buffers.values().copied().max().unwrap_or(0));
+        let widened = if kind == Kind::Float { 4 } else { 8 };
         let master = if kind == Kind::Float { 0 } else { 4 * trained };
         Self {
             weights,
             gradients: bytes * trained,
             adamw: 8 * trained + master,
             reference: if has_reference { weights } else { 0 },
-            update: 4 * trained + 8 * largest,
+            update: (16 * largest.min(1 << 24)).max(widened * largest.min(1 << 26)),
         }
     }
 
@@ -97,12 +99,12 @@ mod tests {
         let all = Footprint::new(&specs, Kind::Float, |_| true, true);
         // 47 parameters; the largest buffer is the decoder's matrices with 26.
         let expected =
-            Footprint { weights: 188, gradients: 188, adamw: 376, reference: 188, update: 188 + 208 };
+            Footprint { weights: 188, gradients: 188, adamw: 376, reference: 188, update: 16 * 26 };
         assert_eq!(all, expected);
 
         let tower = Footprint::new(&specs, Kind::BFloat16, |part| part == PartOfModel::VisionTower, false);
-        let expected = Footprint { weights: 94, gradients: 34, adamw: 204, reference: 0, update: 68 + 96 };
-        assert_eq!((tower, tower.total()), (expected, 496));
+        let expected = Footprint { weights: 94, gradients: 34, adamw: 204, reference: 0, update: 16 * 12 };
+        assert_eq!((tower, tower.total()), (expected, 524));
 
         let none = Footprint::new(&specs, Kind::Half, |_| false, false);
         assert_eq!(none, Footprint { weights: 94, ..Footprint::default() });
@@ -112,7 +114,7 @@ mod tests {
                 .map(|(name, shape)| ParamSpec { name: name.into(), shape, stacked: false });
         let lora = Footprint::with_adapter(&specs, Kind::BFloat16, &adapter);
         let expected =
-            Footprint { weights: 94 + 56, gradients: 56, adamw: 112, reference: 0, update: 56 + 64 };
+            Footprint { weights: 94 + 56, gradients: 56, adamw: 112, reference: 0, update: 16 * 8 };
         assert_eq!(lora, expected);
     }
 }

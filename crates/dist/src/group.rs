@@ -1,0 +1,255 @@
+//! The processes of a run as one group.
+
+use std::{
+    net::TcpListener,
+    os::fd::IntoRawFd as _,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    World,
+    ffi::{Backend, Op, Store},
+};
+
+/// How long those that are left wait for a sign of life of the others, to say who is gone.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// What can go wrong between processes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DistError {
+    /// The processes have not met.
+    #[error("rank {rank} of {size} cannot meet the others at {at}: {message}")]
+    Meeting {
+        /// This process.
+        rank: usize,
+        /// How many there are.
+        size: usize,
+        /// Host and port.
+        at: String,
+        /// What libtorch or the system says.
+        message: String,
+    },
+    /// A collective has failed.
+    #[error("rank {rank}: {what} failed, {}: {message}", lost_text(lost.as_deref()))]
+    Collective {
+        /// This process.
+        rank: usize,
+        /// Which.
+        what: &'static str,
+        /// The ranks that give no sign of life; none where their absence could not be found out.
+        lost: Option<Vec<usize>>,
+        /// What libtorch says.
+        message: String,
+    },
+    /// Ranks say that they have failed.
+    #[error("{}", .0.iter().map(|(rank, message)| format!("rank {rank}: {message}")).collect::<Vec<_>>().join("; "))]
+    Peers(Vec<(usize, String)>),
+    /// A buffer that cannot be cut into one piece for each rank.
+    #[error("{numel} numbers are not {size} equal pieces")]
+    Pieces {
+        /// Its numbers.
+        numel: usize,
+        /// Ranks.
+        size: usize,
+    },
+}
+
+fn lost_text(lost: Option<&[usize]>) -> String {
+    match lost {
+        None => "and the store is gone with the process that serves it".into(),
+        Some([]) => "though all ranks are there".into(),
+        Some([one]) => format!("rank {one} is gone or does not answer"),
+        Some(more) => {
+            format!(
+                "ranks {} are gone or do not answer",
+                more.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+            )
+        }
+    }
+}
+
+/// The processes of a run. Every operation is called by all of them in the same order; with one it does nothing.
+pub struct Group {
+    rank: usize,
+    size: usize,
+    joined: Option<Joined>,
+}
+
+struct Joined {
+    /// Of this attempt.
+    name: String,
+    /// Freed before the store; none after an operation has failed.
+    cpu: Mutex<Option<Backend>>,
+    device: Option<Backend>,
+    store: Store,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self::alone()
+    }
+}
+
+impl Group {
+    /// One process.
+    pub fn alone() -> Self {
+        Self { rank: 0, size: 1, joined: None }
+    }
+
+    /// Waits until all ranks have joined. Tensors on `device`, a GPU of this process, go by NCCL, all others by Gloo.
+    /// Every operation fails after `timeout`; it must be longer than ranks wait for each other: a rollout, a checkpoint.
+    pub fn join(world: &World, device: Device, timeout: Duration) -> Result<Self, DistError> {
+        let &World { rank, size, .. } = world;
+        let Some((host, port)) = world.meeting.as_ref().filter(|_| size > 1) else {
+            return Ok(Self::alone());
+        };
+        let at = format!("{host}:{port}");
+        let failed = |message: String| DistError::Meeting { rank, size, at: at.clone(), message };
+        let listening = if rank == 0 && !world.agent_serves {
+            // On this address alone: left to itself the store listens on every interface, and asks nobody who he is.
+            let listener = TcpListener::bind((host.as_str(), *port)).map_err(|e| failed(e.to_string()))?;
+            Some(listener.into_raw_fd())
+        } else {
+            None
+        };
+        let store = Store::tcp(host, *port, size, listening, timeout).map_err(failed)?;
+        let name = format!("reft/{}", world.attempt);
+        let backend = |kind: &str, device| {
+            Backend::new(&store, &format!("{name}/{kind}"), (rank, size), device, timeout).map_err(failed)
+        };
+        let cpu = Mutex::new(Some(backend("gloo", None)?));
+        let device = match device {
+            Device::Cuda(index) => Some(backend("nccl", Some(index))?),
+            _ => None,
+        };
+        Ok(Self { rank, size, joined: Some(Joined { name, cpu, device, store }) })
+    }
+
+    /// Which this is, from 0.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether this is the only process.
+    pub fn is_alone(&self) -> bool {
+        self.size == 1
+    }
+
+    /// The sum, smallest or largest of the tensors of all ranks takes the place of each.
+    pub fn all_reduce(&self, x: &Tensor, op: Op) -> Result<(), DistError> {
+        self.call("all_reduce", x.device(), |backend| backend.all_reduce(x, op))
+    }
+
+    /// The tensor of rank `root` takes the place of everyone's.
+    pub fn broadcast(&self, x: &Tensor, root: usize) -> Result<(), DistError> {
+        self.call("broadcast", x.device(), |backend| backend.broadcast(x, root))
+    }
+
+    /// `[size, ...]` the tensors of all ranks, which have one shape.
+    pub fn all_gather(&self, own: &Tensor) -> Result<Tensor, DistError> {
+        let shape = [&[self.size as i64], own.size().as_slice()].concat();
+        if self.is_alone() {
+            return Ok(own.view(shape.as_slice()));
+        }
+        let all = Tensor::empty(&shape, (own.kind(), own.device()));
+        // Gloo and NCCL want one row of pieces.
+        let (flat, own) = (all.view([-1]), own.contiguous().view([-1]));
+        self.call("all_gather", own.device(), |backend| backend.all_gather(&flat, &own))?;
+        Ok(all)
+    }
+
+    /// `[n / size]` this rank's piece of the sum of flat tensors `[n]`.
+    pub fn reduce_scatter(&self, all: &Tensor) -> Result<Tensor, DistError> {
+        if self.is_alone() {
+            return Ok(all.shallow_clone());
+        }
+        let numel = all.numel();
+        if !numel.is_multiple_of(self.size) {
+            return Err(DistError::Pieces { numel, size: self.size });
+        }
+        let own = Tensor::empty([(numel / self.size) as i64], (all.kind(), all.device()));
+        self.call("reduce_scatter", all.device(), |backend| backend.reduce_scatter(&own, all))?;
+        Ok(own)
+    }
+
+    /// Waits until all ranks are here.
+    pub fn barrier(&self) -> Result<(), DistError> {
+        self.call("barrier", Device::Cpu, Backend::barrier)
+    }
+
+    /// What every rank has to say, by rank; where one has failed, everyone gets its error.
+    pub fn exchange(&self, own: Result<Vec<u8>, String>) -> Result<Vec<Vec<u8>>, DistError> {
+        let (failed, own) = match own {
+            Ok(bytes) => (0, bytes),
+            Err(message) => (1, message.into_bytes()),
+        };
+        let all = if self.is_alone() { vec![(failed, own)] } else { self.exchange_bytes(failed, &own)? };
+        let errors: Vec<(usize, String)> = all
+            .iter()
+            .enumerate()
+            .filter(|(_, (failed, _))| *failed != 0)
+            .map(|(rank, (_, message))| (rank, String::from_utf8_lossy(message).into_owned()))
+            .collect();
+        if errors.is_empty() {
+            Ok(all.into_iter().map(|(_, bytes)| bytes).collect())
+        } else {
+            Err(DistError::Peers(errors))
+        }
+    }
+
+    fn exchange_bytes(&self, failed: i64, own: &[u8]) -> Result<Vec<(i64, Vec<u8>)>, DistError> {
+        let heads = self.all_gather(&Tensor::from_slice(&[failed, own.len() as i64]))?;
+        let head = |rank: usize, i: i64| heads.int64_value(&[rank as i64, i]);
+        let longest = (0..self.size).map(|rank| head(rank, 1)).max().unwrap_or(0);
+        let padded = Tensor::zeros([longest.max(1)], (Kind::Uint8, Device::Cpu));
+        padded.narrow(0, 0, own.len() as i64).copy_(&Tensor::from_slice(own));
+        let all = self.all_gather(&padded)?;
+        let of_rank = |rank: usize| {
+            let length = head(rank, 1);
+            let mut bytes = vec![0; length as usize];
+            all.get(rank as i64).narrow(0, 0, length).copy_data(&mut bytes, length as usize);
+            (head(rank, 0), bytes)
+        };
+        Ok((0..self.size).map(of_rank).collect())
+    }
+
+    fn call(
+        &self,
+        what: &'static str,
+        device: Device,
+        call: impl FnOnce(&Backend) -> Result<(), String>,
+    ) -> Result<(), DistError> {
+        let Some(joined) = &self.joined else { return Ok(()) };
+        let mut cpu = joined.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match (device.is_cuda(), &joined.device, cpu.as_ref()) {
+            (_, _, None) => Err("an operation has failed before".into()),
+            (true, None, _) => Err("the group was joined without a GPU".into()),
+            (true, Some(device), _) => call(device),
+            (false, _, Some(cpu)) => call(cpu),
+        };
+        result.map_err(|message| {
+            // Closes its connections: a rank that waits for this one, and not for the one that is gone, fails now too.
+            *cpu = None;
+            DistError::Collective { rank: self.rank, what, lost: self.lost(joined), message }
+        })
+    }
+
+    /// The ranks that give no sign of life, told after a failure that reaches everyone at about the same time.
+    fn lost(&self, joined: &Joined) -> Option<Vec<usize>> {
+        let key = |rank: usize| format!("{}/alive/{rank}", joined.name);
+        joined.store.set(&key(self.rank), "yes").ok()?;
+        let silent = |rank: &usize| joined.store.wait(&key(*rank), SIGN_OF_LIFE).is_err();
+        let lost = (0..self.size).filter(|&rank| rank != self.rank).filter(silent).collect();
+        // A store that went away meanwhile has made everyone look silent.
+        joined.store.set(&key(self.rank), "yes").ok()?;
+        Some(lost)
+    }
+}
