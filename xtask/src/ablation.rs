@@ -1,6 +1,6 @@
 //! The paper's ablation: builds the programs and hands the terminal over.
 //!
-//! The work is done by `crates/ablation`, a program of its own because it reads Parquet, which this one need not wait for.
+//! The work is done by `xtask/ablation`, a program of its own because it reads Parquet, which this one need not wait for.
 
 use std::path::Path;
 
