@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reft_config::{DataConfig, GradientConfig, ModelConfig, Recipe, Resolved, difference};
-use reft_core::{Benchmark as _, Recorder as _, Seed, StageError};
+use reft_core::{Alone, Benchmark as _, Recorder as _, Seed, StageError};
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
 use reft_store::{Input, RunDir, RunInfo};
 use reft_vlm::Vlm;
@@ -116,6 +116,7 @@ fn run(
         phases,
         store,
         observer,
+        peers: &Alone,
     };
     Ok(run.run(&mut policy)?)
 }

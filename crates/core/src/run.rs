@@ -46,7 +46,7 @@ pub struct Cursor {
 }
 
 /// A whole checkpoint on disk.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Where the run stood.
     pub cursor: Cursor,

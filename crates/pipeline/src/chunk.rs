@@ -12,6 +12,7 @@ use crate::{
     Observer,
     context::{Context, Stopwatch},
     metrics, parallel,
+    share::{Answers, share},
 };
 
 /// The groups of a chunk with a mark for each completion.
@@ -51,9 +52,33 @@ where
     if let Some(marked) = load(ctx, version, &key, ask.questions) {
         return Ok(marked);
     }
-    let mut marked = answer(ask, ctx.observer, clock, mark)?;
-    for (group, _) in &mut marked {
-        group.policy_version = Some(version);
+    let costs = ctx.expected.tokens(ask.questions.iter().map(AsRef::as_ref), ask.params.group_size);
+    let Ask { policy, rollout, questions, params } = ask;
+    let observer = &mut *ctx.observer;
+    let answered = share(ctx.peers, &costs, |own| {
+        let questions: Vec<_> = own.iter().map(|&i| Arc::clone(&questions[i])).collect();
+        let marked = answer(Ask { policy, rollout, questions: &questions, params }, observer, clock, mark)?;
+        let answers = |(group, marks): (Group, Vec<T>)| Answers {
+            prompt_tokens: group.prompt_tokens,
+            completions: group.completions,
+            marks,
+        };
+        Ok(marked.into_iter().map(answers).collect())
+    })?;
+    if ctx.peers.size() > 1 {
+        clock.lap("wait");
+    }
+    let mut marked = Vec::with_capacity(questions.len());
+    for (sample, answers) in questions.iter().zip(answered) {
+        ctx.expected.observe(sample, &answers.completions);
+        let group = Group {
+            sample: Arc::clone(sample),
+            prompt_tokens: answers.prompt_tokens,
+            completions: answers.completions,
+            policy_version: Some(version),
+            temperature: None,
+        };
+        marked.push((group, answers.marks));
     }
     let kept: Vec<Kept<T>> = marked
         .iter()

@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
-use reft_core::{Checkpointed, Cursor, Metrics, RunStore, SamplingParams, Seed, StageError};
+use reft_core::{Checkpointed, Cursor, Metrics, Peers, RunStore, SamplingParams, Seed, StageError};
 use serde_json::{Value, json};
 
-use crate::{Observer, Outcome, RunError, StepReport};
+use crate::{
+    Observer, Outcome, RunError, StepReport,
+    share::{Expected, tell},
+};
 
 /// The run as a loop sees it.
 pub(crate) struct Context<'a> {
@@ -21,6 +24,9 @@ pub(crate) struct Context<'a> {
     pub(crate) total: u64,
     pub(crate) store: &'a mut dyn RunStore,
     pub(crate) observer: &'a mut dyn Observer,
+    /// The ranks that share the work.
+    pub(crate) peers: &'a dyn Peers,
+    pub(crate) expected: Expected,
 }
 
 impl Context<'_> {
@@ -29,12 +35,10 @@ impl Context<'_> {
         self.seed.at(self.phase.as_str())
     }
 
-    /// An error when the observer wants to stop.
+    /// An error on all ranks when the observer of one wants to stop.
     pub(crate) fn check_stop(&self) -> Result<(), StageError> {
-        if self.observer.should_stop() {
-            return Err(StageError::Interrupted);
-        }
-        Ok(())
+        let own = if self.observer.should_stop() { Err(StageError::Interrupted) } else { Ok(()) };
+        tell(self.peers, own).map(|_| ())
     }
 
     /// Records a step that moved the weights, and moves the cursor behind it.

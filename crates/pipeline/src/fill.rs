@@ -1,5 +1,7 @@
 //! The groups of a reinforcement learning step: asked, answered, scored and judged, once or until there are enough.
 
+use std::sync::Arc;
+
 use reft_core::{
     CutAnswers, Filled, FinishReason, Group, RewardOutcome, RewardParts, SamplingParams, ScoredGroup, Seed,
     StageError, Verdict, step_advantages,
@@ -9,6 +11,7 @@ use crate::{
     RlStages,
     context::{Context, Stopwatch, at_place},
     metrics, parallel,
+    share::{Answers, share},
 };
 
 /// Every group of the step, rejected ones too. Empty when the curriculum has no more samples.
@@ -69,18 +72,42 @@ fn answer<P: ?Sized>(
     // A question that comes twice in a step must not be answered by the same random numbers.
     let place = if round == 0 { place } else { place.at("refill").at(round) };
     let params = adjusted(stages, place)?;
-    let observer = &mut *ctx.observer;
-    let mut groups = stages.rollout.generate(policy, &samples, &params, &mut |done, total| {
-        observer.progress(done, total);
-        !observer.should_stop()
+    let costs = ctx.expected.tokens(samples.iter().map(AsRef::as_ref), params.group_size);
+    let (peers, observer) = (ctx.peers, &mut *ctx.observer);
+    // A question is answered and scored by one rank: a program that gives rewards is asked once.
+    let answered = share(peers, &costs, |own| {
+        let questions: Vec<_> = own.iter().map(|&i| Arc::clone(&samples[i])).collect();
+        let groups = stages.rollout.generate(policy, &questions, &params, &mut |done, total| {
+            observer.progress(done, total);
+            !observer.should_stop()
+        })?;
+        clock.lap_rollout(metrics::tokens(&groups));
+        let rewards = rewards(stages, &groups)?;
+        clock.lap("reward");
+        let answers = |(group, marks): (Group, Vec<RewardParts>)| Answers {
+            prompt_tokens: group.prompt_tokens,
+            completions: group.completions,
+            marks,
+        };
+        Ok(groups.into_iter().zip(rewards).map(answers).collect())
     })?;
-    for group in &mut groups {
-        group.policy_version = Some(ctx.cursor.global_step);
-        group.temperature = Some(params.temperature);
+    if peers.size() > 1 {
+        clock.lap("wait");
     }
-    clock.lap_rollout(metrics::tokens(&groups));
+    let (mut groups, mut rewards) = (Vec::new(), Vec::new());
+    for (sample, answers) in samples.into_iter().zip(answered) {
+        ctx.expected.observe(&sample, &answers.completions);
+        groups.push(Group {
+            sample,
+            prompt_tokens: answers.prompt_tokens,
+            completions: answers.completions,
+            policy_version: Some(ctx.cursor.global_step),
+            temperature: Some(params.temperature),
+        });
+        rewards.push(answers.marks);
+    }
 
-    let mut scored = score(stages, groups)?;
+    let mut scored = compare(stages, groups, rewards)?;
     for group in &mut scored {
         group.verdict = verdict(stages, group);
     }
@@ -106,8 +133,14 @@ pub(crate) fn score<P: ?Sized>(
     stages: &RlStages<P>,
     groups: Vec<Group>,
 ) -> Result<Vec<ScoredGroup>, StageError> {
+    let rewards = rewards(stages, &groups)?;
+    compare(stages, groups, rewards)
+}
+
+/// `[groups][G]` rewards.
+fn rewards<P: ?Sized>(stages: &RlStages<P>, groups: &[Group]) -> Result<Vec<Vec<RewardParts>>, StageError> {
     let (reward, pay_zero, cut_answers) = (stages.reward.as_ref(), stages.pay_zero, stages.cut_answers);
-    let rewards = parallel::try_map(&groups, |group| {
+    parallel::try_map(groups, |group| {
         let mut rewards = reward.score_group(group)?;
         same_length("rewards", reward.name(), rewards.len(), group)?;
         for (reward, completion) in rewards.iter_mut().zip(&group.completions) {
@@ -117,8 +150,16 @@ pub(crate) fn score<P: ?Sized>(
             reward.masked = is_cut && cut_answers == CutAnswers::Mask;
         }
         Ok(rewards)
-    })?;
-    some_scored(reward.name(), &rewards)?;
+    })
+}
+
+/// Groups with their rewards and what these are worth beside each other.
+fn compare<P: ?Sized>(
+    stages: &RlStages<P>,
+    groups: Vec<Group>,
+    rewards: Vec<Vec<RewardParts>>,
+) -> Result<Vec<ScoredGroup>, StageError> {
+    some_scored(stages.reward.name(), &rewards)?;
     let mut advantages = step_advantages(&*stages.advantage, &rewards).into_iter();
     groups
         .into_iter()

@@ -17,7 +17,7 @@
 //! This crate knows no tensor, no file format and no other stage crate: it works against the traits of `reft_core`.
 //!
 //! ```
-//! use reft_core::{CutAnswers, SamplingParams, Seed};
+//! use reft_core::{Alone, CutAnswers, SamplingParams, Seed};
 //! use reft_pipeline::{Outcome, Phase, RlStages, Run, Stages};
 //! use reft_store::{RunDir, RunInfo, RunReader};
 //! use reft_testkit::{AboveMean, RoundRobin, TablePolicy, ToyEngine, ToyGrpo, ToyReward, sums};
@@ -50,6 +50,7 @@
 //!     phases: &mut vec![rl],
 //!     store: &mut store,
 //!     observer: &mut (),
+//!     peers: &Alone,
 //! };
 //! assert_eq!(run.run(&mut TablePolicy::new())?, Outcome::Finished { global_step: 30 });
 //!
@@ -73,6 +74,8 @@ mod reject;
 mod rl;
 mod run;
 mod sft;
+mod share;
+mod shared_store;
 mod skip;
 
 pub use error::RunError;
@@ -82,3 +85,4 @@ pub use observer::{Observer, PhaseInfo, StepReport};
 pub use phase::{BuildStages, EvalStages, Phase, PhaseBuilder, RejectStages, RlStages, SftStages, Stages};
 pub use preflight::{Miss, Preflight, PreflightError, SelfTest, self_test};
 pub use run::{Outcome, Run};
+pub use shared_store::SharedStore;

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use reft_core::{Checkpoint, Checkpointed, Cursor, RunStore, Seed, StageError};
+use reft_core::{Checkpoint, Checkpointed, Cursor, Peers, RunStore, Seed, StageError};
 use serde_json::json;
 
-use crate::{Observer, PhaseBuilder, PhaseInfo, RunError, Stages, context::Context, eval, reject, rl, sft};
+use crate::{
+    Observer, PhaseBuilder, PhaseInfo, RunError, Stages, context::Context, eval, reject, rl, sft,
+    share::Expected,
+};
 
 /// A run over phases. The caller brings the policy, the store, the observer and the builder.
 pub struct Run<'a, P> {
@@ -19,6 +22,9 @@ pub struct Run<'a, P> {
     pub store: &'a mut dyn RunStore,
     /// Watches.
     pub observer: &'a mut dyn Observer,
+    /// The ranks that share the work, [`Alone`](reft_core::Alone) for one process. With several, `store` is a
+    /// [`SharedStore`](crate::SharedStore), and every rank brings the same policy and builds the same stages.
+    pub peers: &'a dyn Peers,
 }
 
 /// How a run ended without an error.
@@ -72,6 +78,8 @@ impl<P: Checkpointed> Run<'_, P> {
             total: 0,
             store: self.store,
             observer: self.observer,
+            peers: self.peers,
+            expected: Expected::default(),
         };
         if ctx.store.is_finished() {
             return Ok(Outcome::Finished { global_step: ctx.cursor.global_step });

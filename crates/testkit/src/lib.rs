@@ -18,6 +18,7 @@
 mod engine;
 mod fixture;
 mod learn;
+mod peers;
 mod png;
 mod policy;
 mod stages;
@@ -26,6 +27,7 @@ mod student;
 pub use engine::{ScriptedEngine, ToyEngine};
 pub use fixture::{as_binary, as_choice, demonstration, sums, with_image};
 pub use learn::{ToyGrpo, ToySft};
+pub use peers::ThreadPeers;
 pub use policy::TablePolicy;
 pub use stages::{
     AboveMean, AskAgain, BestAbove, RightJudge, RoundRobin, SkipEqual, ToyBenchmark, ToyReward, answer_of,

@@ -8,5 +8,6 @@ mod interrupt;
 mod kill;
 mod learning;
 mod preflight;
+mod ranks;
 mod refill;
 mod toy;

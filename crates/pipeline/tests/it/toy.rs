@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reft_core::{CutAnswers, Demonstration, SamplingParams, Seed};
+use reft_core::{Alone, CutAnswers, Demonstration, Peers, RunStore, SamplingParams, Seed};
 use reft_pipeline::{
-    EvalStages, Observer, Outcome, Phase, RejectStages, RlStages, Run, RunError, SftStages, Stages,
+    EvalStages, Observer, Outcome, Phase, RejectStages, RlStages, Run, RunError, SftStages, SharedStore,
+    Stages,
 };
 use reft_store::{RunDir, RunInfo};
 use reft_testkit::{
@@ -120,17 +121,41 @@ pub(crate) fn run(
     mut phases: Phases,
     observer: &mut dyn Observer,
 ) -> (Result<Outcome, RunError>, TablePolicy) {
-    let names: Vec<String> = phases.iter().map(|phase| phase.name.clone()).collect();
-    let mut store = if dir.join("run.json").exists() {
-        RunDir::open(dir).unwrap()
-    } else {
-        RunDir::create(dir, &RunInfo::new("toy", names), "").unwrap()
-    };
+    let mut store = open(dir, &phases);
     let mut policy = TablePolicy::new();
-    let outcome =
-        Run { seed: Seed::new(7), checkpoint_every: 5, phases: &mut phases, store: &mut store, observer }
-            .run(&mut policy);
+    let outcome = start(&mut phases, &mut store, observer, &Alone).run(&mut policy);
     (outcome, policy)
+}
+
+fn start<'a>(
+    phases: &'a mut Phases,
+    store: &'a mut dyn RunStore,
+    observer: &'a mut dyn Observer,
+    peers: &'a dyn Peers,
+) -> Run<'a, TablePolicy> {
+    Run { seed: Seed::new(7), checkpoint_every: 5, phases, store, observer, peers }
+}
+
+/// One rank of a run in `dir`.
+pub(crate) fn run_rank(
+    dir: &Path,
+    mut phases: Phases,
+    observer: &mut dyn Observer,
+    peers: &dyn Peers,
+) -> (Result<Outcome, RunError>, TablePolicy) {
+    let mut own = (peers.rank() == 0).then(|| open(dir, &phases));
+    let own = own.as_mut().map(|store| store as &mut dyn RunStore);
+    let mut policy = TablePolicy::new();
+    let outcome = start(&mut phases, &mut SharedStore::new(own, peers), observer, peers).run(&mut policy);
+    (outcome, policy)
+}
+
+fn open(dir: &Path, phases: &Phases) -> RunDir {
+    if dir.join("run.json").exists() {
+        return RunDir::open(dir).unwrap();
+    }
+    let names = phases.iter().map(|phase| phase.name.clone());
+    RunDir::create(dir, &RunInfo::new("toy", names), "").unwrap()
 }
 
 /// Everything that two runs of one recipe must have in common, by path.
