@@ -29,6 +29,12 @@ pub enum Error {
     /// A stage outside a run.
     #[error(transparent)]
     Stage(#[from] reft_core::StageError),
+    /// A launcher that says what cannot be.
+    #[error(transparent)]
+    World(#[from] reft_dist::WorldError),
+    /// Ranks that do not meet.
+    #[error(transparent)]
+    Ranks(#[from] reft_dist::DistError),
     /// CUDA was asked for and is not there.
     #[error("device `cuda` is not available: {0}; use `device = \"cpu\"`, or see `reft doctor`")]
     NoCuda(String),

@@ -13,13 +13,18 @@ use crate::Error;
 
 /// Opens the checkpoint of a recipe on its device.
 pub fn open(config: &ModelConfig) -> Result<Vlm, Error> {
+    open_on(config, device(config.device, 0)?)
+}
+
+/// Opens the checkpoint of a recipe on a device.
+pub(crate) fn open_on(config: &ModelConfig, device: tch::Device) -> Result<Vlm, Error> {
     let options = VlmOptions {
         kind: match config.dtype {
             Dtype::Fp32 => tch::Kind::Float,
             Dtype::Bf16 => tch::Kind::BFloat16,
             Dtype::Fp16 => tch::Kind::Half,
         },
-        device: device(config.device)?,
+        device,
         min_pixels: config.min_pixels,
         max_pixels: config.max_pixels,
         init: config.init.map(|init| Seed::new(init.seed)),
@@ -71,14 +76,14 @@ pub fn merge(config: &ModelConfig, output: &Path, max_shard_bytes: u64) -> Resul
     Ok(policy.save_sharded(output, policy.kind(), max_shard_bytes)?)
 }
 
-/// The device of a recipe; loads libtorch's CUDA half when it is there.
-pub fn device(device: Device) -> Result<tch::Device, Error> {
+/// The device of a recipe, where it is a GPU the one with this index; loads libtorch's CUDA half when it is there.
+pub fn device(device: Device, index: usize) -> Result<tch::Device, Error> {
     if device == Device::Cpu {
         return Ok(tch::Device::Cpu);
     }
     let status = cuda::load();
     if tch::Cuda::is_available() {
-        return Ok(tch::Device::Cuda(0));
+        return Ok(tch::Device::Cuda(index));
     }
     match device {
         Device::Cuda => Err(Error::NoCuda(status.to_string())),

@@ -1,10 +1,10 @@
 //! A whole run: the phases of a recipe in a run directory, new or resumed.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use reft_config::{DataConfig, GradientConfig, ModelConfig, Recipe, Resolved, difference};
-use reft_core::{Alone, Benchmark as _, Recorder as _, Seed, StageError};
-use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, Stages};
+use reft_core::{Benchmark as _, Peers as _, Recorder as _, RunStore, Seed, StageError};
+use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, SharedStore, Stages, from_first, tell};
 use reft_store::{Input, RunDir, RunInfo};
 use reft_vlm::Vlm;
 use serde_json::json;
@@ -15,6 +15,7 @@ use crate::{
     images::{BadImage, bad_images},
     model,
     phases::{Built, RecipePhases},
+    ranks::Ranks,
 };
 
 /// Starts a run in `runs/<name>` and runs all phases.
@@ -39,8 +40,16 @@ pub fn start_with(
         }),
         ..RunInfo::new(&recipe.run.name, recipe.phase.iter().map(reft_config::PhaseConfig::name))
     };
-    let mut store = RunDir::create(&runs.join(&recipe.run.name), &info, &recipe.to_toml()?)?;
-    run(recipe, &mut store, observer, Start::New, customize)
+    let ranks = Ranks::join()?;
+    let toml = recipe.to_toml()?;
+    let dir = runs.join(&recipe.run.name);
+    // A launcher that starts its processes again gives them the command of before.
+    let goes_on = ranks.world.attempt > 0 && from_first(&ranks, || Ok(RunDir::is_one(&dir)))?;
+    if goes_on {
+        return go_on(&ranks, &dir, ChangedInputs::Refuse, observer, customize);
+    }
+    let mut store = first(&ranks, || Ok(RunDir::create(&dir, &info, &toml)?))?;
+    run(recipe, &ranks, store.as_mut(), observer, Start::New, customize)
 }
 
 /// What becomes of a model or of data that have changed since the run started.
@@ -65,17 +74,46 @@ pub fn resume_with(
     observer: &mut dyn Observer,
     customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
-    let mut store = RunDir::open(dir)?;
+    go_on(&Ranks::join()?, dir, changed, observer, customize)
+}
+
+fn go_on(
+    ranks: &Ranks,
+    dir: &Path,
+    changed: ChangedInputs,
+    observer: &mut dyn Observer,
+    customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
+) -> Result<Outcome, Error> {
+    let mut store = first(ranks, || Ok(RunDir::open(dir)?))?;
+    let config = from_first(ranks, || {
+        let Some(store) = &mut store else { return Ok(String::new()) };
+        let config = store.config().map_err(StageError::from)?;
+        let first = store.first_config().unwrap_or_else(|| config.clone());
+        let edited = difference(&first, &config);
+        if !edited.is_empty() {
+            observer.message(&format!("config.toml was edited since the run started: {}", edited.join("; ")));
+            store.event("config_edited", json!({"changes": edited}))?;
+        }
+        Ok(config)
+    })?;
     let origin = dir.join("config.toml");
-    let config = store.config()?;
     let resolved = Resolved::from_text(&config, &origin.to_string_lossy(), &[])?;
-    let first = store.first_config().unwrap_or_else(|| config.clone());
-    let edited = difference(&first, &config);
-    if !edited.is_empty() {
-        observer.message(&format!("config.toml was edited since the run started: {}", edited.join("; ")));
-        store.event("config_edited", json!({"changes": edited}))?;
-    }
-    run(&resolved.recipe, &mut store, observer, Start::Again(changed), customize)
+    run(&resolved.recipe, ranks, store.as_mut(), observer, Start::Again(changed), customize)
+}
+
+/// The run directory on rank 0, which alone has it.
+fn first(ranks: &Ranks, open: impl FnOnce() -> Result<RunDir, Error>) -> Result<Option<RunDir>, Error> {
+    let store = if ranks.is_first() { open().map(Some) } else { Ok(None) };
+    together(ranks, store)
+}
+
+/// What this rank has done, when no rank has failed.
+fn together<T>(ranks: &Ranks, own: Result<T, Error>) -> Result<T, Error> {
+    let told =
+        tell(ranks, own.as_ref().map(|_| ()).map_err(|error| StageError::other("start", error.to_string())));
+    let own = own?;
+    told?;
+    Ok(own)
 }
 
 /// Whether a run is new.
@@ -87,11 +125,65 @@ enum Start {
 
 fn run(
     recipe: &Recipe,
-    store: &mut RunDir,
+    ranks: &Ranks,
+    mut store: Option<&mut RunDir>,
     observer: &mut dyn Observer,
     start: Start,
     customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
+    let benchmarks = match &store {
+        Some(store) => check_inputs(recipe, store, observer, start),
+        None => Ok(Vec::new()),
+    };
+    let benchmarks = together(ranks, benchmarks)?;
+    model::set_threads(ranks.threads(recipe.run.threads));
+    let device = model::device(recipe.model.device, ranks.world.local_rank)?;
+    if ranks.size() > 1 {
+        tell(ranks, Ok(ranks.greeting(device)))?.iter().for_each(|greeting| observer.message(greeting));
+    }
+    let mut policy = model::open_on(&seeded(recipe), device)?;
+    let mut phases = RecipePhases::new(recipe).customize(customize);
+    let checked = match store.as_deref_mut() {
+        Some(store) => check_data(recipe, &phases, &policy, benchmarks, store, observer, start),
+        None => Ok(()),
+    };
+    together(ranks, checked)?;
+    let left_out = from_first(ranks, || match &store {
+        Some(store) => Ok(store.left_out()?),
+        None => Ok(BTreeMap::new()),
+    })?;
+    if !ranks.is_first() {
+        for (name, samples) in left_out {
+            phases.leave_out(&name, &samples)?;
+        }
+    }
+    let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
+    let mut shared;
+    let store: &mut dyn RunStore = match store {
+        Some(store) if ranks.size() == 1 => store,
+        store => {
+            shared = SharedStore::new(store.map(|store| store as &mut dyn RunStore), ranks);
+            &mut shared
+        }
+    };
+    let run = Run {
+        seed: Seed::new(recipe.run.seed),
+        checkpoint_every: recipe.run.checkpoint_every,
+        phases,
+        store,
+        observer,
+        peers: ranks,
+    };
+    Ok(run.run(&mut policy)?)
+}
+
+/// That the files of the run are those that it was started with; its benchmarks.
+fn check_inputs(
+    recipe: &Recipe,
+    store: &RunDir,
+    observer: &mut dyn Observer,
+    start: Start,
+) -> Result<Vec<AnyBenchmark>, Error> {
     match start {
         Start::Again(ChangedInputs::Accept) => store.accept_inputs(&inputs(recipe))?,
         _ => store.check_inputs(&inputs(recipe))?,
@@ -102,23 +194,24 @@ fn run(
             observer.message(&format!("benchmark `{}`: {note}", benchmark.name()));
         }
     }
-    model::set_threads(recipe.run.threads);
-    let mut policy = model::open(&seeded(recipe))?;
-    let mut phases = RecipePhases::new(recipe).customize(customize);
-    images(&phases, benchmarks, store, observer, start)?;
+    Ok(benchmarks)
+}
+
+/// Looks at images, and at data of a new run.
+fn check_data(
+    recipe: &Recipe,
+    phases: &RecipePhases<'_>,
+    policy: &Vlm,
+    benchmarks: Vec<AnyBenchmark>,
+    store: &mut RunDir,
+    observer: &mut dyn Observer,
+    start: Start,
+) -> Result<(), Error> {
+    images(phases, benchmarks, store, observer, start)?;
     if start == Start::New && recipe.run.data_report {
-        audit(&phases, &policy, store, observer)?;
+        audit(phases, policy, store, observer)?;
     }
-    let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
-    let run = Run {
-        seed: Seed::new(recipe.run.seed),
-        checkpoint_every: recipe.run.checkpoint_every,
-        phases,
-        store,
-        observer,
-        peers: &Alone,
-    };
-    Ok(run.run(&mut policy)?)
+    Ok(())
 }
 
 /// The model of a recipe. An adapter's randomness is the run's, unless it has a seed of its own.

@@ -36,6 +36,12 @@ pub trait Checkpointed {
     fn export(&self, dir: &Path) -> Result<(), StageError> {
         self.save(dir)
     }
+
+    /// A number that differs where what would be saved does: ranks whose weights have drifted apart are told by it. None is
+    /// not compared.
+    fn digest(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Decides which samples come next. Called once a step with `next_batch` (again while a [`Refill`] asks for more), then

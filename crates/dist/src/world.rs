@@ -49,6 +49,8 @@ pub struct World {
     pub size: usize,
     /// Its number on its machine: the index of its card.
     pub local_rank: usize,
+    /// How many there are on its machine, among which its cores are divided.
+    pub local_size: usize,
     /// Host and port of the store.
     pub meeting: Option<(String, u16)>,
     /// Whether the launcher's agent serves the store; else rank 0 does.
@@ -68,6 +70,7 @@ impl World {
             rank: 0,
             size: 1,
             local_rank: 0,
+            local_size: 1,
             meeting: None,
             agent_serves: false,
             attempt: 0,
@@ -92,8 +95,11 @@ impl World {
         let size_of_world = needed(&get, rank, size, "")?;
         let n: usize = number(size, &size_of_world, 1..=1 << 20)?;
         let own = number(rank, &needed(&get, size, rank, "")?, 0..=n - 1)?;
+        let attempt = get("TORCHELASTIC_RESTART_COUNT")
+            .or_else(|| get("SLURM_RESTART_COUNT"))
+            .map_or(Ok(0), |value| number("TORCHELASTIC_RESTART_COUNT", &value, 0..=u64::MAX))?;
         if n == 1 {
-            return Ok(Self { launcher, ..Self::alone() });
+            return Ok(Self { launcher, attempt, ..Self::alone() });
         }
         let host = needed(&get, size, "MASTER_ADDR", SLURM_HINT)?;
         let port = number("MASTER_PORT", &needed(&get, size, "MASTER_PORT", SLURM_HINT)?, 1..=u16::MAX)?;
@@ -102,13 +108,24 @@ impl World {
             rank: own,
             size: n,
             local_rank: get(local_rank).map_or(Ok(own), |value| number(local_rank, &value, 0..=n - 1))?,
+            local_size: local_size(&get, n)?,
             meeting: Some((host, port)),
             agent_serves: get("TORCHELASTIC_USE_AGENT_STORE").as_deref() == Some("True"),
-            attempt: get("TORCHELASTIC_RESTART_COUNT")
-                .or_else(|| get("SLURM_RESTART_COUNT"))
-                .map_or(Ok(0), |value| number("TORCHELASTIC_RESTART_COUNT", &value, 0..=u64::MAX))?,
+            attempt,
         })
     }
+}
+
+/// `LOCAL_WORLD_SIZE` of torchrun, the first number of Slurm's `2(x3),1`; where neither is said, all are here.
+fn local_size(get: impl Fn(&'static str) -> Option<String>, size: usize) -> Result<usize, WorldError> {
+    if let Some(value) = get("LOCAL_WORLD_SIZE") {
+        return number("LOCAL_WORLD_SIZE", &value, 1..=size);
+    }
+    let of_slurm = get("SLURM_STEP_TASKS_PER_NODE").and_then(|value| {
+        let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    });
+    Ok(of_slurm.filter(|n| (1..=size).contains(n)).unwrap_or(size))
 }
 
 fn needed(
@@ -140,10 +157,11 @@ mod tests {
         World::from_vars(|name| vars.iter().find(|(known, _)| *known == name).map(|(_, x)| (*x).to_owned()))
     }
 
-    const TORCHRUN: [(&str, &str); 7] = [
+    const TORCHRUN: [(&str, &str); 8] = [
         ("RANK", "3"),
         ("WORLD_SIZE", "4"),
         ("LOCAL_RANK", "1"),
+        ("LOCAL_WORLD_SIZE", "2"),
         ("MASTER_ADDR", "10.0.0.1"),
         ("MASTER_PORT", "29500"),
         ("TORCHELASTIC_USE_AGENT_STORE", "True"),
@@ -158,6 +176,7 @@ mod tests {
             rank: 3,
             size: 4,
             local_rank: 1,
+            local_size: 2,
             meeting: Some(("10.0.0.1".into(), 29500)),
             agent_serves: true,
             attempt: 2,
@@ -171,6 +190,7 @@ mod tests {
             ("SLURM_PROCID", "1"),
             ("SLURM_STEP_NUM_TASKS", "2"),
             ("SLURM_LOCALID", "0"),
+            ("SLURM_STEP_TASKS_PER_NODE", "1(x2)"),
             ("MASTER_ADDR", "node1"),
             ("MASTER_PORT", "29500"),
         ];

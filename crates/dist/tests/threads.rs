@@ -18,6 +18,7 @@ fn world(rank: usize, size: usize, port: u16) -> World {
         rank,
         size,
         local_rank: rank,
+        local_size: size,
         meeting: Some(("127.0.0.1".into(), port)),
         agent_serves: false,
         attempt: 0,

@@ -89,8 +89,29 @@ impl Context<'_> {
         if self.cursor.global_step == self.saved {
             return Ok(());
         }
+        if self.peers.size() > 1 {
+            self.check_equal(parts)?;
+        }
         self.store.checkpoint(self.cursor, parts, stages)?;
         self.saved = self.cursor.global_step;
+        Ok(())
+    }
+
+    /// An error on all ranks when they would not save the same.
+    fn check_equal(&self, parts: &[(&str, &dyn Checkpointed)]) -> Result<(), StageError> {
+        let own = parts.iter().map(|(_, part)| part.digest()).collect::<Vec<_>>();
+        let all = tell(self.peers, Ok(own))?;
+        for (rank, other) in all.iter().enumerate() {
+            if let Some(((name, _), _)) =
+                parts.iter().zip(all[0].iter().zip(other)).find(|(_, (first, other))| first != other)
+            {
+                let message = format!(
+                    "`{name}` of rank {rank} is not that of rank 0 any more: the ranks do not compute alike; give them \
+                     equal machines and equal `run.threads`, and resume from the checkpoint before"
+                );
+                return Err(StageError::other("ranks", message));
+            }
+        }
         Ok(())
     }
 

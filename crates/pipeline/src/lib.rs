@@ -85,4 +85,5 @@ pub use observer::{Observer, PhaseInfo, StepReport};
 pub use phase::{BuildStages, EvalStages, Phase, PhaseBuilder, RejectStages, RlStages, SftStages, Stages};
 pub use preflight::{Miss, Preflight, PreflightError, SelfTest, self_test};
 pub use run::{Outcome, Run};
+pub use share::{from_first, tell};
 pub use shared_store::SharedStore;

@@ -15,7 +15,7 @@ enum Word<T> {
 }
 
 /// What every rank made, by rank. When one was interrupted all are; when one failed, all get an error that names it.
-pub(crate) fn tell<T: Serialize + DeserializeOwned>(
+pub fn tell<T: Serialize + DeserializeOwned>(
     peers: &dyn Peers,
     own: Result<T, StageError>,
 ) -> Result<Vec<T>, StageError> {
@@ -41,7 +41,7 @@ pub(crate) fn tell<T: Serialize + DeserializeOwned>(
 }
 
 /// What rank 0 finds, for everyone; the others do not look.
-pub(crate) fn from_first<T: Serialize + DeserializeOwned>(
+pub fn from_first<T: Serialize + DeserializeOwned>(
     peers: &dyn Peers,
     look: impl FnOnce() -> Result<T, StageError>,
 ) -> Result<T, StageError> {

@@ -61,6 +61,11 @@ impl RunDir {
         Self::start(layout, RunRecord::new(info.clone()), lock)
     }
 
+    /// Whether a run was started in `root`.
+    pub fn is_one(root: &Path) -> bool {
+        Layout::new(root).run_json().exists()
+    }
+
     /// The run in `root`, to go on with it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(root);

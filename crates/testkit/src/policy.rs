@@ -56,6 +56,11 @@ impl TablePolicy {
 }
 
 impl Checkpointed for TablePolicy {
+    fn digest(&self) -> Option<u64> {
+        let bits = self.logits.values().flatten().map(|x| x.to_bits());
+        Some(bits.fold(0, |sum: u64, bits| sum.wrapping_mul(31).wrapping_add(bits)))
+    }
+
     fn save(&self, dir: &Path) -> Result<(), StageError> {
         write_table(&dir.join("table.json"), &self.logits)
     }

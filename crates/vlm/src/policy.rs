@@ -300,7 +300,27 @@ impl Vlm {
 
 /// Weights in the number type of memory, so that a restored policy has the same bits. With an adapter, the adapter alone:
 /// the other weights are the start checkpoint's. The final folder holds the merged checkpoint too when that was asked for.
+/// Numbers that a digest reads at a time.
+const DIGEST_PIECE: i64 = 1 << 24;
+
+/// A sum of the bytes of a tensor, each weighted by its position; wraps around.
+fn digest(x: &Tensor) -> i64 {
+    let bytes = x.view_dtype(Kind::Uint8).view([-1]);
+    let pieces = bytes.split(DIGEST_PIECE, 0);
+    pieces.iter().enumerate().fold(0, |sum: i64, (n, piece)| {
+        let weights = Tensor::arange(piece.size()[0], (Kind::Int64, piece.device())) * 2 + 1;
+        let of_piece = (piece.to_kind(Kind::Int64) * weights).sum(Kind::Int64).int64_value(&[]);
+        sum.wrapping_mul(31).wrapping_add(of_piece.wrapping_mul(2 * n as i64 + 1))
+    })
+}
+
 impl Checkpointed for Vlm {
+    /// Of the parameters that learn.
+    fn digest(&self) -> Option<u64> {
+        let buffers = self.learned().buffers().values();
+        Some(buffers.fold(0_i64, |sum, buffer| sum.wrapping_mul(31).wrapping_add(digest(buffer))) as u64)
+    }
+
     /// Weights that are not finite are refused: a checkpoint of them would be called the last good one.
     fn save(&self, dir: &Path) -> Result<(), StageError> {
         let is_finite = |buffer: &tch::Tensor| buffer.isfinite().all().int64_value(&[]) == 1;

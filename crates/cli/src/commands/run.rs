@@ -5,6 +5,7 @@ use std::{env, fmt::Write as _, path::Path};
 use anyhow::{Result, bail};
 use curr_reft::{
     config::{Recipe, Resolved},
+    dist::World,
     examples,
     inspect::inspect as look_at,
     pipeline::Outcome,
@@ -27,7 +28,7 @@ const EXAMPLES: usize = 3;
 
 pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Result<()> {
     if let Some(run) = &args.resume {
-        let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+        let mut watch = Watch::new(Interrupt::listen()?, global.quiet || rank()? > 0);
         working_on(run);
         let changed = if args.accept_inputs { ChangedInputs::Accept } else { ChangedInputs::Refuse };
         let outcome = training::resume(run, changed, &mut watch);
@@ -39,7 +40,7 @@ pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Resu
     if args.dry_run {
         return print(&recipe.to_toml()?);
     }
-    let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
+    let mut watch = Watch::new(Interrupt::listen()?, global.quiet || rank()? > 0);
     let run = args.runs.join(&recipe.run.name);
     working_on(&run);
     let outcome = training::start(&recipe, &args.runs, &mut watch);
@@ -59,8 +60,17 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     Ok(resolved.recipe)
 }
 
+/// Which rank this process is: the first alone shows what the run does.
+fn rank() -> Result<usize> {
+    Ok(World::from_env()?.rank)
+}
+
 fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
     match outcome {
+        Outcome::Finished { .. } if rank()? > 0 => Ok(()),
+        Outcome::Interrupted { .. } if rank()? > 0 => {
+            bail!("interrupted with all ranks; rank 0 says where it stands")
+        }
         Outcome::Finished { .. } => {
             let inspection = look_at(run)?;
             let text = || -> Result<String> {

@@ -1,0 +1,171 @@
+//! One run by several processes, started as torchrun starts them: the answers of one process, one run directory, kills.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+fn reft(args: &[&str]) -> Command {
+    let mut reft = Command::new(env!("CARGO_BIN_EXE_reft"));
+    reft.args(args).current_dir(root()).env("GOMP_SPINCOUNT", "5000");
+    reft.stdout(Stdio::piped()).stderr(Stdio::piped());
+    reft
+}
+
+/// Starts every rank of a command, as often as it was started before.
+fn start(size: usize, restarts: u32, args: &[&str]) -> Vec<Child> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let one = |rank: usize| {
+        reft(args)
+            .env("RANK", rank.to_string())
+            .env("LOCAL_RANK", rank.to_string())
+            .env("WORLD_SIZE", size.to_string())
+            .env("MASTER_ADDR", "127.0.0.1")
+            .env("MASTER_PORT", port.to_string())
+            .env("TORCHELASTIC_RESTART_COUNT", restarts.to_string())
+            .spawn()
+            .unwrap()
+    };
+    (0..size).map(one).collect()
+}
+
+fn end(ranks: Vec<Child>) -> Vec<Output> {
+    // Each is read by a thread of its own: one that waits to be read would hold up the others.
+    let threads: Vec<_> =
+        ranks.into_iter().map(|rank| thread::spawn(|| rank.wait_with_output().unwrap())).collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn runs(dir: &TempDir) -> String {
+    dir.path().to_string_lossy().into_owned()
+}
+
+fn train<'a>(runs: &'a str, name: &'a str) -> Vec<&'a str> {
+    let recipe = ["train", "configs/smoke.toml", "--runs", runs, "--name", name];
+    [&recipe[..], &["--set", "run.threads=1", "--set", "grpo.steps=2"]].concat()
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Of every step of a run what was paid for its answers, how long they were, and what was learned from them.
+fn outcome(run: &Path) -> Vec<BTreeMap<String, Value>> {
+    let told = ["phase", "step"];
+    let same =
+        ["reward/mean", "completion/length_mean", "groups/mixed", "grpo/loss", "grpo/grad_norm", "sft/loss"];
+    metrics(run)
+        .iter()
+        .map(|row| {
+            let of = |names: &[&str]| -> Vec<(String, Value)> {
+                names.iter().filter_map(|&name| Some((name.to_owned(), row.get(name)?.clone()))).collect()
+            };
+            of(&told).into_iter().chain(of(&same)).collect()
+        })
+        .collect()
+}
+
+/// Files by path below the run.
+fn files(run: &Path, part: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![run.join(part)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            found.insert(path.strip_prefix(run).unwrap().to_owned(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn two_ranks_give_what_one_gives_and_twice_the_same_bytes() {
+    let dir = TempDir::new().unwrap();
+    let runs = runs(&dir);
+    let alone = reft(&train(&runs, "alone")).output().unwrap();
+    assert!(alone.status.success(), "{}", stderr(&alone));
+    for name in ["two", "again"] {
+        let outputs = end(start(2, 0, &train(&runs, name)));
+        for output in &outputs {
+            assert!(output.status.success(), "{}", stderr(output));
+        }
+        let [first, second] = &outputs[..] else { panic!("two ranks") };
+        assert!(
+            stderr(first).contains("rank 1 of 2 (torchrun): CPU, number 1 on its machine"),
+            "{}",
+            stderr(first)
+        );
+        assert_eq!(stderr(second), "", "the first rank alone shows what the run does");
+        assert!(second.stdout.is_empty());
+    }
+    let (alone, two, again) = (dir.path().join("alone"), dir.path().join("two"), dir.path().join("again"));
+    assert!(outcome(&alone).iter().any(|row| row.contains_key("grpo/loss")));
+    assert_eq!(outcome(&two), outcome(&alone));
+    for part in ["metrics.jsonl", "completions", "rejection", "eval", "final"] {
+        assert!(files(&two, part) == files(&again, part), "{part}");
+    }
+    // A log-probability comes from a batch of another size, to the last bit another; what was learned from it does not.
+    assert!(files(&two, "final") == files(&alone, "final"), "the weights of one rank");
+}
+
+#[test]
+fn a_killed_rank_ends_all_and_the_same_command_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let runs = runs(&dir);
+    let mut ranks = start(3, 0, &train(&runs, "killed"));
+    let run = dir.path().join("killed");
+    while !fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|text| text.contains("\"choice\"")) {
+        assert!(ranks[2].try_wait().unwrap().is_none(), "the run has ended too soon");
+        thread::sleep(Duration::from_millis(20));
+    }
+    ranks[2].kill().unwrap();
+    let outputs = end(ranks);
+    for output in &outputs[..2] {
+        assert!(!output.status.success());
+        assert!(stderr(output).contains("rank 2 is gone or does not answer"), "{}", stderr(output));
+    }
+    // As torchrun does: the same command again, with as many ranks as there still are.
+    for output in end(start(2, 1, &train(&runs, "killed"))) {
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let attempts: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(attempts["attempts"], 2);
+    let alone = reft(&train(&runs, "alone")).output().unwrap();
+    assert!(alone.status.success(), "{}", stderr(&alone));
+    assert_eq!(outcome(&run), outcome(&dir.path().join("alone")));
+}
+
+#[test]
+fn what_one_rank_cannot_do_stops_all_with_its_words() {
+    let dir = TempDir::new().unwrap();
+    let runs = runs(&dir);
+    fs::create_dir(dir.path().join("taken")).unwrap();
+    fs::write(dir.path().join("taken/file"), "").unwrap();
+    for (rank, output) in end(start(2, 0, &train(&runs, "taken"))).iter().enumerate() {
+        assert!(!output.status.success());
+        let words = stderr(output);
+        assert!(words.contains("taken"), "rank {rank}: {words}");
+    }
+    let lone = reft(&train(&runs, "lone")).env("RANK", "0").output().unwrap();
+    assert!(stderr(&lone).contains("`RANK` is set and `WORLD_SIZE` is not"), "{}", stderr(&lone));
+}
