@@ -16,6 +16,7 @@ use reft_core::{
 };
 use reft_curriculum::Pool;
 use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
+use reft_dist::Group;
 use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{EvalStages, Guard, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
@@ -72,6 +73,8 @@ pub struct RecipePhases<'a> {
     customize: Customize<'a>,
     /// Stages of the last phase that the closure has replaced.
     replaced: Vec<&'static str>,
+    /// The processes that share the updates.
+    group: Arc<Group>,
     /// Data sets that were read: several phases ask them, in other forms.
     open: RefCell<BTreeMap<String, Rc<OpenData>>>,
 }
@@ -79,7 +82,19 @@ pub struct RecipePhases<'a> {
 impl<'a> RecipePhases<'a> {
     /// The phases as the recipe says.
     pub fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, customize: Box::new(|_, _| Ok(())), replaced: Vec::new(), open: RefCell::default() }
+        Self {
+            recipe,
+            customize: Box::new(|_, _| Ok(())),
+            replaced: Vec::new(),
+            group: Arc::default(),
+            open: RefCell::default(),
+        }
+    }
+
+    /// The phases with `grpo` updates that the ranks of a group share.
+    #[must_use]
+    pub fn shared_by(self, group: Arc<Group>) -> Self {
+        Self { group, ..self }
     }
 
     /// The phases with some stages replaced.
@@ -120,7 +135,7 @@ impl<'a> RecipePhases<'a> {
             refill: reft_curriculum::refill::build(&phase.filter.refill),
             preflight,
             guard: guard(phase.guard),
-            optimizer: Box::new(GrpoOptimizer::new(phase, policy, seed)?),
+            optimizer: Box::new(GrpoOptimizer::new(phase, policy, seed)?.with_group(Arc::clone(&self.group))),
             max_skipped: phase.max_skipped,
         });
         Ok((stages, data.samples))

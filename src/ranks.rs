@@ -1,6 +1,6 @@
 //! The processes of a run, as torchrun or Slurm have started them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reft_core::{Peers, StageError};
 use reft_dist::{Group, Launcher, World};
@@ -14,16 +14,16 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub(crate) struct Ranks {
     /// What the launcher says of this one.
     pub(crate) world: World,
-    group: Group,
+    pub(crate) group: Arc<Group>,
 }
 
 impl Ranks {
     /// Waits for the others, where a launcher says that there are others.
     pub(crate) fn join() -> Result<Self, Error> {
         let world = World::from_env()?;
-        // Ranks exchange words, which are on the CPU.
+        // Words go by the CPU; a GPU is added when the recipe has said that there is one.
         let group = Group::join(&world, tch::Device::Cpu, PATIENCE)?;
-        Ok(Self { world, group })
+        Ok(Self { world, group: Arc::new(group) })
     }
 
     /// Whether this one has the run directory.

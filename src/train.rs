@@ -1,6 +1,6 @@
 //! A whole run: the phases of a recipe in a run directory, new or resumed.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use reft_config::{DataConfig, GradientConfig, ModelConfig, Recipe, Resolved, difference};
 use reft_core::{Benchmark as _, Peers as _, Recorder as _, RunStore, Seed, StageError};
@@ -138,11 +138,12 @@ fn run(
     let benchmarks = together(ranks, benchmarks)?;
     model::set_threads(ranks.threads(recipe.run.threads));
     let device = model::device(recipe.model.device, ranks.world.local_rank)?;
+    ranks.group.add_device(device)?;
     if ranks.size() > 1 {
         tell(ranks, Ok(ranks.greeting(device)))?.iter().for_each(|greeting| observer.message(greeting));
     }
     let mut policy = model::open_on(&seeded(recipe), device)?;
-    let mut phases = RecipePhases::new(recipe).customize(customize);
+    let mut phases = RecipePhases::new(recipe).shared_by(Arc::clone(&ranks.group)).customize(customize);
     let checked = match store.as_deref_mut() {
         Some(store) => check_data(recipe, &phases, &policy, benchmarks, store, observer, start),
         None => Ok(()),

@@ -59,7 +59,7 @@ pub use geometry::{GeometryError, ImageGrid, PixelBudget};
 pub use images::{ImageStore, StoredImage};
 pub use mark::{Mark, Reason};
 pub use metrics::Metrics;
-pub use peers::{Alone, Peers};
+pub use peers::{Alone, Peers, parts};
 pub use reward::{CutAnswers, RewardOutcome, RewardParts};
 pub use run::{Checkpoint, Cursor, FailedBatch, KeptAnswer, Recorder, RunStore};
 pub use sample::{

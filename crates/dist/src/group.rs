@@ -3,7 +3,7 @@
 use std::{
     net::TcpListener,
     os::fd::IntoRawFd as _,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -83,8 +83,9 @@ struct Joined {
     name: String,
     /// Freed before the store; none after an operation has failed.
     cpu: Mutex<Option<Backend>>,
-    device: Option<Backend>,
+    device: OnceLock<Backend>,
     store: Store,
+    timeout: Duration,
 }
 
 impl Default for Group {
@@ -117,15 +118,24 @@ impl Group {
         };
         let store = Store::tcp(host, *port, size, listening, timeout).map_err(failed)?;
         let name = format!("reft/{}", world.attempt);
-        let backend = |kind: &str, device| {
-            Backend::new(&store, &format!("{name}/{kind}"), (rank, size), device, timeout).map_err(failed)
-        };
-        let cpu = Mutex::new(Some(backend("gloo", None)?));
-        let device = match device {
-            Device::Cuda(index) => Some(backend("nccl", Some(index))?),
-            _ => None,
-        };
-        Ok(Self { rank, size, joined: Some(Joined { name, cpu, device, store }) })
+        let cpu = Backend::new(&store, &format!("{name}/gloo"), (rank, size), None, timeout);
+        let cpu = Mutex::new(Some(cpu.map_err(failed)?));
+        let joined = Joined { name, cpu, device: OnceLock::new(), store, timeout };
+        let group = Self { rank, size, joined: Some(joined) };
+        group.add_device(device)?;
+        Ok(group)
+    }
+
+    /// Tensors on a GPU go by NCCL from now on. Called by all ranks, each for its own GPU; on a CPU there is nothing to do.
+    pub fn add_device(&self, device: Device) -> Result<(), DistError> {
+        let (Device::Cuda(index), Some(joined)) = (device, &self.joined) else { return Ok(()) };
+        let Joined { name, store, timeout, .. } = joined;
+        let (rank, size) = (self.rank, self.size);
+        let backend = Backend::new(store, &format!("{name}/nccl"), (rank, size), Some(index), *timeout);
+        let failed = |message| DistError::Meeting { rank, size, at: format!("GPU {index}"), message };
+        // A second call finds the first one's.
+        let _ = joined.device.set(backend.map_err(failed)?);
+        Ok(())
     }
 
     /// Which this is, from 0.
@@ -229,7 +239,7 @@ impl Group {
     ) -> Result<(), DistError> {
         let Some(joined) = &self.joined else { return Ok(()) };
         let mut cpu = joined.cpu.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match (device.is_cuda(), &joined.device, cpu.as_ref()) {
+        let result = match (device.is_cuda(), joined.device.get(), cpu.as_ref()) {
             (_, _, None) => Err("an operation has failed before".into()),
             (true, None, _) => Err("the group was joined without a GPU".into()),
             (true, Some(device), _) => call(device),

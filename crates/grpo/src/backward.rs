@@ -1,7 +1,7 @@
 //! Loss and gradient of one micro-batch.
 
-use reft_core::Seed;
-use reft_train::Entropy;
+use reft_core::{Seed, StageError};
+use reft_train::{Entropy, TokenStats};
 use reft_vlm::{
     Vlm,
     model::{Keep, Network},
@@ -12,6 +12,7 @@ use crate::{
     Objective, Scope, Tokens,
     batch::MicroBatch,
     pass::{Pass, PassOptions},
+    ranks::Ranks,
     sums::Sums,
 };
 
@@ -79,25 +80,39 @@ impl Update<'_> {
         &self,
         network: impl Fn(usize) -> Option<Network>,
         batches: &[MicroBatch],
-    ) -> Vec<Option<Tensor>> {
+        ranks: &Ranks<'_>,
+    ) -> Result<Vec<Option<Tensor>>, StageError> {
         let nothing = || batches.iter().map(|_| None).collect();
         if self.objective.policy().scope() < Scope::Batch {
-            return nothing();
+            return Ok(nothing());
         }
-        let parts = batches.iter().enumerate().map(|(i, batch)| {
+        let stats = batches.iter().enumerate().map(|(i, batch)| {
             let own = network(i);
-            let stats = batch.stats(own.as_ref().unwrap_or(self.policy.network()), self.policy);
-            batch.tokens(Some(stats.logprob_c), Some(stats.entropy_c), self.seed)
+            ranks.is_own(i).then(|| batch.stats(own.as_ref().unwrap_or(self.policy.network()), self.policy))
         });
-        let parts: Vec<_> = parts.collect();
+        let stats: Vec<Option<TokenStats>> = stats.collect();
+        let all = |of: fn(&TokenStats) -> &Tensor| {
+            ranks.gather(batches, |pass, batch| {
+                stats[pass]
+                    .as_ref()
+                    .map_or_else(|| batch.rollout_c.zeros_like(), |stats| of(stats).shallow_clone())
+            })
+        };
+        let (logprobs, entropies) = (all(|stats| &stats.logprob_c)?, all(|stats| &stats.entropy_c)?);
+        let numbers = logprobs.into_iter().zip(entropies);
+        let parts: Vec<_> = batches
+            .iter()
+            .zip(numbers)
+            .map(|(batch, (logprob_c, entropy_c))| batch.tokens(Some(logprob_c), Some(entropy_c), self.seed))
+            .collect();
         let sizes: Vec<i64> = parts.iter().map(|part| part.logprob_c.size()[0]).collect();
         let weights: Vec<&Tensor> = batches.iter().map(|batch| &batch.weight_c).collect();
         let prepared_c =
             no_grad(|| self.prepare_all(&Tokens::concat(&parts, self.seed), &Tensor::cat(&weights, 0)));
-        match prepared_c {
+        Ok(match prepared_c {
             Some(prepared_c) => prepared_c.split_with_sizes(&sizes, 0).into_iter().map(Some).collect(),
             None => nothing(),
-        }
+        })
     }
 
     /// What the loss prepares, from the tokens that have a weight: others must not decide about them, and get 0.

@@ -130,6 +130,12 @@ impl MicroBatch {
         }
     }
 
+    /// Tokens of a pass.
+    pub(crate) fn cost(&self) -> usize {
+        let prompts = self.prompts.iter().map(|prompt| prompt.token_ids.len()).sum::<usize>();
+        prompts + self.lengths.iter().sum::<i64>() as usize
+    }
+
     /// Its groups, packed for a pass.
     pub(crate) fn packed(&self, policy: &Vlm) -> Rc<PackedBatch> {
         let pack = || {
@@ -249,8 +255,14 @@ pub(crate) fn split(
         counted: weights.iter().filter(|&&w| w > 0.0).count(),
         weights,
     };
-    // A replay is of one group.
-    let budget = if options.exact { 1 } else { options.micro_batch_tokens };
+    let share = sizes.iter().sum::<usize>().div_ceil(options.ranks.max(1));
+    let budget = match (options.exact, options.ranks, options.micro_batch_tokens) {
+        // A replay is of one group.
+        (true, _, _) => 1,
+        (false, 0 | 1, tokens) => tokens,
+        (false, _, 0) => share,
+        (false, _, tokens) => tokens.min(share),
+    };
     let (mut completions, mut tokens) = (0, 0);
     let mut prompts = prompts.into_iter();
     // One distribution reads all logits of a pass, and a pass belongs to one part of the batch.

@@ -2,6 +2,7 @@
 
 use reft_config::KlPlace;
 use reft_core::{ScoredGroup, Seed, StageError};
+use reft_dist::Group;
 use reft_vlm::{Vlm, model::Param};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
@@ -11,6 +12,7 @@ use crate::{
     backward::Update,
     batch::{MicroBatch, split},
     numbers::flat,
+    ranks::Ranks,
     sums::Sums,
 };
 
@@ -71,7 +73,7 @@ pub fn diagnose(
             old,
         };
         if diagnosis.first.is_none() {
-            back(objective, options, policy, batch, kl_weight, &mut diagnosis);
+            back(objective, options, policy, batch, kl_weight, &mut diagnosis)?;
         }
         found.push(diagnosis);
     }
@@ -101,11 +103,14 @@ fn back(
     batch: &mut MicroBatch,
     kl_weight: f64,
     diagnosis: &mut GroupDiagnosis,
-) {
+) -> Result<(), StageError> {
     policy.learned_mut().zero_grad();
     let mut sums = Sums::default();
     let update = Update { objective, options, policy, kl_weight, seed: Seed::new(0) };
-    let prepared_c = update.prepare(|_| None, std::slice::from_ref(batch)).pop().flatten();
+    let batches = std::slice::from_ref(batch);
+    // Every rank looks at every group.
+    let group = Group::alone();
+    let prepared_c = update.prepare(|_| None, batches, &Ranks::new(&group, batches))?.pop().flatten();
     update.backward(policy.network(), batch, prepared_c, &mut sums);
     if sums.loss.is_finite() {
         diagnosis.loss = Some(sums.loss);
@@ -122,6 +127,7 @@ fn back(
             Some(if logprobs { "log-probs of the policy" } else { "the loss of finite log-probs" }.into());
     }
     policy.learned_mut().zero_grad();
+    Ok(())
 }
 
 /// The last parameter, in order of the network, whose value or gradient is not finite: gradients come from behind.

@@ -20,6 +20,7 @@ mod numbers;
 mod objective;
 mod optimizer;
 mod pass;
+mod ranks;
 mod reference;
 mod sums;
 

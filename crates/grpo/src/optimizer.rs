@@ -7,6 +7,7 @@ use reft_core::{
     AdvantageEstimator, Checkpointed, Demonstration, Metrics, PolicyOptimizer, RewardParts, ScoredGroup,
     Seed, StageError, step_advantages,
 };
+use reft_dist::Group;
 use reft_train::{AdamW, GradientTransform, examine, gradient_transform, in_parts, learning_rate};
 use reft_vlm::{Vlm, model::Keep};
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::{
     batch::{MicroBatch, split},
     diagnose::{Known, diagnose},
     numbers::by_completion,
+    ranks::Ranks,
     reference::Reference,
     sums::Sums,
 };
@@ -33,6 +35,8 @@ pub struct GrpoOptimizer {
     reference: Option<Reference>,
     /// Takes advantages again where the KL penalty is part of the reward.
     advantage: Option<Arc<dyn AdvantageEstimator>>,
+    /// The processes that share an update.
+    group: Arc<Group>,
     seed: Seed,
     step: u64,
     /// What the last update that was left out saw of each group: for its diagnosis.
@@ -55,6 +59,7 @@ impl GrpoOptimizer {
             optimizer: AdamW::new(&config.optimizer, config.trainable, seed),
             reference: None,
             advantage: None,
+            group: Arc::new(Group::alone()),
             seed: seed.at("loss"),
             step: 0,
             left_out: Vec::new(),
@@ -77,6 +82,13 @@ impl GrpoOptimizer {
         Self { options, optimizer, ..self }
     }
 
+    /// With updates that the ranks of a group share: each passes a part of a batch, and gradients are added.
+    #[must_use]
+    pub fn with_group(self, group: Arc<Group>) -> Self {
+        let options = PassOptions { ranks: group.size(), ..self.options };
+        Self { options, group, ..self }
+    }
+
     fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
         // What an earlier phase left goes before the new comes.
         self.reference = None;
@@ -96,8 +108,10 @@ impl GrpoOptimizer {
     ) -> Result<Vec<MicroBatch>, StageError> {
         let mut batches = split(&self.objective, self.options, policy, groups)?;
         let Some(reference) = &self.reference else { return Ok(batches) };
-        for batch in &mut batches {
-            batch.reference_c = Some(batch.logprobs_of(reference.network(), policy));
+        let ranks = Ranks::new(&self.group, &batches);
+        let all = ranks.gather(&batches, |_, batch| batch.logprobs_of(reference.network(), policy))?;
+        for (batch, reference_c) in batches.iter_mut().zip(all) {
+            batch.reference_c = Some(reference_c);
         }
         match self.objective.kl_place() {
             KlPlace::Loss => {}
@@ -160,6 +174,16 @@ impl GrpoOptimizer {
     }
 }
 
+/// Log-probs of the first update, which a diagnosis wants of all micro-batches.
+fn share_old(batches: &mut [MicroBatch], ranks: &Ranks<'_>) -> Result<(), StageError> {
+    let old = |_, batch: &MicroBatch| batch.old_c.as_ref().unwrap_or(&batch.rollout_c).shallow_clone();
+    let all = ranks.gather(batches, old)?;
+    for (batch, old_c) in batches.iter_mut().zip(all) {
+        batch.old_c = Some(old_c);
+    }
+    Ok(())
+}
+
 /// What an update saw of each group: log-probs of the reference, and those of the first update where it is a later one.
 fn known(batches: &[MicroBatch], is_later: bool) -> Vec<Known> {
     let mut groups = Vec::new();
@@ -203,6 +227,8 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let kl_weight = self.objective.kl_weight(self.step);
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         let mut batches = self.prepare(policy, &admitted, kl_weight)?;
+        let group = Arc::clone(&self.group);
+        let ranks = Ranks::new(&group, &batches);
 
         let apart = self.optimizer.apart();
         let part = |group: &ScoredGroup| apart.map(|apart| apart.part_of(&group.group.sample));
@@ -214,18 +240,27 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
             let update = Update { objective, options, policy, kl_weight, seed };
             // The same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
             let dropped = |policy: &Vlm, pass| policy.with_dropout(&self.config.name, self.step, pass);
-            let mut prepared = update.prepare(|pass| dropped(policy, pass), &batches);
+            let mut prepared = update.prepare(|pass| dropped(policy, pass), &batches, &ranks)?;
+            let mut own = Sums::default();
             let parts = in_parts(batches.len(), |pass| part(admitted[batches[pass].groups.start]));
             for passes in parts {
-                for pass in passes {
+                for pass in passes.into_iter().filter(|&pass| ranks.is_own(pass)) {
                     let dropped = dropped(policy, pass);
                     let update = Update { objective, options, policy, kl_weight, seed };
                     let network = dropped.as_ref().unwrap_or(policy.network());
-                    update.backward(network, &mut batches[pass], prepared[pass].take(), &mut sums);
+                    update.backward(network, &mut batches[pass], prepared[pass].take(), &mut own);
                 }
                 if apart.is_some() {
+                    ranks.sum_gradients(policy)?;
                     self.optimizer.take_part(policy);
                 }
+            }
+            if apart.is_none() {
+                ranks.sum_gradients(policy)?;
+            }
+            sums.merge(&ranks.sum(own)?);
+            if number == 0 {
+                share_old(&mut batches, &ranks)?;
             }
             if !sums.loss.is_finite() {
                 return Err(self.not_finite(policy, "loss", number, &batches));

@@ -21,6 +21,8 @@ pub struct PassOptions {
     pub recompute: bool,
     /// Tokens of a micro-batch; 0: all at once.
     pub micro_batch_tokens: usize,
+    /// Ranks that share the micro-batches of a batch, of which there are at least as many where it has as many groups.
+    pub ranks: usize,
     /// Softmax temperature of the rollout, of groups that do not know theirs.
     pub temperature: f64,
     /// What tells apart parts of a batch whose gradients are wanted one after another.
@@ -34,6 +36,7 @@ impl PassOptions {
             exact: phase.exact,
             recompute: phase.recompute,
             micro_batch_tokens: phase.micro_batch_tokens,
+            ranks: 1,
             temperature: f64::from(phase.sampling.temperature),
             apart: None,
         }

@@ -47,6 +47,26 @@ impl Sums {
         });
     }
 
+    /// What is added over ranks, and of what the largest counts.
+    pub(crate) fn numbers(&self) -> ([f64; 9], [f64; 1]) {
+        let Self { loss, seen, kl, ratio, clipped, entropy, compared, diff, max_diff, outside } = *self;
+        ([loss, seen, kl, ratio, clipped, entropy, compared, diff, outside], [max_diff])
+    }
+
+    /// From [`Sums::numbers`].
+    pub(crate) fn from_numbers(added: [f64; 9], [max_diff]: [f64; 1]) -> Self {
+        let [loss, seen, kl, ratio, clipped, entropy, compared, diff, outside] = added;
+        Self { loss, seen, kl, ratio, clipped, entropy, compared, diff, max_diff, outside }
+    }
+
+    /// Adds the sums of another update.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let (mut added, [largest]) = self.numbers();
+        let (more, [max_diff]) = other.numbers();
+        added.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        *self = Self::from_numbers(added, [largest.max(max_diff)]);
+    }
+
     /// The means, named `grpo/...`.
     pub(crate) fn metrics(&self, updates: usize) -> Metrics {
         let (seen, compared) = (self.seen.max(1.0), self.compared.max(1.0));

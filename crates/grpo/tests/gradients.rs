@@ -5,9 +5,10 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{net::TcpListener, sync::Arc, thread, time::Duration};
 
 use reft_core::{AdvantageEstimator, Form, PolicyOptimizer as _, RewardParts, ScoredGroup, Seed};
+use reft_dist::{Group as Ranks, World};
 use reft_grpo::GrpoOptimizer;
 use reft_train::{Entropy, TokenPass};
 use reft_vlm::{
@@ -160,6 +161,10 @@ fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
 /// [`moves`] on groups of one's own. With a large `eps`, AdamW follows the gradient itself
 /// instead of its sign, so the moves are as exact as the gradients.
 fn moves_on(groups: &[ScoredGroup], name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
+    moves_with(groups, name, &for_moves(keys, more), Arc::new(Ranks::alone()))
+}
+
+fn for_moves(keys: &Value, more: &Value) -> Value {
     let mut keys = keys.clone();
     keys["updates_per_batch"] = json!(2);
     // Sums of tokens have larger gradients than means of them.
@@ -168,9 +173,13 @@ fn moves_on(groups: &[ScoredGroup], name: &str, keys: &Value, more: &Value) -> V
     for (key, value) in more.as_object().unwrap() {
         keys[key] = value.clone();
     }
+    keys
+}
+
+fn moves_with(groups: &[ScoredGroup], name: &str, keys: &Value, ranks: Arc<Ranks>) -> Vec<(String, Tensor)> {
     let mut model = open(name);
     let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.detach().copy()).collect();
-    let mut optimizer = GrpoOptimizer::new(&phase(&keys), &model, Seed::new(1)).unwrap();
+    let mut optimizer = GrpoOptimizer::new(&phase(keys), &model, Seed::new(1)).unwrap().with_group(ranks);
     let advantage: Arc<dyn AdvantageEstimator> = Arc::new(AboveMean);
     optimizer.share_advantage(&advantage);
     for _ in 0..2 {
@@ -189,9 +198,9 @@ impl AdvantageEstimator for AboveMean {
     }
 }
 
-#[test]
-fn splits_and_recomputation_do_not_change_the_step() {
-    let cases = [
+/// Every kind of loss and penalty, and every way in which micro-batches depend on each other.
+fn kinds() -> Vec<(&'static str, Value)> {
+    vec![
         ("tiny-vlm", json!({"kl_coef": 0.1, "entropy_coef": 0.01, "loss": {"type": "dapo"}})),
         ("qwen2-vl/model", json!({"loss": {"type": "gspo"}, "clip_low": 0.5, "clip_high": 0.5})),
         ("qwen3-vl/model", json!({"kl_coef": 0.1, "kl": {"place": "reward"}, "reference": {"type": "run"}})),
@@ -205,12 +214,50 @@ fn splits_and_recomputation_do_not_change_the_step() {
         ("tiny-vlm", json!({"loss": {"type": "top_entropy", "share": 0.5}, "kl_coef": 0.0})),
         ("qwen2-vl/model", json!({"loss": {"type": "clip_cov", "share": 0.1, "low": 0.0}, "kl_coef": 0.0})),
         ("qwen3-vl/model", json!({"loss": {"type": "kl_cov", "share": 0.2}, "kl_coef": 0.0})),
-    ];
-    for (name, keys) in cases {
+    ]
+}
+
+#[test]
+fn splits_and_recomputation_do_not_change_the_step() {
+    for (name, keys) in kinds() {
         let whole = moves(name, &keys, &json!({}));
         for more in [json!({"micro_batch_tokens": 1}), json!({"recompute": true, "micro_batch_tokens": 1})] {
             // Four updates, each from the weights of the one before; 1.6e-4 on a CPU without AVX-512.
             assert_same(&moves(name, &keys, &more), &whole, 3e-4, 5e-7, &format!("{name} {keys} {more}"));
+        }
+    }
+}
+
+/// Ranks that are threads, each with a model of its own: the step of one rank, and equal bits on all.
+#[test]
+fn ranks_share_a_step() {
+    for (name, keys) in kinds() {
+        let whole = moves(name, &keys, &json!({}));
+        for (size, more) in
+            [(2, json!({})), (3, json!({"micro_batch_tokens": 1, "recompute": true})), (5, json!({}))]
+        {
+            let keys = for_moves(&keys, &more);
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let rank = |rank: usize| {
+                let meeting = Some(("127.0.0.1".to_owned(), port));
+                let world =
+                    World { rank, size, local_rank: rank, local_size: size, meeting, ..World::alone() };
+                let ranks = Ranks::join(&world, Device::Cpu, Duration::from_secs(60)).unwrap();
+                let ranks = Arc::new(ranks);
+                let moved = moves_with(&groups(), name, &keys, Arc::clone(&ranks));
+                ranks.barrier().unwrap();
+                moved
+            };
+            let all: Vec<_> = thread::scope(|scope| {
+                let rank = &rank;
+                let threads: Vec<_> = (0..size).map(|n| scope.spawn(move || rank(n))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            for other in &all[1..] {
+                assert!(all[0].iter().zip(other).all(|(a, b)| a.1.equal(&b.1)), "{name} {keys}");
+            }
+            // As for splits.
+            assert_same(&all[0], &whole, 3e-4, 5e-7, &format!("{name} {keys}, {size} ranks"));
         }
     }
 }

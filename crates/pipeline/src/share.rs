@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use reft_core::{Completion, Form, Part, Peers, Sample, StageError, Task};
+use reft_core::{Completion, Form, Part, Peers, Sample, StageError, Task, parts};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// What a rank has to say about its part.
@@ -76,30 +76,6 @@ pub(crate) fn share<T: Serialize + DeserializeOwned>(
         }
     }
     Ok(results.into_iter().flatten().collect())
-}
-
-/// The indices of the items of each rank, ascending: the most expensive first, each to the rank that has least to do.
-fn parts(costs: &[u64], ranks: usize) -> Vec<Vec<usize>> {
-    let mut by_cost: Vec<usize> = (0..costs.len()).collect();
-    by_cost.sort_by_key(|&index| std::cmp::Reverse(costs[index]));
-    let mut parts = vec![(0_u64, Vec::new()); ranks];
-    for index in by_cost {
-        // The first of those with least.
-        let (_, (cost, part)) = parts
-            .iter_mut()
-            .enumerate()
-            .min_by_key(|(rank, (cost, _))| (*cost, *rank))
-            .unwrap_or_else(|| unreachable!("a run has at least one rank"));
-        *cost += costs[index].max(1);
-        part.push(index);
-    }
-    parts
-        .into_iter()
-        .map(|(_, mut part)| {
-            part.sort_unstable();
-            part
-        })
-        .collect()
 }
 
 fn to_bytes(value: &impl Serialize) -> Result<Vec<u8>, String> {
@@ -183,14 +159,6 @@ mod tests {
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
-    }
-
-    #[test]
-    fn work_goes_to_the_rank_that_has_least() {
-        assert_eq!(parts(&[5, 1, 1, 1, 1, 1], 2), [vec![0], vec![1, 2, 3, 4, 5]]);
-        assert_eq!(parts(&[1, 2, 3], 4), [vec![2], vec![1], vec![0], vec![]]);
-        // What costs nothing still is work.
-        assert_eq!(parts(&[0, 0, 0, 0], 2), [vec![0, 2], vec![1, 3]]);
     }
 
     #[test]
