@@ -91,7 +91,7 @@ impl<'a> RecipePhases<'a> {
         }
     }
 
-    /// The phases with `grpo` updates that the ranks of a group share.
+    /// The phases with updates that the ranks of a group share.
     #[must_use]
     pub fn shared_by(self, group: Arc<Group>) -> Self {
         Self { group, ..self }
@@ -159,7 +159,7 @@ impl<'a> RecipePhases<'a> {
             steps: phase.steps,
             batch_size: phase.batch_size,
             demonstrations,
-            trainer: Box::new(SftTrainer::new(phase, policy, seed)?),
+            trainer: Box::new(SftTrainer::new(phase, policy, seed)?.with_group(Arc::clone(&self.group))),
         }))
     }
 

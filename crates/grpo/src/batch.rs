@@ -6,7 +6,7 @@
 use std::{cell::OnceCell, ops::Range, rc::Rc};
 
 use reft_core::{Completion, ScoredGroup, Seed, StageError, Support};
-use reft_train::{TokenStats, split_by_tokens, split_where};
+use reft_train::{TokenStats, ranks::shared_budget, split_by_tokens, split_where};
 use reft_vlm::{
     Vlm,
     model::{Distribution, Network, PackedBatch},
@@ -255,14 +255,9 @@ pub(crate) fn split(
         counted: weights.iter().filter(|&&w| w > 0.0).count(),
         weights,
     };
-    let share = sizes.iter().sum::<usize>().div_ceil(options.ranks.max(1));
-    let budget = match (options.exact, options.ranks, options.micro_batch_tokens) {
-        // A replay is of one group.
-        (true, _, _) => 1,
-        (false, 0 | 1, tokens) => tokens,
-        (false, _, 0) => share,
-        (false, _, tokens) => tokens.min(share),
-    };
+    let shared = || shared_budget(options.micro_batch_tokens, sizes.iter().sum(), options.ranks);
+    // A replay is of one group.
+    let budget = if options.exact { 1 } else { shared() };
     let (mut completions, mut tokens) = (0, 0);
     let mut prompts = prompts.into_iter();
     // One distribution reads all logits of a pass, and a pass belongs to one part of the batch.

@@ -21,6 +21,7 @@ mod demonstration;
 mod examine;
 mod gradient;
 mod microbatch;
+pub mod ranks;
 mod schedule;
 mod sft;
 mod token_pass;

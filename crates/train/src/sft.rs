@@ -1,9 +1,10 @@
 //! Supervised fine-tuning: the mean negative log-likelihood of the demonstrations' tokens.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use reft_config::SftPhase;
 use reft_core::{Checkpointed, Demonstration, Metrics, Seed, StageError, SupervisedTrainer};
+use reft_dist::{Group, Op};
 use reft_vlm::{
     Vlm,
     model::{Distribution, Keep},
@@ -12,8 +13,11 @@ use serde_json::{Value, json};
 use tch::Kind;
 
 use crate::{
-    AdamW, Entropy, GradientTransform, TokenPass, demonstration::encode, everything_learns,
-    gradient_transform, in_parts, learning_rate, split_by_tokens, split_where,
+    AdamW, Entropy, GradientTransform, TokenPass,
+    demonstration::encode,
+    everything_learns, gradient_transform, in_parts, learning_rate,
+    ranks::{own_passes, reduce, shared_budget, sum_gradients},
+    split_by_tokens, split_where,
 };
 
 const STATE: &str = "optimizer.safetensors";
@@ -23,6 +27,8 @@ const STATE: &str = "optimizer.safetensors";
 pub struct SftTrainer {
     config: SftPhase,
     optimizer: AdamW,
+    /// The processes that share an update.
+    group: Arc<Group>,
     step: u64,
 }
 
@@ -46,7 +52,13 @@ impl SftTrainer {
     ) -> Result<Self, StageError> {
         let mut optimizer = AdamW::new(&config.optimizer, config.trainable, seed).with_transform(transform);
         optimizer.begin(policy)?;
-        Ok(Self { config: config.clone(), optimizer, step: 0 })
+        Ok(Self { config: config.clone(), optimizer, group: Arc::default(), step: 0 })
+    }
+
+    /// With updates that the ranks of a group share: each passes a part of a batch, and gradients are added.
+    #[must_use]
+    pub fn with_group(self, group: Arc<Group>) -> Self {
+        Self { group, ..self }
     }
 }
 
@@ -64,10 +76,13 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
         let (mut loss, mut right) = (0.0, 0.0);
         let apart = self.optimizer.apart();
         let part = |i: usize| apart.map(|apart| apart.part_of(&batch[i].sample));
-        let ranges = split_by_tokens(&sizes, self.config.micro_batch_tokens);
+        let budget = shared_budget(self.config.micro_batch_tokens, sizes.iter().sum(), self.group.size());
+        let ranges = split_by_tokens(&sizes, budget);
         let ranges = split_where(ranges, |a, b| part(a) == part(b));
+        let costs: Vec<usize> = ranges.iter().map(|range| sizes[range.clone()].iter().sum()).collect();
+        let own = own_passes(&self.group, &costs);
         for passes in in_parts(ranges.len(), |pass| part(ranges[pass].start)) {
-            for pass in passes {
+            for pass in passes.into_iter().filter(|&pass| own[pass]) {
                 let groups: Vec<_> = encoded[ranges[pass].clone()]
                     .iter()
                     .map(|(prompt, c)| (prompt, vec![c.as_slice()]))
@@ -83,9 +98,14 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
                 });
             }
             if apart.is_some() {
+                sum_gradients(&self.group, policy)?;
                 self.optimizer.take_part(policy);
             }
         }
+        if apart.is_none() {
+            sum_gradients(&self.group, policy)?;
+        }
+        let [loss, right] = reduce(&self.group, [loss, right], Op::Sum)?;
         if !loss.is_finite() {
             self.optimizer.skip(policy);
             return Err(StageError::NonFinite { what: "loss", step: self.step, applied: 0 });
