@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use reft_core::{Peers, StageError};
 use reft_dist::{Group, Launcher, World};
+use reft_pipeline::Observer;
 
 use crate::Error;
 
@@ -19,8 +20,11 @@ pub(crate) struct Ranks {
 
 impl Ranks {
     /// Waits for the others, where a launcher says that there are others.
-    pub(crate) fn join() -> Result<Self, Error> {
+    pub(crate) fn join(observer: &mut dyn Observer) -> Result<Self, Error> {
         let world = World::from_env()?;
+        if let Some((host, port)) = &world.meeting {
+            observer.message(&format!("waiting at {host}:{port} for all of {} ranks", world.size));
+        }
         // Words go by the CPU; a GPU is added when the recipe has said that there is one.
         let group = Group::join(&world, tch::Device::Cpu, PATIENCE)?;
         Ok(Self { world, group: Arc::new(group) })

@@ -40,11 +40,12 @@ pub fn start_with(
         }),
         ..RunInfo::new(&recipe.run.name, recipe.phase.iter().map(reft_config::PhaseConfig::name))
     };
-    let ranks = Ranks::join()?;
+    let ranks = Ranks::join(observer)?;
     let toml = recipe.to_toml()?;
     let dir = runs.join(&recipe.run.name);
     // A launcher that starts its processes again gives them the command of before.
-    let goes_on = ranks.world.attempt > 0 && from_first(&ranks, || Ok(RunDir::is_one(&dir)))?;
+    let goes_on =
+        ranks.world.attempt > 0 && from_first(&ranks, || Ok(RunDir::was_started_with(&dir, &toml)))?;
     if goes_on {
         return go_on(&ranks, &dir, ChangedInputs::Refuse, observer, customize);
     }
@@ -74,7 +75,7 @@ pub fn resume_with(
     observer: &mut dyn Observer,
     customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
-    go_on(&Ranks::join()?, dir, changed, observer, customize)
+    go_on(&Ranks::join(observer)?, dir, changed, observer, customize)
 }
 
 fn go_on(
@@ -137,12 +138,12 @@ fn run(
     };
     let benchmarks = together(ranks, benchmarks)?;
     model::set_threads(ranks.threads(recipe.run.threads));
-    let device = model::device(recipe.model.device, ranks.world.local_rank)?;
+    let device = together(ranks, model::device(recipe.model.device, ranks.world.local_rank))?;
     ranks.group.add_device(device)?;
     if ranks.size() > 1 {
         tell(ranks, Ok(ranks.greeting(device)))?.iter().for_each(|greeting| observer.message(greeting));
     }
-    let mut policy = model::open_on(&seeded(recipe), device)?;
+    let mut policy = together(ranks, model::open_on(&seeded(recipe), device))?;
     let mut phases = RecipePhases::new(recipe).shared_by(Arc::clone(&ranks.group)).customize(customize);
     let checked = match store.as_deref_mut() {
         Some(store) => check_data(recipe, &phases, &policy, benchmarks, store, observer, start),

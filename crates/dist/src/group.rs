@@ -167,7 +167,7 @@ impl Group {
     pub fn all_gather(&self, own: &Tensor) -> Result<Tensor, DistError> {
         let shape = [&[self.size as i64], own.size().as_slice()].concat();
         if self.is_alone() {
-            return Ok(own.view(shape.as_slice()));
+            return Ok(own.reshape(shape));
         }
         let all = Tensor::empty(&shape, (own.kind(), own.device()));
         // Gloo and NCCL want one row of pieces.

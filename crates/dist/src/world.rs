@@ -95,9 +95,10 @@ impl World {
         let size_of_world = needed(&get, rank, size, "")?;
         let n: usize = number(size, &size_of_world, 1..=1 << 20)?;
         let own = number(rank, &needed(&get, size, rank, "")?, 0..=n - 1)?;
-        let attempt = get("TORCHELASTIC_RESTART_COUNT")
-            .or_else(|| get("SLURM_RESTART_COUNT"))
-            .map_or(Ok(0), |value| number("TORCHELASTIC_RESTART_COUNT", &value, 0..=u64::MAX))?;
+        let attempt = ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"]
+            .into_iter()
+            .find_map(|name| get(name).map(|value| number(name, &value, 0..=u64::MAX)))
+            .unwrap_or(Ok(0))?;
         if n == 1 {
             return Ok(Self { launcher, attempt, ..Self::alone() });
         }

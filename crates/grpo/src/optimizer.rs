@@ -259,7 +259,7 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
                 ranks.sum_gradients(policy)?;
             }
             sums.merge(&ranks.sum(own)?);
-            if number == 0 {
+            if number == 0 && updates > 1 {
                 share_old(&mut batches, &ranks)?;
             }
             if !sums.loss.is_finite() {

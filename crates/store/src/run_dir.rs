@@ -61,9 +61,11 @@ impl RunDir {
         Self::start(layout, RunRecord::new(info.clone()), lock)
     }
 
-    /// Whether a run was started in `root`.
-    pub fn is_one(root: &Path) -> bool {
-        Layout::new(root).run_json().exists()
+    /// Whether a run was started in `root` with this resolved recipe.
+    pub fn was_started_with(root: &Path, config: &str) -> bool {
+        let layout = Layout::new(root);
+        let first = std::fs::read_to_string(layout.inputs().join(CONFIG_COPY));
+        layout.run_json().exists() && first.is_ok_and(|first| first == config)
     }
 
     /// The run in `root`, to go on with it.

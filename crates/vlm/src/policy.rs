@@ -303,14 +303,16 @@ impl Vlm {
 /// Numbers that a digest reads at a time.
 const DIGEST_PIECE: i64 = 1 << 24;
 
-/// A sum of the bytes of a tensor, each weighted by its position; wraps around.
+/// The bits of a tensor's numbers summed, each weighted by its position; wraps around.
 fn digest(x: &Tensor) -> i64 {
-    let bytes = x.view_dtype(Kind::Uint8).view([-1]);
-    let pieces = bytes.split(DIGEST_PIECE, 0);
-    pieces.iter().enumerate().fold(0, |sum: i64, (n, piece)| {
-        let weights = Tensor::arange(piece.size()[0], (Kind::Int64, piece.device())) * 2 + 1;
-        let of_piece = (piece.to_kind(Kind::Int64) * weights).sum(Kind::Int64).int64_value(&[]);
-        sum.wrapping_mul(31).wrapping_add(of_piece.wrapping_mul(2 * n as i64 + 1))
+    let bits = x.view_dtype(match x.kind() {
+        Kind::Float => Kind::Int,
+        _ => Kind::Int16,
+    });
+    let weights = Tensor::arange(DIGEST_PIECE.min(bits.numel() as i64), (Kind::Int64, x.device())) * 2 + 1;
+    bits.split(DIGEST_PIECE, 0).iter().fold(0, |sum: i64, piece| {
+        let weighted = piece * weights.narrow(0, 0, piece.size()[0]);
+        sum.wrapping_mul(31).wrapping_add(weighted.sum(Kind::Int64).int64_value(&[]))
     })
 }
 

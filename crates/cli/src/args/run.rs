@@ -22,9 +22,12 @@ Examples:
   reft train configs/demo.toml my-changes.toml --name second --set run.seed=7
   reft train configs/demo.toml --set phase.binary.steps=5 --dry-run
   reft train --resume runs/second
+  torchrun --standalone --nproc-per-node 2 --no-python reft train configs/demo.toml
 
 Ctrl-C stops after the current step and keeps it; a second Ctrl-C stops at once.
-Either way, and after a crash, `--resume` continues with the same numbers as an uninterrupted run.")]
+Either way, and after a crash, `--resume` continues with the same numbers as an uninterrupted run.
+
+Started by torchrun or srun, all processes work on one run: see docs/CLUSTER.md.")]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
