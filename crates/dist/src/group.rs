@@ -111,7 +111,11 @@ impl Group {
         let failed = |message: String| DistError::Meeting { rank, size, at: at.clone(), message };
         let listening = if rank == 0 && !world.agent_serves {
             // On this address alone: left to itself the store listens on every interface, and asks nobody who he is.
-            let listener = TcpListener::bind((host.as_str(), *port)).map_err(|e| failed(e.to_string()))?;
+            let listener = TcpListener::bind((host.as_str(), *port)).map_err(|e| {
+                failed(format!(
+                    "{e}; `MASTER_ADDR` must be an address of this machine, and `MASTER_PORT` free on it"
+                ))
+            })?;
             Some(listener.into_raw_fd())
         } else {
             None
