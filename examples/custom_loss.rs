@@ -34,7 +34,8 @@ fn main() -> anyhow::Result<()> {
 
     let outcome = train::start_with(&recipe, &runs, &mut (), |built, stages| {
         if let (PhaseConfig::Grpo(phase), Stages::Rl(rl)) = (built.phase, stages) {
-            let optimizer = GrpoOptimizer::new(phase, built.policy, built.seed)?;
+            let optimizer = GrpoOptimizer::new(phase, built.policy, built.seed)?
+                .with_group(built.group.clone(), built.shard);
             rl.optimizer = Box::new(optimizer.with_loss(Box::new(Truncated)));
         }
         Ok(())

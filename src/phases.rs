@@ -9,7 +9,7 @@ use std::{
 
 use reft_config::{
     BadImages, DataConfig, EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, PhaseConfig, Recipe, RejectPhase,
-    RewardConfig, SftPhase, WithForm,
+    RewardConfig, SftPhase, Shard, WithForm,
 };
 use reft_core::{
     Benchmark, Demonstration, Form, ImageSource, Progress, RunStore, Sample, SampleId, Seed, StageError,
@@ -48,6 +48,10 @@ pub struct Built<'a> {
     pub seed: Seed,
     /// The policy as it is when the phase starts or resumes.
     pub policy: &'a Vlm,
+    /// The processes that share the run's updates, for an optimizer or a trainer that takes the recipe's place.
+    pub group: &'a Arc<Group>,
+    /// What these divide among them.
+    pub shard: Shard,
 }
 
 /// Changes the stages of a phase before it runs: `|built, stages| ...`. An error stops the run.
@@ -135,7 +139,10 @@ impl<'a> RecipePhases<'a> {
             refill: reft_curriculum::refill::build(&phase.filter.refill),
             preflight,
             guard: guard(phase.guard),
-            optimizer: Box::new(GrpoOptimizer::new(phase, policy, seed)?.with_group(Arc::clone(&self.group))),
+            optimizer: Box::new(
+                GrpoOptimizer::new(phase, policy, seed)?
+                    .with_group(Arc::clone(&self.group), self.recipe.run.shard),
+            ),
             max_skipped: phase.max_skipped,
         });
         Ok((stages, data.samples))
@@ -159,7 +166,9 @@ impl<'a> RecipePhases<'a> {
             steps: phase.steps,
             batch_size: phase.batch_size,
             demonstrations,
-            trainer: Box::new(SftTrainer::new(phase, policy, seed)?.with_group(Arc::clone(&self.group))),
+            trainer: Box::new(
+                SftTrainer::new(phase, seed).with_group(Arc::clone(&self.group), self.recipe.run.shard),
+            ),
         }))
     }
 
@@ -544,7 +553,14 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
             PhaseConfig::Eval(phase) => (self.eval(phase, policy)?, Vec::new()),
         };
         let before = marks(&stages);
-        let built = Built { phase, samples: &samples, seed: self.seed(phase.name()), policy };
+        let built = Built {
+            phase,
+            samples: &samples,
+            seed: self.seed(phase.name()),
+            policy,
+            group: &self.group,
+            shard: self.recipe.run.shard,
+        };
         (self.customize)(&built, &mut stages)?;
         let changed = before.into_iter().zip(marks(&stages)).filter(|(before, after)| before != after);
         self.replaced = changed.map(|((name, _), _)| name).collect();

@@ -69,6 +69,10 @@ impl Peers for Ranks {
         self.group.size()
     }
 
+    fn waited(&self) -> Duration {
+        self.group.waited()
+    }
+
     fn exchange(&self, own: Result<Vec<u8>, String>) -> Result<Vec<Vec<u8>>, StageError> {
         self.group.exchange(own).map_err(|error| StageError::other("ranks", error))
     }

@@ -85,7 +85,7 @@ pub use optimizer::{LrScale, MomentsConfig, OptimizerConfig, Schedule, SmallWeig
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
-pub use recipe::{Recipe, RunConfig};
+pub use recipe::{Recipe, RunConfig, Shard};
 pub use remote::{JudgeConfig, ProgramRewardConfig, ServerJudgeConfig, ServerRewardConfig};
 pub use reward::{
     CosineConfig, DetectionReward, LanguageConfig, LengthConfig, PartialCredit, RepetitionConfig,

@@ -55,6 +55,20 @@ pub struct RunConfig {
     /// Look at all data sets before the first phase: prompt lengths, duplicates, test questions that are trained on. Reads
     /// every image file once.
     pub data_report: bool,
+    /// What several ranks divide among them.
+    pub shard: Shard,
+}
+
+/// What the ranks of a run divide among them; one rank has everything whatever it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shard {
+    /// Nothing: every rank keeps weights, gradients and the optimizer's state.
+    #[default]
+    None,
+    /// The optimizer's state, moments and master weights: each of N ranks keeps an Nth and updates an Nth of the weights
+    /// (ZeRO stage 1).
+    Optimizer,
 }
 
 impl Default for RunConfig {
@@ -66,6 +80,7 @@ impl Default for RunConfig {
             checkpoint_every: 50,
             keep_checkpoints: 2,
             data_report: true,
+            shard: Shard::None,
         }
     }
 }

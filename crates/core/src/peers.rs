@@ -1,5 +1,7 @@
 //! Several processes, ranks, that work on one run.
 
+use std::time::Duration;
+
 use crate::StageError;
 
 /// The ranks of a run. All of them call the same methods in the same order.
@@ -9,6 +11,11 @@ pub trait Peers: Send + Sync {
 
     /// How many there are.
     fn size(&self) -> usize;
+
+    /// The time that this rank has spent waiting for the others, and sending, since it met them.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// What every rank has to say, by rank. Where one has failed, everyone gets an error that names it.
     fn exchange(&self, own: Result<Vec<u8>, String>) -> Result<Vec<Vec<u8>>, StageError>;

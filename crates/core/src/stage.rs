@@ -26,6 +26,11 @@ pub trait Stateful {
 ///
 /// The store calls `save` into an empty temporary folder that it syncs and renames, so an implementation just writes.
 pub trait Checkpointed {
+    /// Brings together on rank 0 what is divided among ranks, for the `save` that follows there. Called on all ranks.
+    fn gather(&self) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// Writes files into `dir`.
     fn save(&self, dir: &Path) -> Result<(), StageError>;
 
@@ -217,6 +222,11 @@ pub trait PolicyOptimizer<P: ?Sized>: Checkpointed + Send {
 
 /// Moves the policy's weights towards given answers (supervised fine-tuning).
 pub trait SupervisedTrainer<P: ?Sized>: Checkpointed + Send {
+    /// As [`PolicyOptimizer::begin_phase`].
+    fn begin_phase(&mut self, _policy: &P) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// As [`PolicyOptimizer::examine`].
     fn examine(&mut self, _policy: &mut P, _answers: &[Demonstration]) -> Result<Value, StageError> {
         Ok(Value::Null)

@@ -3,8 +3,11 @@
 use std::{
     net::TcpListener,
     os::fd::IntoRawFd as _,
-    sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tch::{Device, Kind, Tensor};
@@ -86,6 +89,8 @@ struct Joined {
     device: OnceLock<Backend>,
     store: Store,
     timeout: Duration,
+    /// Nanoseconds in operations.
+    waited: AtomicU64,
 }
 
 impl Default for Group {
@@ -103,6 +108,16 @@ impl Group {
     /// Waits until all ranks have joined. Tensors on `device`, a GPU of this process, go by NCCL, all others by Gloo.
     /// Every operation fails after `timeout`; it must be longer than ranks wait for each other: a rollout, a checkpoint.
     pub fn join(world: &World, device: Device, timeout: Duration) -> Result<Self, DistError> {
+        Self::join_on(world, device, timeout, None)
+    }
+
+    /// [`Group::join`] where rank 0 may have a socket on the meeting's address already.
+    pub(crate) fn join_on(
+        world: &World,
+        device: Device,
+        timeout: Duration,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, DistError> {
         let &World { rank, size, .. } = world;
         let Some((host, port)) = world.meeting.as_ref().filter(|_| size > 1) else {
             return Ok(Self::alone());
@@ -111,12 +126,9 @@ impl Group {
         let failed = |message: String| DistError::Meeting { rank, size, at: at.clone(), message };
         let listening = if rank == 0 && !world.agent_serves {
             // On this address alone: left to itself the store listens on every interface, and asks nobody who he is.
-            let listener = TcpListener::bind((host.as_str(), *port)).map_err(|e| {
-                failed(format!(
-                    "{e}; `MASTER_ADDR` must be an address of this machine, and `MASTER_PORT` free on it"
-                ))
-            })?;
-            Some(listener.into_raw_fd())
+            let listener = listener.map_or_else(|| TcpListener::bind((host.as_str(), *port)), Ok);
+            let told = "`MASTER_ADDR` must be an address of this machine, and `MASTER_PORT` free on it";
+            Some(listener.map_err(|e| failed(format!("{e}; {told}")))?.into_raw_fd())
         } else {
             None
         };
@@ -124,7 +136,7 @@ impl Group {
         let name = format!("reft/{}", world.attempt);
         let cpu = Backend::new(&store, &format!("{name}/gloo"), (rank, size), None, timeout);
         let cpu = Mutex::new(Some(cpu.map_err(failed)?));
-        let joined = Joined { name, cpu, device: OnceLock::new(), store, timeout };
+        let joined = Joined { name, cpu, device: OnceLock::new(), store, timeout, waited: AtomicU64::new(0) };
         let group = Self { rank, size, joined: Some(joined) };
         group.add_device(device)?;
         Ok(group)
@@ -150,6 +162,12 @@ impl Group {
     /// How many there are.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The time that this rank has spent in operations: waiting for the others, and sending.
+    pub fn waited(&self) -> Duration {
+        let nanoseconds = self.joined.as_ref().map(|joined| joined.waited.load(Ordering::Relaxed));
+        Duration::from_nanos(nanoseconds.unwrap_or(0))
     }
 
     /// Whether this is the only process.
@@ -242,6 +260,7 @@ impl Group {
         call: impl FnOnce(&Backend) -> Result<(), String>,
     ) -> Result<(), DistError> {
         let Some(joined) = &self.joined else { return Ok(()) };
+        let start = Instant::now();
         let mut cpu = joined.cpu.lock().unwrap_or_else(PoisonError::into_inner);
         let result = match (device.is_cuda(), joined.device.get(), cpu.as_ref()) {
             (_, _, None) => Err("an operation has failed before".into()),
@@ -249,6 +268,7 @@ impl Group {
             (true, Some(device), _) => call(device),
             (false, _, Some(cpu)) => call(cpu),
         };
+        joined.waited.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         result.map_err(|message| {
             // Closes its connections: a rank that waits for this one, and not for the one that is gone, fails now too.
             *cpu = None;

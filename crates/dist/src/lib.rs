@@ -19,8 +19,10 @@
 
 mod ffi;
 mod group;
+mod threads;
 mod world;
 
 pub use ffi::Op;
 pub use group::{DistError, Group};
+pub use threads::on_threads;
 pub use world::{Launcher, World, WorldError};

@@ -3,7 +3,7 @@
 
 use std::{net::TcpListener, thread, time::Duration};
 
-use reft_dist::{DistError, Group, Launcher, Op, World};
+use reft_dist::{DistError, Group, Launcher, Op, World, on_threads};
 use tch::{Device, Kind, Tensor};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,22 +27,7 @@ fn world(rank: usize, size: usize, port: u16) -> World {
 
 /// What each rank returns.
 fn ranks<T: Send>(size: usize, run: impl Fn(&Group) -> T + Sync) -> Vec<T> {
-    let port = free_port();
-    thread::scope(|scope| {
-        let one = |rank| {
-            let run = &run;
-            scope.spawn(move || {
-                let group = Group::join(&world(rank, size, port), Device::Cpu, TIMEOUT).unwrap();
-                assert_eq!((group.rank(), group.size()), (rank, size));
-                let result = run(&group);
-                // The store of rank 0 stays until nobody asks it any more.
-                group.barrier().unwrap();
-                result
-            })
-        };
-        let threads: Vec<_> = (0..size).map(one).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    on_threads(size, TIMEOUT, |group| run(group)).unwrap()
 }
 
 fn floats(x: &Tensor) -> Vec<f64> {

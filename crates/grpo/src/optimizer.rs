@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use reft_config::{GrpoPhase, KlPlace};
+use reft_config::{GrpoPhase, KlPlace, Shard};
 use reft_core::{
     AdvantageEstimator, Checkpointed, Demonstration, Metrics, PolicyOptimizer, RewardParts, ScoredGroup,
     Seed, StageError, step_advantages,
@@ -41,8 +41,6 @@ pub struct GrpoOptimizer {
     step: u64,
     /// What the last update that was left out saw of each group: for its diagnosis.
     left_out: Vec<Known>,
-    /// Moments and reference are made when the phase begins, not before: they are as large as the model.
-    has_begun: bool,
 }
 
 impl GrpoOptimizer {
@@ -63,7 +61,6 @@ impl GrpoOptimizer {
             seed: seed.at("loss"),
             step: 0,
             left_out: Vec::new(),
-            has_begun: false,
         };
         Ok(this.with_transform(config.gradient.as_ref().map(|config| gradient_transform(config, seed))))
     }
@@ -82,11 +79,13 @@ impl GrpoOptimizer {
         Self { options, optimizer, ..self }
     }
 
-    /// With updates that the ranks of a group share: each passes a part of a batch, and gradients are added.
+    /// With updates that the ranks of a group share: each passes a part of a batch, gradients are added, and the
+    /// optimizer's state is divided where `shard` says so.
     #[must_use]
-    pub fn with_group(self, group: Arc<Group>) -> Self {
+    pub fn with_group(self, group: Arc<Group>, shard: Shard) -> Self {
         let options = PassOptions { ranks: group.size(), ..self.options };
-        Self { options, group, ..self }
+        let optimizer = self.optimizer.with_group(Arc::clone(&group), shard);
+        Self { options, optimizer, group, ..self }
     }
 
     fn begin(&mut self, policy: &Vlm) -> Result<(), StageError> {
@@ -95,7 +94,6 @@ impl GrpoOptimizer {
         self.optimizer.begin(policy)?;
         self.reference = Reference::new(&self.config, policy)?;
         self.step = 0;
-        self.has_begun = true;
         Ok(())
     }
 
@@ -220,7 +218,7 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
     }
 
     fn update(&mut self, policy: &mut Vlm, groups: &[ScoredGroup]) -> Result<Metrics, StageError> {
-        if !self.has_begun {
+        if !self.optimizer.has_begun() {
             self.begin(policy)?;
         }
         let lr = learning_rate(self.config.lr, &self.config.optimizer, self.step, self.config.steps);
@@ -251,12 +249,12 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
                     update.backward(network, &mut batches[pass], prepared[pass].take(), &mut own);
                 }
                 if apart.is_some() {
-                    ranks.sum_gradients(policy)?;
+                    self.optimizer.sum_gradients(policy)?;
                     self.optimizer.take_part(policy);
                 }
             }
             if apart.is_none() {
-                ranks.sum_gradients(policy)?;
+                self.optimizer.sum_gradients(policy)?;
             }
             sums.merge(&ranks.sum(own)?);
             if number == 0 && updates > 1 {
@@ -295,17 +293,16 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
 
 /// Moments, step count and the reference's weights.
 impl Checkpointed for GrpoOptimizer {
+    fn gather(&self) -> Result<(), StageError> {
+        self.optimizer.gather()
+    }
+
     fn save(&self, dir: &Path) -> Result<(), StageError> {
         self.optimizer.save(&dir.join(STATE), self.step)?;
         self.reference.as_ref().map_or(Ok(()), |reference| reference.save(dir))
     }
 
     fn load(&mut self, dir: &Path) -> Result<(), StageError> {
-        if !self.has_begun {
-            let message =
-                "its state is laid out by `begin_phase`, which comes before it is restored".to_owned();
-            return Err(StageError::State { stage: "optimizer", message });
-        }
         self.step = self.optimizer.load(&dir.join(STATE))?;
         self.reference.as_mut().map_or(Ok(()), |reference| reference.load(dir))
     }

@@ -3,7 +3,6 @@
 use reft_core::StageError;
 use reft_dist::{Group, Op};
 use reft_train::ranks;
-use reft_vlm::Vlm;
 use tch::Tensor;
 
 use crate::{batch::MicroBatch, sums::Sums};
@@ -53,10 +52,5 @@ impl<'a> Ranks<'a> {
         let (added, largest) =
             (ranks::reduce(self.group, added, Op::Sum)?, ranks::reduce(self.group, largest, Op::Max)?);
         Ok(Sums::from_numbers(added, largest))
-    }
-
-    /// The gradients that have accumulated become the sums over all ranks.
-    pub(crate) fn sum_gradients(&self, policy: &Vlm) -> Result<(), StageError> {
-        ranks::sum_gradients(self.group, policy)
     }
 }

@@ -5,10 +5,11 @@
 
 mod common;
 
-use std::{net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use reft_config::Shard;
 use reft_core::{AdvantageEstimator, Form, PolicyOptimizer as _, RewardParts, ScoredGroup, Seed};
-use reft_dist::{Group as Ranks, World};
+use reft_dist::{Group, on_threads};
 use reft_grpo::GrpoOptimizer;
 use reft_train::{Entropy, TokenPass};
 use reft_vlm::{
@@ -161,7 +162,7 @@ fn moves(name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
 /// [`moves`] on groups of one's own. With a large `eps`, AdamW follows the gradient itself
 /// instead of its sign, so the moves are as exact as the gradients.
 fn moves_on(groups: &[ScoredGroup], name: &str, keys: &Value, more: &Value) -> Vec<(String, Tensor)> {
-    moves_with(groups, name, &for_moves(keys, more), Arc::new(Ranks::alone()))
+    moves_with(groups, name, &for_moves(keys, more), Arc::default(), Shard::None)
 }
 
 fn for_moves(keys: &Value, more: &Value) -> Value {
@@ -176,10 +177,17 @@ fn for_moves(keys: &Value, more: &Value) -> Value {
     keys
 }
 
-fn moves_with(groups: &[ScoredGroup], name: &str, keys: &Value, ranks: Arc<Ranks>) -> Vec<(String, Tensor)> {
+fn moves_with(
+    groups: &[ScoredGroup],
+    name: &str,
+    keys: &Value,
+    ranks: Arc<Group>,
+    shard: Shard,
+) -> Vec<(String, Tensor)> {
     let mut model = open(name);
     let before: Vec<Tensor> = model.params().params().iter().map(|p| p.tensor.detach().copy()).collect();
-    let mut optimizer = GrpoOptimizer::new(&phase(keys), &model, Seed::new(1)).unwrap().with_group(ranks);
+    let mut optimizer =
+        GrpoOptimizer::new(&phase(keys), &model, Seed::new(1)).unwrap().with_group(ranks, shard);
     let advantage: Arc<dyn AdvantageEstimator> = Arc::new(AboveMean);
     optimizer.share_advantage(&advantage);
     for _ in 0..2 {
@@ -233,26 +241,16 @@ fn splits_and_recomputation_do_not_change_the_step() {
 fn ranks_share_a_step() {
     for (name, keys) in kinds() {
         let whole = moves(name, &keys, &json!({}));
-        for (size, more) in
-            [(2, json!({})), (3, json!({"micro_batch_tokens": 1, "recompute": true})), (5, json!({}))]
-        {
+        for (size, more, shard) in [
+            (2, json!({}), Shard::None),
+            (3, json!({"micro_batch_tokens": 1, "recompute": true}), Shard::Optimizer),
+            (5, json!({}), Shard::None),
+        ] {
             let keys = for_moves(&keys, &more);
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let rank = |rank: usize| {
-                let meeting = Some(("127.0.0.1".to_owned(), port));
-                let world =
-                    World { rank, size, local_rank: rank, local_size: size, meeting, ..World::alone() };
-                let ranks = Ranks::join(&world, Device::Cpu, Duration::from_secs(60)).unwrap();
-                let ranks = Arc::new(ranks);
-                let moved = moves_with(&groups(), name, &keys, Arc::clone(&ranks));
-                ranks.barrier().unwrap();
-                moved
-            };
-            let all: Vec<_> = thread::scope(|scope| {
-                let rank = &rank;
-                let threads: Vec<_> = (0..size).map(|n| scope.spawn(move || rank(n))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let all = on_threads(size, Duration::from_secs(60), |ranks| {
+                moves_with(&groups(), name, &keys, Arc::clone(ranks), shard)
             });
+            let all = all.unwrap();
             for other in &all[1..] {
                 assert!(all[0].iter().zip(other).all(|(a, b)| a.1.equal(&b.1)), "{name} {keys}");
             }

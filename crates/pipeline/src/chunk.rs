@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Observer,
-    context::{Context, Stopwatch},
+    context::Context,
     metrics, parallel,
     share::{Answers, share},
+    stopwatch::Stopwatch,
 };
 
 /// The groups of a chunk with a mark for each completion.
@@ -66,7 +67,7 @@ where
         Ok(marked.into_iter().map(answers).collect())
     })?;
     if ctx.peers.size() > 1 {
-        clock.lap("wait");
+        clock.skip();
     }
     let mut marked = Vec::with_capacity(questions.len());
     for (sample, answers) in questions.iter().zip(answered) {

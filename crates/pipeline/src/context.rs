@@ -1,7 +1,5 @@
 //! What every loop shares: where the run stands, where it records, who watches.
 
-use std::time::Instant;
-
 use reft_core::{Checkpointed, Cursor, Metrics, Peers, RunStore, SamplingParams, Seed, StageError};
 use serde_json::{Value, json};
 
@@ -91,6 +89,8 @@ impl Context<'_> {
         }
         if self.peers.size() > 1 {
             self.check_equal(parts)?;
+            let gathered = parts.iter().try_for_each(|(_, part)| part.gather());
+            tell(self.peers, gathered)?;
         }
         self.store.checkpoint(self.cursor, parts, stages)?;
         self.saved = self.cursor.global_step;
@@ -145,46 +145,6 @@ impl Context<'_> {
 /// The sampling parameters with their place set.
 pub(crate) fn at_place(params: &SamplingParams, place: Seed) -> SamplingParams {
     SamplingParams { seed: place, ..params.clone() }
-}
-
-/// Measures the parts of a step. Loops are timed, stages are not.
-pub(crate) struct Stopwatch {
-    start: Instant,
-    lap: Instant,
-    timings: Metrics,
-}
-
-impl Stopwatch {
-    pub(crate) fn start() -> Self {
-        let now = Instant::now();
-        Self { start: now, lap: now, timings: Metrics::new() }
-    }
-
-    /// Ends a part of the step and returns its seconds.
-    pub(crate) fn lap(&mut self, name: &str) -> f64 {
-        let now = Instant::now();
-        let seconds = (now - self.lap).as_secs_f64();
-        self.lap = now;
-        self.timings.add(format!("time/{name}_s"), seconds);
-        seconds
-    }
-
-    /// Ends a rollout and notes its speed.
-    pub(crate) fn lap_rollout(&mut self, tokens: usize) {
-        let seconds = self.lap("rollout");
-        if seconds > 0.0 {
-            self.timings.set("time/rollout_tokens_per_s", tokens as f64 / seconds);
-        }
-    }
-
-    /// All parts and the whole, and the memory that the process holds now.
-    pub(crate) fn stop(mut self) -> Metrics {
-        self.timings.set("time/step_s", self.start.elapsed().as_secs_f64());
-        if let Some(memory) = memory_stats::memory_stats() {
-            self.timings.set("memory/resident_mib", memory.physical_mem as f64 / f64::from(1 << 20));
-        }
-        self.timings
-    }
 }
 
 /// An error when a loss or a gradient norm is not a number.

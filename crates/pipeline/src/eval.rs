@@ -1,13 +1,14 @@
 //! The evaluation loop: each benchmark's questions in chunks, graded, reported.
 
-use reft_core::{Benchmark, GradedGroup, Mark, RolloutEngine, SamplingParams, StageError};
+use reft_core::{Alone, Benchmark, GradedGroup, Mark, RolloutEngine, SamplingParams, StageError};
 use serde_json::json;
 
 use crate::{
     EvalStages, Observer,
     chunk::{Ask, Marked, answer, answer_once},
-    context::{Context, Stopwatch, at_place},
+    context::{Context, at_place},
     metrics,
+    stopwatch::Stopwatch,
 };
 
 /// All benchmarks, one after another. Progress counts chunks; `metrics.jsonl` gets one row per benchmark.
@@ -19,7 +20,7 @@ pub(crate) fn run<P>(
     let params = at_place(&stages.sampling, ctx.phase_seed());
     for (index, benchmark) in stages.benchmarks.iter().enumerate() {
         let benchmark = benchmark.as_ref();
-        let mut clock = Stopwatch::start();
+        let mut clock = Stopwatch::start(ctx.peers);
         let mut graded = Vec::with_capacity(benchmark.samples().len());
         for (chunk, questions) in benchmark.samples().chunks(stages.prompts_per_step.max(1)).enumerate() {
             ctx.check_stop()?;
@@ -39,7 +40,7 @@ pub(crate) fn run<P>(
         ctx.store.save_report(&ctx.phase, benchmark.name(), &graded, &report)?;
         clock.lap("record");
         let metrics = metrics::evaluation(benchmark.name(), &graded);
-        ctx.record(index as u64 + 1, &metrics, &clock.stop())?;
+        ctx.record(index as u64 + 1, &metrics, &clock.stop(ctx.peers)?)?;
         let details = json!({"phase": ctx.phase, "benchmark": benchmark.name(), "report": report});
         ctx.store.event("evaluation", details)?;
     }
@@ -57,7 +58,7 @@ pub fn evaluate<P: ?Sized>(
 ) -> Result<Vec<GradedGroup>, StageError> {
     let mut graded = Vec::with_capacity(benchmark.samples().len());
     for questions in benchmark.samples().chunks(prompts_per_call.max(1)) {
-        let mut clock = Stopwatch::start();
+        let mut clock = Stopwatch::start(&Alone);
         let ask = Ask { policy, rollout: &mut *rollout, questions, params };
         let marked =
             answer(ask, observer, &mut clock, |sample, completion| benchmark.grade(sample, completion))?;

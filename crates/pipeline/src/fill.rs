@@ -9,9 +9,10 @@ use reft_core::{
 
 use crate::{
     RlStages,
-    context::{Context, Stopwatch, at_place},
+    context::{Context, at_place},
     metrics, parallel,
     share::{Answers, share},
+    stopwatch::Stopwatch,
 };
 
 /// Every group of the step, rejected ones too. Empty when the curriculum has no more samples.
@@ -92,7 +93,7 @@ fn answer<P: ?Sized>(
         Ok(groups.into_iter().zip(rewards).map(answers).collect())
     })?;
     if peers.size() > 1 {
-        clock.lap("wait");
+        clock.skip();
     }
     let (mut groups, mut rewards) = (Vec::new(), Vec::new());
     for (sample, answers) in samples.into_iter().zip(answered) {

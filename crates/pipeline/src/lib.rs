@@ -77,6 +77,7 @@ mod sft;
 mod share;
 mod shared_store;
 mod skip;
+mod stopwatch;
 
 pub use error::RunError;
 pub use eval::evaluate;

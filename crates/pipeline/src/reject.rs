@@ -6,9 +6,10 @@ use serde_json::json;
 use crate::{
     RejectStages,
     chunk::{Ask, answer_once},
-    context::{Context, Stopwatch, at_place},
+    context::{Context, at_place},
     fill::same_length,
     metrics,
+    stopwatch::Stopwatch,
 };
 
 /// All questions, a chunk per step.
@@ -22,7 +23,7 @@ pub(crate) fn run<P>(
     let mut kept = Vec::new();
     for (index, questions) in stages.questions.chunks(stages.prompts_per_step.max(1)).enumerate() {
         ctx.check_stop()?;
-        let mut clock = Stopwatch::start();
+        let mut clock = Stopwatch::start(ctx.peers);
         let step = index as u64 + 1;
         let judge = stages.judge.as_ref();
         let marked = answer_once(
@@ -45,7 +46,7 @@ pub(crate) fn run<P>(
         let step_metrics = metrics::rejection(&judged);
         ctx.store.judged(&ctx.phase, step, &judged)?;
         clock.lap("record");
-        let timings = clock.stop();
+        let timings = clock.stop(ctx.peers)?;
         ctx.record(step, &step_metrics, &timings)?;
         ctx.cursor.step = step;
         ctx.report(step, &step_metrics, &timings);

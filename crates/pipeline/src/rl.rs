@@ -9,13 +9,7 @@ use std::borrow::Cow;
 use reft_core::{Checkpoint, Checkpointed, Metrics, ScoredGroup, StageError};
 use serde_json::{Value, json};
 
-use crate::{
-    RlStages,
-    context::{Context, Stopwatch},
-    fill,
-    guard::Watch,
-    metrics, preflight, skip,
-};
+use crate::{RlStages, context::Context, fill, guard::Watch, metrics, preflight, skip, stopwatch::Stopwatch};
 
 /// All steps of the phase, from its start or from `resumed` on.
 pub(crate) fn run<P: Checkpointed>(
@@ -62,7 +56,7 @@ fn step<P: Checkpointed>(
     watch: Option<&mut Watch>,
 ) -> Result<bool, StageError> {
     ctx.check_stop()?;
-    let mut clock = Stopwatch::start();
+    let mut clock = Stopwatch::start(ctx.peers);
     let done = ctx.cursor.step;
     let scored = fill::fill(ctx, policy, stages, &mut clock)?;
     if scored.is_empty() {
@@ -91,7 +85,7 @@ fn step<P: Checkpointed>(
     step_metrics.merge(stages.curriculum.metrics());
     warn_without_signal(ctx, &step_metrics)?;
     clock.lap("record");
-    ctx.trained(&step_metrics, &clock.stop())?;
+    ctx.trained(&step_metrics, &clock.stop(ctx.peers)?)?;
     if let Some(watch) = watch {
         watch.step(&step_metrics, &scored)?;
     }

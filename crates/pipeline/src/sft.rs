@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::{
     SftStages,
-    context::{Context, Stopwatch, check_finite},
+    context::{Context, check_finite},
+    stopwatch::Stopwatch,
 };
 
 /// Demonstrations with which the trainer looks at the policy before its first step.
@@ -27,6 +28,7 @@ pub(crate) fn run<P: Checkpointed>(
             "there is nothing to imitate; if a rejection phase should have provided it, lower its threshold or sample more",
         ));
     }
+    stages.trainer.begin_phase(policy)?;
     if let Some(checkpoint) = resumed {
         stages.trainer.load(&checkpoint.dir.join("optimizer"))?;
     }
@@ -44,13 +46,13 @@ pub(crate) fn run<P: Checkpointed>(
             save(ctx, policy, stages)?;
             return Err(stop);
         }
-        let mut clock = Stopwatch::start();
+        let mut clock = Stopwatch::start(ctx.peers);
         let batch = batch(stages, &mut order, ctx.cursor.step);
         let mut metrics = stages.trainer.update(policy, &batch)?;
         check_finite(&metrics, ctx.cursor.step + 1)?;
         metrics.set("sft/epoch", epochs(stages, ctx.cursor.step + 1));
         clock.lap("update");
-        ctx.trained(&metrics, &clock.stop())?;
+        ctx.trained(&metrics, &clock.stop(ctx.peers)?)?;
         if ctx.checkpoint_due() {
             save(ctx, policy, stages)?;
         }

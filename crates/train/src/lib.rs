@@ -9,7 +9,7 @@
 //! use reft_vlm::Vlm;
 //!
 //! fn step(policy: &mut Vlm, phase: &SftPhase, batch: &[Demonstration]) -> Result<(), reft_core::StageError> {
-//!     let mut trainer = SftTrainer::new(phase, policy, Seed::new(1))?;
+//!     let mut trainer = SftTrainer::new(phase, Seed::new(1));
 //!     let metrics = trainer.update(policy, batch)?;
 //!     assert!(metrics.get("sft/loss").is_some());
 //!     Ok(())

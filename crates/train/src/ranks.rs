@@ -3,10 +3,9 @@
 
 use reft_core::{StageError, parts};
 use reft_dist::{DistError, Group, Op};
-use reft_vlm::Vlm;
-use tch::{Kind, Tensor, no_grad};
+use tch::Tensor;
 
-fn failed(error: DistError) -> StageError {
+pub(crate) fn failed(error: DistError) -> StageError {
     StageError::other("ranks", error)
 }
 
@@ -46,22 +45,4 @@ pub fn reduce<const N: usize>(group: &Group, mut numbers: [f64; N], op: Op) -> R
 /// The sum of a tensor over all ranks takes its place.
 pub fn sum(group: &Group, x: &Tensor) -> Result<(), StageError> {
     group.all_reduce(x, Op::Sum).map_err(failed)
-}
-
-/// The gradients that have accumulated become the sums over all ranks, added in fp32 whatever the weights are in.
-pub fn sum_gradients(group: &Group, policy: &Vlm) -> Result<(), StageError> {
-    if group.is_alone() {
-        return Ok(());
-    }
-    no_grad(|| {
-        for key in policy.learned().buffers().keys() {
-            let Some(mut gradient) = policy.learned().flat_grad(*key) else { continue };
-            let all = gradient.to_kind(Kind::Float);
-            sum(group, &all)?;
-            if gradient.kind() != Kind::Float {
-                gradient.copy_(&all);
-            }
-        }
-        Ok(())
-    })
 }

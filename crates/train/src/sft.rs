@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use reft_config::SftPhase;
+use reft_config::{SftPhase, Shard};
 use reft_core::{Checkpointed, Demonstration, Metrics, Seed, StageError, SupervisedTrainer};
 use reft_dist::{Group, Op};
 use reft_vlm::{
@@ -16,7 +16,7 @@ use crate::{
     AdamW, Entropy, GradientTransform, TokenPass,
     demonstration::encode,
     everything_learns, gradient_transform, in_parts, learning_rate,
-    ranks::{own_passes, reduce, shared_budget, sum_gradients},
+    ranks::{own_passes, reduce, shared_budget},
     split_by_tokens, split_where,
 };
 
@@ -33,41 +33,47 @@ pub struct SftTrainer {
 }
 
 impl SftTrainer {
-    /// A trainer at the start of its phase; `seed` is that of the phase.
-    pub fn new(config: &SftPhase, policy: &Vlm, seed: Seed) -> Result<Self, StageError> {
-        Self::with_transform(
-            config,
-            policy,
-            seed,
-            config.gradient.as_ref().map(|config| gradient_transform(config, seed)),
-        )
+    /// The trainer of a phase; `seed` is that of the phase.
+    pub fn new(config: &SftPhase, seed: Seed) -> Self {
+        let this = Self {
+            config: config.clone(),
+            optimizer: AdamW::new(&config.optimizer, config.trainable, seed),
+            group: Arc::default(),
+            step: 0,
+        };
+        this.with_transform(config.gradient.as_ref().map(|config| gradient_transform(config, seed)))
     }
 
-    /// A trainer with another gradient transform than the phase's, or without one.
-    pub fn with_transform(
-        config: &SftPhase,
-        policy: &Vlm,
-        seed: Seed,
-        transform: Option<Box<dyn GradientTransform>>,
-    ) -> Result<Self, StageError> {
-        let mut optimizer = AdamW::new(&config.optimizer, config.trainable, seed).with_transform(transform);
-        optimizer.begin(policy)?;
-        Ok(Self { config: config.clone(), optimizer, group: Arc::default(), step: 0 })
-    }
-
-    /// With updates that the ranks of a group share: each passes a part of a batch, and gradients are added.
+    /// With another gradient transform than the phase's; none leaves gradients as they are.
     #[must_use]
-    pub fn with_group(self, group: Arc<Group>) -> Self {
-        Self { group, ..self }
+    pub fn with_transform(self, transform: Option<Box<dyn GradientTransform>>) -> Self {
+        Self { optimizer: self.optimizer.with_transform(transform), ..self }
+    }
+
+    /// With updates that the ranks of a group share: each passes a part of a batch, gradients are added, and the
+    /// optimizer's state is divided where `shard` says so.
+    #[must_use]
+    pub fn with_group(self, group: Arc<Group>, shard: Shard) -> Self {
+        let optimizer = self.optimizer.with_group(Arc::clone(&group), shard);
+        Self { optimizer, group, ..self }
     }
 }
 
 impl SupervisedTrainer<Vlm> for SftTrainer {
+    fn begin_phase(&mut self, policy: &Vlm) -> Result<(), StageError> {
+        self.optimizer.begin(policy)?;
+        self.step = 0;
+        Ok(())
+    }
+
     fn examine(&mut self, policy: &mut Vlm, answers: &[Demonstration]) -> Result<Value, StageError> {
         Ok(json!(everything_learns(policy, answers, Keep::new(self.config.recompute))?))
     }
 
     fn update(&mut self, policy: &mut Vlm, batch: &[Demonstration]) -> Result<Metrics, StageError> {
+        if !self.optimizer.has_begun() {
+            self.begin_phase(policy)?;
+        }
         let encoded = batch.iter().map(|d| encode(policy, d)).collect::<Result<Vec<_>, _>>()?;
         let n_tokens: usize = encoded.iter().map(|(_, completion)| completion.len()).sum();
         let sizes: Vec<usize> = encoded.iter().map(|(prompt, c)| prompt.token_ids.len() + c.len()).collect();
@@ -98,12 +104,12 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
                 });
             }
             if apart.is_some() {
-                sum_gradients(&self.group, policy)?;
+                self.optimizer.sum_gradients(policy)?;
                 self.optimizer.take_part(policy);
             }
         }
         if apart.is_none() {
-            sum_gradients(&self.group, policy)?;
+            self.optimizer.sum_gradients(policy)?;
         }
         let [loss, right] = reduce(&self.group, [loss, right], Op::Sum)?;
         if !loss.is_finite() {
@@ -129,6 +135,10 @@ impl SupervisedTrainer<Vlm> for SftTrainer {
 }
 
 impl Checkpointed for SftTrainer {
+    fn gather(&self) -> Result<(), StageError> {
+        self.optimizer.gather()
+    }
+
     fn save(&self, dir: &Path) -> Result<(), StageError> {
         self.optimizer.save(&dir.join(STATE), self.step)
     }

@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use reft_config::{LrScale, MomentsConfig, OptimizerConfig, SmallWeights, TrainableConfig};
+use reft_config::{LrScale, MomentsConfig, OptimizerConfig, Shard, SmallWeights, TrainableConfig};
 use reft_core::Seed;
+use reft_dist::{Group, on_threads};
 use reft_train::AdamW;
-use reft_vlm::{Vlm, VlmOptions, model::PartOfModel};
+use reft_vlm::{Vlm, VlmOptions, checkpoint::read_tensors, model::PartOfModel};
 use tch::{Kind, Tensor};
 
 fn model(kind: Kind) -> Vlm {
@@ -23,8 +28,14 @@ fn optimizer(config: &OptimizerConfig, model: &Vlm) -> AdamW {
 
 /// Mean squared distance of the weights from one half; its gradient is noisy, as gradients of batches are.
 fn step(model: &mut Vlm, optimizer: &mut AdamW, step: u64, lr: f64) -> f64 {
+    step_of(&Group::alone(), model, optimizer, step, lr)
+}
+
+/// [`step`], each rank with the loss of some parameters.
+fn step_of(ranks: &Group, model: &mut Vlm, optimizer: &mut AdamW, step: u64, lr: f64) -> f64 {
     let mut loss = 0.0;
-    for (i, param) in model.params().params().iter().enumerate() {
+    let own = |i: &usize| i % ranks.size() == ranks.rank();
+    for (i, param) in model.params().params().iter().enumerate().filter(|(i, _)| own(i)) {
         let n = param.spec.numel();
         let phase = (step * 31 + i as u64) as f64;
         let noise = (Tensor::arange(n, (Kind::Float, tch::Device::Cpu)) * 1.7 + phase).sin() * 0.2;
@@ -34,6 +45,7 @@ fn step(model: &mut Vlm, optimizer: &mut AdamW, step: u64, lr: f64) -> f64 {
         part.backward();
         loss += distance.square().sum(Kind::Double).double_value(&[]);
     }
+    optimizer.sum_gradients(model).unwrap();
     assert!(optimizer.update(model, lr).unwrap().applied);
     loss / model.params().numel() as f64
 }
@@ -100,6 +112,75 @@ fn a_resume_continues_with_the_same_bits() {
     let error = other.load(path).unwrap_err().to_string();
     assert!(error.contains(".mean`; was `trainable`, `optimizer.moments`"), "{error}");
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Ranks with a part of the state each learn as one that has all of it, and a checkpoint of theirs is one of his.
+#[test]
+fn ranks_divide_the_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |steps: u64, size: usize| dir.path().join(format!("{steps}-of-{size}.safetensors"));
+    let divided = |config: &OptimizerConfig, model: &Vlm, ranks: &Arc<Group>| {
+        let optimizer = AdamW::new(config, TrainableConfig::default(), Seed::new(3));
+        let mut optimizer = optimizer.with_group(Arc::clone(ranks), Shard::Optimizer);
+        optimizer.begin(model).unwrap();
+        optimizer
+    };
+    for (kind, moments, small_weights) in EVERY {
+        let what = format!("{kind:?} {moments:?} {small_weights:?}");
+        let config =
+            OptimizerConfig { moments, small_weights, max_grad_norm: 1.0, ..OptimizerConfig::default() };
+        let weights = |model: &Vlm| model.params().buffers().values().map(Tensor::copy).collect::<Vec<_>>();
+        // Two steps by one rank, two or three, then two more by each of them from the checkpoint of each.
+        let run = |ranks: &Arc<Group>| {
+            let (rank, size) = (ranks.rank(), ranks.size());
+            let mut trained = model(kind);
+            let mut optimizer = divided(&config, &trained, ranks);
+            for i in 0..2 {
+                step_of(ranks, &mut trained, &mut optimizer, i, 1e-2);
+            }
+            if size > 1 {
+                let error = optimizer.save(&path(2, size), 2).unwrap_err().to_string();
+                assert!(error.contains("`gather` comes before"), "{error}");
+            }
+            optimizer.gather().unwrap();
+            if rank == 0 {
+                optimizer.save(&path(2, size), 2).unwrap();
+            }
+            ranks.barrier().unwrap();
+            let after_two = weights(&trained);
+            for from in [1, size] {
+                let mut resumed = model(kind);
+                for (to, from) in resumed.params().buffers().values().zip(&after_two) {
+                    tch::no_grad(|| to.shallow_clone().copy_(from));
+                }
+                let mut optimizer = divided(&config, &resumed, ranks);
+                assert_eq!(optimizer.load(&path(2, from)).unwrap(), 2);
+                for i in 2..4 {
+                    step_of(ranks, &mut resumed, &mut optimizer, i, 1e-2);
+                }
+                optimizer.gather().unwrap();
+                if rank == 0 {
+                    optimizer.save(&path(4, size), 4).unwrap();
+                }
+                trained = resumed;
+            }
+            (after_two, weights(&trained))
+        };
+        let alone = run(&Arc::default());
+        for size in [2, 3] {
+            let all = on_threads(size, Duration::from_secs(60), |ranks| run(ranks)).unwrap();
+            for (after_two, after_four) in &all {
+                assert!(after_two.iter().zip(&alone.0).all(|(a, b)| a.equal(b)), "{what}, {size} ranks");
+                assert!(after_four.iter().zip(&alone.1).all(|(a, b)| a.equal(b)), "{what}, {size} ranks");
+            }
+            for steps in [2, 4] {
+                let read = |size| read_tensors(&path(steps, size)).unwrap();
+                let (one, other) = (read(1), read(size));
+                assert_eq!(one.len(), other.len());
+                assert!(one.iter().all(|(name, x)| x.equal(&other[name])), "{what}, {size} ranks");
+            }
+        }
+    }
 }
 
 #[test]

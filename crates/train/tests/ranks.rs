@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use reft_config::SftPhase;
+use reft_config::{SftPhase, Shard};
 use reft_core::{Demonstration, Seed, SupervisedTrainer as _};
-use reft_dist::{Group, World};
+use reft_dist::{Group, on_threads};
 use reft_testkit::{demonstration, sums};
 use reft_train::{SftTrainer, ranks::shared_budget};
 use reft_vlm::{Vlm, VlmOptions};
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::Tensor;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn demonstrations() -> Vec<Demonstration> {
     let of = |(i, sample)| {
@@ -23,7 +25,7 @@ fn demonstrations() -> Vec<Demonstration> {
 }
 
 /// Loss of two steps, and the weights behind them.
-fn train(keys: &Value, group: Arc<Group>) -> (Vec<f64>, Vec<Tensor>) {
+fn train(keys: &Value, group: Arc<Group>, shard: Shard) -> (Vec<f64>, Vec<Tensor>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/tiny-vlm");
     let mut model = Vlm::open(&dir, VlmOptions::default()).unwrap();
     let mut phase = json!({"name": "sft", "data": ["x"], "steps": 2, "batch_size": 5, "lr": 0.01});
@@ -32,7 +34,7 @@ fn train(keys: &Value, group: Arc<Group>) -> (Vec<f64>, Vec<Tensor>) {
         phase[key] = value.clone();
     }
     let phase: SftPhase = serde_json::from_value(phase).unwrap();
-    let mut trainer = SftTrainer::new(&phase, &model, Seed::new(3)).unwrap().with_group(group);
+    let mut trainer = SftTrainer::new(&phase, Seed::new(3)).with_group(group, shard);
     let losses = (0..2).map(|_| {
         let metrics = trainer.update(&mut model, &demonstrations()).unwrap();
         metrics.get("sft/loss").unwrap() + metrics.get("sft/token_accuracy").unwrap()
@@ -43,24 +45,13 @@ fn train(keys: &Value, group: Arc<Group>) -> (Vec<f64>, Vec<Tensor>) {
 
 #[test]
 fn ranks_share_a_step_of_fine_tuning() {
-    for (size, keys) in
-        [(2, json!({})), (3, json!({"micro_batch_tokens": 1})), (7, json!({"recompute": true}))]
-    {
-        let (losses, weights) = train(&keys, Arc::default());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let rank = |rank: usize| {
-            let meeting = Some(("127.0.0.1".to_owned(), port));
-            let world = World { rank, size, meeting, ..World::alone() };
-            let group = Arc::new(Group::join(&world, Device::Cpu, Duration::from_secs(60)).unwrap());
-            let trained = train(&keys, Arc::clone(&group));
-            group.barrier().unwrap();
-            trained
-        };
-        let all: Vec<_> = thread::scope(|scope| {
-            let rank = &rank;
-            let threads: Vec<_> = (0..size).map(|n| scope.spawn(move || rank(n))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
+    for (size, keys, shard) in [
+        (2, json!({}), Shard::None),
+        (3, json!({"micro_batch_tokens": 1}), Shard::Optimizer),
+        (7, json!({"recompute": true}), Shard::Optimizer),
+    ] {
+        let (losses, weights) = train(&keys, Arc::default(), Shard::None);
+        let all = on_threads(size, TIMEOUT, |group| train(&keys, Arc::clone(group), shard)).unwrap();
         for (own_losses, own) in &all {
             for (x, y) in losses.iter().zip(own_losses) {
                 assert!((x - y).abs() < 1e-5, "{size} ranks: {x} and {y}");

@@ -15,6 +15,9 @@
 //!
 //! - weights: `b n + 4 a`; gradients: `4 a`; AdamW: `8 a`; update: with the adapter's largest buffer
 //!
+//! Of N ranks with `run.shard = "optimizer"` each has an Nth of AdamW's; when a checkpoint is written, rank 0 holds all of it
+//! in the memory of its machine.
+//!
 //! Activations, key-value cache and libtorch itself come on top. They depend on batch and lengths; activations are gone
 //! when the update is made, so a step needs the larger of the two.
 
@@ -75,6 +78,13 @@ impl Footprint {
         Self { weights: frozen.weights + learns.weights, ..learns }
     }
 
+    /// What each of `ranks` ranks needs that divide the optimizer's state: parts of whole blocks, so an Nth up to 256 N
+    /// values for each buffer.
+    #[must_use]
+    pub fn divided(self, ranks: u64) -> Self {
+        Self { adamw: self.adamw.div_ceil(ranks.max(1)), ..self }
+    }
+
     /// All of it.
     pub fn total(&self) -> u64 {
         self.weights + self.gradients + self.adamw + self.reference + self.update
@@ -105,6 +115,8 @@ mod tests {
         let tower = Footprint::new(&specs, Kind::BFloat16, |part| part == PartOfModel::VisionTower, false);
         let expected = Footprint { weights: 94, gradients: 34, adamw: 204, reference: 0, update: 16 * 12 };
         assert_eq!((tower, tower.total()), (expected, 524));
+        assert_eq!(tower.divided(1), tower);
+        assert_eq!(tower.divided(4), Footprint { adamw: 51, ..tower });
 
         let none = Footprint::new(&specs, Kind::Half, |_| false, false);
         assert_eq!(none, Footprint { weights: 94, ..Footprint::default() });

@@ -43,6 +43,8 @@ pub struct CheckpointSummary {
     pub problem: Option<String>,
     /// Memory by what is done with the model.
     pub needs: Vec<Need>,
+    /// Among how many ranks `needs` divides the optimizer's state.
+    pub ranks: u64,
     /// Bytes in fp32 that the kept features of an image take for each of its tokens ([`crate::VlmOptions::feature_memory`]).
     pub bytes_per_image_token: u64,
 }
@@ -97,6 +99,16 @@ const MODES: [(&str, &[PartOfModel], bool); 5] = [
 ];
 
 impl CheckpointSummary {
+    /// With the memory that each of `ranks` ranks needs that divide the optimizer's state (`run.shard = "optimizer"`).
+    #[must_use]
+    pub fn divided(mut self, ranks: u64) -> Self {
+        for need in &mut self.needs {
+            need.bytes = need.bytes.divided(ranks);
+            need.total = need.bytes.total();
+        }
+        Self { ranks, ..self }
+    }
+
     /// Reads config and headers. Files that cannot be opened, or a config that is not supported, are errors; tensors
     /// that do not fit the config are part of the summary.
     /// Of an adapter's folder: what it says of its base.
@@ -123,6 +135,7 @@ impl CheckpointSummary {
             misshaped: Vec::new(),
             mistyped: Vec::new(),
             problem: None,
+            ranks: 1,
             needs: needs(&specs, &LoraSettings::default().specs(&config)?),
             bytes_per_image_token: 4
                 * (config.vision.out_hidden_size * config.vision.features_per_token()) as u64,
@@ -192,7 +205,11 @@ impl fmt::Display for CheckpointSummary {
         }
         writeln!(f, "stored           {}", stored.join(", "))?;
         writeln!(f, "weights          {}", self.problem.as_deref().unwrap_or("fit the config"))?;
-        writeln!(f, "memory in GiB without activations, key-value cache and libtorch:")?;
+        let of_rank = match self.ranks {
+            1 => String::new(),
+            n => format!(" of each of {n} ranks with `run.shard = \"optimizer\"`"),
+        };
+        writeln!(f, "memory in GiB{of_rank} without activations, key-value cache and libtorch:")?;
         writeln!(
             f,
             "{:<50}{:>9}{:>11}{:>8}{:>11}{:>8}{:>8}",

@@ -32,6 +32,9 @@ pub(crate) struct DoctorArgs {
     /// Tell what this Hugging Face folder holds, what does not fit, and the memory it needs; loads nothing.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+    /// Tell the memory of each of so many ranks that divide the optimizer's state (`run.shard = "optimizer"`).
+    #[arg(long, value_name = "N", requires = "model", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) ranks: u64,
 }
 
 #[derive(Debug, Args)]

@@ -122,7 +122,7 @@ pub(super) fn merge(args: &MergeArgs, output: Output) -> Result<()> {
 
 pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
     if let Some(dir) = &args.model {
-        let summary = CheckpointSummary::open(dir)?;
+        let summary = CheckpointSummary::open(dir)?.divided(args.ranks);
         output.print(&summary, || summary.to_string())?;
         if summary.problem.is_some() {
             bail!("`{}` cannot be loaded: its weights do not fit its config", dir.display());

@@ -6,12 +6,12 @@
 use std::ops::Range;
 
 use reft_config::MomentsConfig;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::dynamic_map::dynamic_map;
 
 /// Values that share a scale.
-const BLOCK: i64 = 256;
+pub(super) const BLOCK: i64 = 256;
 
 /// Whether values may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,15 @@ pub(super) enum Sign {
     Positive,
 }
 
+/// What the numbers of a tensor belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OneFor {
+    /// There is one for each value.
+    Value,
+    /// There is one for each block of values.
+    Block,
+}
+
 /// The moment of every value of a buffer.
 pub(super) enum Moment {
     Full(Tensor),
@@ -29,9 +38,8 @@ pub(super) enum Moment {
 }
 
 impl Moment {
-    /// Zeros for the values of a buffer.
-    pub(super) fn zeros(config: MomentsConfig, sign: Sign, buffer: &Tensor) -> Self {
-        let (n, device) = (buffer.size()[0], buffer.device());
+    /// Zeros for `n` values.
+    pub(super) fn zeros(config: MomentsConfig, sign: Sign, n: i64, device: Device) -> Self {
         match config {
             MomentsConfig::Fp32 => Self::Full(Tensor::zeros([n], (Kind::Float, device))),
             MomentsConfig::Int8 => {
@@ -68,10 +76,12 @@ impl Moment {
     }
 
     /// Everything that a checkpoint must hold, with the ends of their names.
-    pub(super) fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
+    pub(super) fn tensors(&self) -> Vec<(&'static str, OneFor, &Tensor)> {
         match self {
-            Self::Full(values) => vec![("", values)],
-            Self::Quantised(Quantised { codes, scales, .. }) => vec![(".codes", codes), (".scales", scales)],
+            Self::Full(values) => vec![("", OneFor::Value, values)],
+            Self::Quantised(Quantised { codes, scales, .. }) => {
+                vec![(".codes", OneFor::Value, codes), (".scales", OneFor::Block, scales)]
+            }
         }
     }
 }
@@ -129,10 +139,10 @@ mod tests {
     #[test]
     fn bytes_are_near_the_values() {
         let n = 600;
-        let x = Tensor::arange(n, (Kind::Float, tch::Device::Cpu));
+        let x = Tensor::arange(n, (Kind::Float, Device::Cpu));
         let signed = (&x * 0.7).sin() * (&x * -0.01).exp();
         for (sign, values) in [(Sign::Signed, signed.shallow_clone()), (Sign::Positive, signed.square())] {
-            let mut moment = Moment::zeros(MomentsConfig::Int8, sign, &values);
+            let mut moment = Moment::zeros(MomentsConfig::Int8, sign, n, Device::Cpu);
             assert_eq!(moment.read(&(0..n)).abs().max().double_value(&[]), 0.0, "zeros stay zeros");
             moment.write(&(0..n), &values);
             let back = moment.read(&(0..n));

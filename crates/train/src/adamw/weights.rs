@@ -29,16 +29,17 @@ impl LowBits {
         }
     }
 
-    /// `weights = decay * weights + change` for a piece of a buffer; `seed` is that of the update and the buffer.
+    /// `weights = decay * weights + change` for a piece of a buffer, which lies in what is kept at `own` and begins in the
+    /// buffer at `first`; `seed` is that of the update and the buffer.
     pub(super) fn add(
         &mut self,
         weights: &mut Tensor,
-        piece: &Range<i64>,
+        (own, first): (&Range<i64>, i64),
         decay: f64,
         change: &Tensor,
         seed: Seed,
     ) {
-        let part = |x: &Tensor| x.narrow(0, piece.start, piece.end - piece.start);
+        let part = |x: &Tensor| x.narrow(0, own.start, own.end - own.start);
         match self {
             Self::None => {
                 let _ = weights.g_mul_scalar_(decay).g_add_(change);
@@ -56,7 +57,7 @@ impl LowBits {
             }
             Self::Stochastic => {
                 let exact = weights.to_kind(Kind::Float) * decay + change;
-                weights.copy_(&round_to_bf16(&exact, piece.start, seed));
+                weights.copy_(&round_to_bf16(&exact, first, seed));
             }
         }
     }
@@ -98,7 +99,7 @@ mod tests {
         for config in [SmallWeights::Master, SmallWeights::Kahan, SmallWeights::Stochastic] {
             let (mut weights, mut low_bits) = (start.copy(), LowBits::new(config, &start));
             for update in 0..1000_u64 {
-                low_bits.add(&mut weights, &(0..64), 1.0, &change, Seed::new(1).at(update));
+                low_bits.add(&mut weights, (&(0..64), 0), 1.0, &change, Seed::new(1).at(update));
             }
             let mean = weights.mean(Kind::Float).double_value(&[]);
             assert!((mean - 1.1).abs() < 0.01, "{config:?}: {mean}");
