@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use reft_config::{DataConfig, GradientConfig, ModelConfig, Recipe, Resolved, difference};
 use reft_core::{Benchmark as _, Peers as _, Recorder as _, RunStore, Seed, StageError};
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, SharedStore, Stages, from_first, tell};
-use reft_store::{Input, RunDir, RunInfo};
+use reft_store::{Input, RankLog, RunDir, RunInfo};
 use reft_vlm::Vlm;
 use serde_json::json;
 
@@ -160,11 +160,18 @@ fn run(
         }
     }
     let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
-    let mut shared;
+    let first_log =
+        from_first(ranks, || Ok(store.as_ref().map(|store| store.log_path()).unwrap_or_default()))?;
+    let (mut shared, mut log);
     let store: &mut dyn RunStore = match store {
         Some(store) if ranks.size() == 1 => store,
-        store => {
-            shared = SharedStore::new(store.map(|store| store as &mut dyn RunStore), ranks);
+        Some(store) => {
+            shared = SharedStore::first(store, ranks);
+            &mut shared
+        }
+        None => {
+            log = RankLog::beside(&first_log, ranks.rank())?;
+            shared = SharedStore::other(&mut log, ranks);
             &mut shared
         }
     };

@@ -133,7 +133,7 @@ impl Observer for Watch {
     }
 
     fn step_done(&mut self, step: &StepReport<'_>) {
-        let numbers = numbers(step.metrics);
+        let numbers = [numbers(step.metrics), slowest(step.timings)].concat();
         if let Some(bar) = &self.phase {
             bar.set_length(step.total);
             bar.set_position(step.step);
@@ -176,6 +176,16 @@ fn numbers(metrics: &Metrics) -> String {
     parts.join("  ")
 }
 
+/// The rank that others waited for, where they did so for more than a fifth of the step.
+fn slowest(timings: &Metrics) -> String {
+    let number = |name| timings.get(name).unwrap_or(0.0);
+    let (waited, step) = (number("ranks/wait_s"), number("time/step_s"));
+    if waited <= 0.2 * step {
+        return String::new();
+    }
+    format!("  waited {waited:.1} s for rank {}", number("ranks/slowest"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +205,24 @@ mod tests {
         );
         assert_eq!(line(&[("eval/digits/accuracy", 0.5), ("eval/digits/questions", 60.0)]), "digits 50.0%");
         assert_eq!(line(&[]), "");
+    }
+
+    #[test]
+    fn the_slowest_rank_is_named_where_it_matters() {
+        let words = |pairs: &[(&str, f64)]| {
+            let mut timings = Metrics::new();
+            for &(name, value) in pairs {
+                timings.set(name, value);
+            }
+            slowest(&timings)
+        };
+        let step = ("time/step_s", 10.0);
+        assert_eq!(
+            words(&[step, ("ranks/wait_s", 3.21), ("ranks/slowest", 2.0)]),
+            "  waited 3.2 s for rank 2"
+        );
+        assert_eq!(words(&[step, ("ranks/wait_s", 1.0), ("ranks/slowest", 2.0)]), "");
+        assert_eq!(words(&[step]), "");
+        assert_eq!(words(&[]), "");
     }
 }

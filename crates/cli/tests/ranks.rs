@@ -143,6 +143,15 @@ fn two_ranks_give_what_one_gives_and_twice_the_same_bytes() {
     assert_same_outcome(&alone, &two);
     // With divided moments the norm of the gradients is added in another order; what the ranks answer and learn is the same.
     assert_same_outcome(&two, &divided);
+    let log = fs::read_to_string(two.join("logs/attempt_1_rank_1.log")).unwrap();
+    let timings = fs::read_to_string(two.join("timings.jsonl")).unwrap();
+    assert_eq!(log.lines().filter(|line| line.contains("\"timings\"")).count(), timings.lines().count());
+    for line in timings.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let number = |name: &str| row[name].as_f64().unwrap_or_else(|| panic!("{name}: {row}"));
+        assert!(number("ranks/wait_s") <= number("time/step_s").max(number("rank1/time/step_s")), "{row}");
+        assert!(number("ranks/slowest") <= 1.0);
+    }
     assert!(files(&two, "metrics.jsonl") == files(&again, "metrics.jsonl"));
     for part in ["completions", "rejection", "eval", "final"] {
         assert!(files(&two, part) == files(&again, part), "{part}");

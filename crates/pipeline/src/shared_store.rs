@@ -11,28 +11,54 @@ use serde_json::Value;
 use crate::share::{from_first, tell};
 
 /// The store of rank 0 as all ranks see it. What is written seldom and must not be lost fails on all ranks together; the
-/// records of a step are rank 0's alone.
+/// records of a step are rank 0's alone. The others record their times and events in what each has for them, a log.
 ///
 /// Checkpoints are read by every rank from the folder that rank 0 names, so the run directory lies where all can read it.
 pub struct SharedStore<'a> {
-    /// Rank 0's.
-    own: Option<&'a mut dyn RunStore>,
+    own: Own<'a>,
     peers: &'a dyn Peers,
 }
 
+enum Own<'a> {
+    First(&'a mut dyn RunStore),
+    Other(&'a mut dyn Recorder),
+}
+
+impl<'a> Own<'a> {
+    fn store(&self) -> Option<&(dyn RunStore + 'a)> {
+        match self {
+            Self::First(store) => Some(&**store),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn store_mut(&mut self) -> Option<&mut (dyn RunStore + 'a)> {
+        match self {
+            Self::First(store) => Some(&mut **store),
+            Self::Other(_) => None,
+        }
+    }
+}
+
 impl<'a> SharedStore<'a> {
-    /// `own` is there on rank 0, and only there.
-    pub fn new(own: Option<&'a mut dyn RunStore>, peers: &'a dyn Peers) -> Self {
-        debug_assert_eq!(own.is_some(), peers.rank() == 0, "rank 0 alone has a store");
-        Self { own, peers }
+    /// On rank 0, which has the store.
+    pub fn first(store: &'a mut dyn RunStore, peers: &'a dyn Peers) -> Self {
+        debug_assert_eq!(peers.rank(), 0, "rank 0 alone has a store");
+        Self { own: Own::First(store), peers }
+    }
+
+    /// On another rank, with what records its times and events.
+    pub fn other(log: &'a mut dyn Recorder, peers: &'a dyn Peers) -> Self {
+        debug_assert_ne!(peers.rank(), 0, "rank 0 has a store");
+        Self { own: Own::Other(log), peers }
     }
 
     fn write(
         &mut self,
         write: impl FnOnce(&mut dyn RunStore) -> Result<(), StageError>,
     ) -> Result<(), StageError> {
-        match &mut self.own {
-            Some(store) => write(&mut **store),
+        match self.own.store_mut() {
+            Some(store) => write(store),
             None => Ok(()),
         }
     }
@@ -53,7 +79,10 @@ impl Recorder for SharedStore<'_> {
     }
 
     fn timings(&mut self, phase: &str, step: u64, timings: &Metrics) -> Result<(), StageError> {
-        self.write(|store| store.timings(phase, step, timings))
+        match &mut self.own {
+            Own::First(store) => store.timings(phase, step, timings),
+            Own::Other(log) => log.timings(phase, step, timings),
+        }
     }
 
     fn groups(&mut self, phase: &str, step: u64, groups: &[ScoredGroup]) -> Result<(), StageError> {
@@ -70,14 +99,17 @@ impl Recorder for SharedStore<'_> {
     }
 
     fn event(&mut self, kind: &str, details: Value) -> Result<(), StageError> {
-        self.write(|store| store.event(kind, details))
+        match &mut self.own {
+            Own::First(store) => store.event(kind, details),
+            Own::Other(log) => log.event(kind, details),
+        }
     }
 }
 
 impl RunStore for SharedStore<'_> {
     fn resume(&mut self) -> Result<Option<Checkpoint>, StageError> {
         let own = &mut self.own;
-        from_first(self.peers, || own.as_deref_mut().map_or(Ok(None), RunStore::resume))
+        from_first(self.peers, || own.store_mut().map_or(Ok(None), RunStore::resume))
     }
 
     fn checkpoint(
@@ -91,7 +123,7 @@ impl RunStore for SharedStore<'_> {
 
     /// Rank 0's: the others have nothing to say about it.
     fn last_checkpoint(&self) -> Option<PathBuf> {
-        self.own.as_ref().and_then(|store| store.last_checkpoint())
+        self.own.store().and_then(RunStore::last_checkpoint)
     }
 
     fn save_chunk(&mut self, policy_version: u64, key: &str, value: &Value) -> Result<(), StageError> {
@@ -99,7 +131,7 @@ impl RunStore for SharedStore<'_> {
     }
 
     fn load_chunk(&self, policy_version: u64, key: &str) -> Option<Value> {
-        let look = || Ok(self.own.as_ref().and_then(|store| store.load_chunk(policy_version, key)));
+        let look = || Ok(self.own.store().and_then(|store| store.load_chunk(policy_version, key)));
         // A rank that is gone is found out by the next operation, which can say so.
         from_first(self.peers, look).ok().flatten()
     }
@@ -109,7 +141,7 @@ impl RunStore for SharedStore<'_> {
     }
 
     fn load_kept(&self, phase: &str) -> Result<Vec<KeptAnswer>, StageError> {
-        from_first(self.peers, || self.own.as_ref().map_or(Ok(Vec::new()), |store| store.load_kept(phase)))
+        from_first(self.peers, || self.own.store().map_or(Ok(Vec::new()), |store| store.load_kept(phase)))
     }
 
     fn save_report(
@@ -131,8 +163,7 @@ impl RunStore for SharedStore<'_> {
     ) -> Result<PathBuf, StageError> {
         let own = &mut self.own;
         from_first(self.peers, || {
-            own.as_deref_mut()
-                .map_or(Ok(PathBuf::new()), |store| store.keep_batch(phase, step, failed, policy))
+            own.store_mut().map_or(Ok(PathBuf::new()), |store| store.keep_batch(phase, step, failed, policy))
         })
     }
 
@@ -145,7 +176,7 @@ impl RunStore for SharedStore<'_> {
     }
 
     fn is_finished(&self) -> bool {
-        let look = || Ok(self.own.as_ref().is_some_and(|store| store.is_finished()));
+        let look = || Ok(self.own.store().is_some_and(RunStore::is_finished));
         from_first(self.peers, look).unwrap_or(false)
     }
 }

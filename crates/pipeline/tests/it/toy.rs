@@ -143,10 +143,16 @@ pub(crate) fn run_rank(
     observer: &mut dyn Observer,
     peers: &dyn Peers,
 ) -> (Result<Outcome, RunError>, TablePolicy) {
-    let mut own = (peers.rank() == 0).then(|| open(dir, &phases));
-    let own = own.as_mut().map(|store| store as &mut dyn RunStore);
+    let (mut own, mut nothing);
+    let mut store = if peers.rank() == 0 {
+        own = open(dir, &phases);
+        SharedStore::first(&mut own, peers)
+    } else {
+        nothing = ();
+        SharedStore::other(&mut nothing, peers)
+    };
     let mut policy = TablePolicy::new();
-    let outcome = start(&mut phases, &mut SharedStore::new(own, peers), observer, peers).run(&mut policy);
+    let outcome = start(&mut phases, &mut store, observer, peers).run(&mut policy);
     (outcome, policy)
 }
 
