@@ -162,6 +162,35 @@ fn two_ranks_give_what_one_gives_and_twice_the_same_bytes() {
     }
 }
 
+/// With `exact = true` two ranks learn what one learns, to the bit: in all reinforcement learning of a run.
+#[test]
+fn exact_phases_of_two_ranks_are_those_of_one() {
+    let dir = TempDir::new().unwrap();
+    let runs = runs(&dir);
+    let exact = |name| {
+        let mut args = train(&runs, name);
+        args.extend(["--set", "grpo.exact=true", "--set", "grpo.sampling.max_new_tokens=24"]);
+        args
+    };
+    let alone = reft(&exact("alone")).output().unwrap();
+    assert!(alone.status.success(), "{}", stderr(&alone));
+    for output in end(start(2, 0, &exact("two"))) {
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let [alone, two] = ["alone", "two"].map(|name| dir.path().join(name));
+    let learned = |run: &Path| {
+        let mut rows = metrics(run);
+        rows.retain(|row| row.get("grpo/loss").is_some());
+        rows
+    };
+    assert_eq!(learned(&alone).len(), 6);
+    assert_eq!(learned(&alone), learned(&two));
+    for phase in ["binary", "choice", "open"] {
+        let part = format!("completions/{phase}");
+        assert!(files(&alone, &part) == files(&two, &part), "{part}");
+    }
+}
+
 #[test]
 fn a_killed_rank_ends_all_and_the_same_command_goes_on() {
     let dir = TempDir::new().unwrap();

@@ -15,6 +15,7 @@
 mod backward;
 mod batch;
 mod diagnose;
+mod in_order;
 mod loss;
 mod numbers;
 mod objective;

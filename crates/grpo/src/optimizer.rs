@@ -18,6 +18,7 @@ use crate::{
     backward::Update,
     batch::{MicroBatch, split},
     diagnose::{Known, diagnose},
+    in_order,
     numbers::by_completion,
     ranks::Ranks,
     reference::Reference,
@@ -226,10 +227,14 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
         let admitted: Vec<&ScoredGroup> = groups.iter().filter(|g| g.is_admitted()).collect();
         let mut batches = self.prepare(policy, &admitted, kl_weight)?;
         let group = Arc::clone(&self.group);
-        let ranks = Ranks::new(&group, &batches);
-
         let apart = self.optimizer.apart();
         let part = |group: &ScoredGroup| apart.map(|apart| apart.part_of(&group.group.sample));
+        let parts = in_parts(batches.len(), |pass| part(admitted[batches[pass].groups.start]));
+        let ranks = if self.options.exact {
+            Ranks::in_rounds(&group, &batches, &parts)
+        } else {
+            Ranks::new(&group, &batches)
+        };
         let (mut sums, mut grad_norm) = (Sums::default(), 0.0);
         let updates = if batches.is_empty() { 0 } else { self.config.updates_per_batch };
         for number in 0..updates {
@@ -239,24 +244,31 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
             // The same inputs are dropped in all updates of a step, so that ratios tell what has been learned.
             let dropped = |policy: &Vlm, pass| policy.with_dropout(&self.config.name, self.step, pass);
             let mut prepared = update.prepare(|pass| dropped(policy, pass), &batches, &ranks)?;
-            let mut own = Sums::default();
-            let parts = in_parts(batches.len(), |pass| part(admitted[batches[pass].groups.start]));
-            for passes in parts {
-                for pass in passes.into_iter().filter(|&pass| ranks.is_own(pass)) {
+            let mut by_pass = vec![Sums::default(); batches.len()];
+            for passes in &parts {
+                let mut backward = |policy: &Vlm, pass: usize| {
                     let dropped = dropped(policy, pass);
                     let update = Update { objective, options, policy, kl_weight, seed };
                     let network = dropped.as_ref().unwrap_or(policy.network());
-                    update.backward(network, &mut batches[pass], prepared[pass].take(), &mut own);
+                    let prepared_c = prepared[pass].take();
+                    update.backward(network, &mut batches[pass], prepared_c, &mut by_pass[pass]);
+                };
+                if options.exact {
+                    in_order::accumulate(&group, policy, passes, backward)?;
+                } else {
+                    passes
+                        .iter()
+                        .filter(|&&pass| ranks.is_own(pass))
+                        .for_each(|&pass| backward(policy, pass));
+                    self.optimizer.sum_gradients(policy)?;
                 }
                 if apart.is_some() {
-                    self.optimizer.sum_gradients(policy)?;
                     self.optimizer.take_part(policy);
                 }
             }
-            if apart.is_none() {
-                self.optimizer.sum_gradients(policy)?;
-            }
-            sums.merge(&ranks.sum(own)?);
+            let of_update =
+                if options.exact { ranks.sum_in_order(&by_pass)? } else { ranks.sum(&by_pass)? };
+            sums.merge(&of_update);
             if number == 0 && updates > 1 {
                 share_old(&mut batches, &ranks)?;
             }

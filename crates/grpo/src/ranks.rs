@@ -23,6 +23,17 @@ impl<'a> Ranks<'a> {
         Self { group, own, tokens: batches.iter().map(|batch| batch.lengths.iter().sum()).collect() }
     }
 
+    /// In rounds: each rank passes one of as many micro-batches of a part as there are ranks, then one of the next.
+    pub(crate) fn in_rounds(group: &'a Group, batches: &[MicroBatch], parts: &[Vec<usize>]) -> Self {
+        let mut this = Self::new(group, batches);
+        for part in parts {
+            for (position, &pass) in part.iter().enumerate() {
+                this.own[pass] = position % group.size() == group.rank();
+            }
+        }
+        this
+    }
+
     /// Whether this rank passes a micro-batch.
     pub(crate) fn is_own(&self, pass: usize) -> bool {
         self.own[pass]
@@ -46,8 +57,27 @@ impl<'a> Ranks<'a> {
         Ok(all_c.split_with_sizes(&self.tokens, 0))
     }
 
-    /// Adds what the ranks have summed.
-    pub(crate) fn sum(&self, sums: Sums) -> Result<Sums, StageError> {
+    /// What the ranks have summed of each micro-batch, added in their order.
+    pub(crate) fn sum_in_order(&self, all: &[Sums]) -> Result<Sums, StageError> {
+        let mut merged = Sums::default();
+        for (pass, sums) in all.iter().enumerate() {
+            // The others add nothing to it.
+            let own = if self.own[pass] { *sums } else { Sums::default() };
+            merged.merge(&self.sum_one(own)?);
+        }
+        Ok(merged)
+    }
+
+    /// What the ranks have summed, added.
+    pub(crate) fn sum(&self, all: &[Sums]) -> Result<Sums, StageError> {
+        let mut merged = Sums::default();
+        for sums in all {
+            merged.merge(sums);
+        }
+        self.sum_one(merged)
+    }
+
+    fn sum_one(&self, sums: Sums) -> Result<Sums, StageError> {
         let (added, largest) = sums.numbers();
         let (added, largest) =
             (ranks::reduce(self.group, added, Op::Sum)?, ranks::reduce(self.group, largest, Op::Max)?);

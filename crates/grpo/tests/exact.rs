@@ -4,10 +4,14 @@
 
 mod common;
 
+use std::{sync::Arc, time::Duration};
+
+use reft_config::Shard;
 use reft_core::{
     FinishReason, Group, Metrics, PolicyOptimizer as _, RewardParts, RolloutEngine, ScoredGroup, Seed,
     Verdict,
 };
+use reft_dist::{Group as Ranks, on_threads};
 use reft_grpo::GrpoOptimizer;
 use reft_rollout::{ExactEngine, GenerationEngine};
 use reft_vlm::Vlm;
@@ -100,4 +104,40 @@ fn both_engines_write_the_same() {
     let metrics: Metrics = optimizer.update(&mut model, &scored).unwrap();
     let worst = metrics.get("grpo/logprob_diff_max").unwrap();
     assert!(worst > 0.0 && worst < 1e-4, "{worst}");
+}
+
+/// Gradients of groups are added in the order of the batch, whoever has passed them.
+#[test]
+fn ranks_have_the_bits_of_one() {
+    tch::set_num_threads(1);
+    for (name, more) in [
+        ("tiny-vlm", json!({"updates_per_batch": 2})),
+        ("qwen2-vl/model", json!({"loss": {"type": "kl_cov", "share": 0.2}})),
+        ("qwen3-vl/model", json!({"gradient": {"type": "pcgrad", "between": "task"}})),
+    ] {
+        let mut keys = keys(&json!({}));
+        for (key, value) in more.as_object().unwrap() {
+            keys[key] = value.clone();
+        }
+        let scored: Vec<ScoredGroup> =
+            rollout(&mut ExactEngine, &open(name), &keys).into_iter().map(score).collect();
+        let train = |ranks: &Arc<Ranks>, shard: Shard| {
+            let mut model = open(name);
+            let optimizer = GrpoOptimizer::new(&phase(&keys), &model, Seed::new(0)).unwrap();
+            let mut optimizer = optimizer.with_group(Arc::clone(ranks), shard);
+            let metrics: Vec<Metrics> =
+                (0..2).map(|_| optimizer.update(&mut model, &scored).unwrap()).collect();
+            let weights: Vec<_> = model.params().buffers().values().map(tch::Tensor::copy).collect();
+            (metrics, weights)
+        };
+        let (metrics, weights) = train(&Arc::default(), Shard::None);
+        for (size, shard) in [(2, Shard::None), (3, Shard::Optimizer)] {
+            let all = on_threads(size, Duration::from_secs(60), |ranks| train(ranks, shard)).unwrap();
+            for (own_metrics, own_weights) in all {
+                assert_eq!(own_metrics, metrics, "{name}, {size} ranks");
+                let same = weights.iter().zip(&own_weights).all(|(one, other)| one.equal(other));
+                assert!(same, "{name}, {size} ranks");
+            }
+        }
+    }
 }

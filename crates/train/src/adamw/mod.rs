@@ -45,6 +45,8 @@ pub struct AdamW {
     /// The processes that share an update.
     group: Arc<Group>,
     shard: Shard,
+    /// Whether only the gradients that this rank updates are the sums over all ranks.
+    has_part_of_sums: bool,
     updates: i64,
     /// Laid out when the phase begins, not before: it is as large as the model.
     states: BTreeMap<BufferKey, BufferState>,
@@ -103,6 +105,7 @@ impl AdamW {
             transform: None,
             group: Arc::default(),
             shard: Shard::None,
+            has_part_of_sums: false,
             updates: 0,
             states: BTreeMap::new(),
             has_begun: false,
@@ -160,14 +163,15 @@ impl AdamW {
 
     /// The gradients that have accumulated become the sums over all ranks: those that this rank updates, or all where a
     /// transform wants to see them.
-    pub fn sum_gradients(&self, policy: &Vlm) -> Result<(), StageError> {
+    pub fn sum_gradients(&mut self, policy: &Vlm) -> Result<(), StageError> {
         if self.group.is_alone() {
             return Ok(());
         }
         let _no_grad = tch::no_grad_guard();
+        self.has_part_of_sums = self.is_divided() && self.transform.is_none();
         for (&key, state) in &self.states {
             let Some(gradient) = policy.learned().flat_grad(key) else { continue };
-            if self.is_divided() && self.transform.is_none() {
+            if self.has_part_of_sums {
                 state.partition.reduce_scatter(&self.group, &gradient).map_err(ranks::failed)?;
             } else {
                 partition::all_reduce(&self.group, &gradient).map_err(ranks::failed)?;
@@ -176,8 +180,8 @@ impl AdamW {
         Ok(())
     }
 
-    /// One update by the gradients that have accumulated, which are then forgotten. Ranks sum them before
-    /// ([`AdamW::sum_gradients`]).
+    /// One update by the gradients that have accumulated, which are then forgotten. Ranks sum them before, by
+    /// [`AdamW::sum_gradients`] or in a way of their own.
     pub fn update(&mut self, policy: &mut Vlm, lr: f64) -> Result<UpdateStats, StageError> {
         let _no_grad = tch::no_grad_guard();
         if let Some(transform) = &mut self.transform {
@@ -230,7 +234,7 @@ impl AdamW {
             Some((policy.learned().flat_grad(key)?, state.partition))
         };
         let gradients: Vec<(Tensor, Partition)> = self.states.iter().filter_map(gradients).collect();
-        if !self.is_divided() {
+        if !self.has_part_of_sums {
             return Ok(sum_of_squares(gradients.iter().map(|(gradient, _)| gradient)).sqrt());
         }
         let parts: Vec<Tensor> =
