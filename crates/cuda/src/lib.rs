@@ -101,18 +101,19 @@ pub struct DecodeStep {
 #[repr(C)]
 struct Shape([i32; 10]);
 
-/// The kernels of a decode step, loaded on the current device.
+/// The kernels of a decode step, loaded on one GPU.
 #[derive(Debug)]
 pub struct DecodeKernels {
     shape: DecodeShape,
+    context: sys::CUcontext,
     append: sys::CUfunction,
     split: sys::CUfunction,
     merge: sys::CUfunction,
 }
 
 impl DecodeKernels {
-    /// Compiles and loads the kernels. CUDA must be in use by this thread, as it is once libtorch has made a tensor.
-    pub fn load(shape: DecodeShape) -> Result<Self, CudaError> {
+    /// Compiles and loads the kernels for the GPU of this number.
+    pub fn load(shape: DecodeShape, gpu: usize) -> Result<Self, CudaError> {
         // SAFETY: looking for a library runs only the initialisers of CUDA's own.
         unsafe {
             if !sys::is_culib_present() {
@@ -122,11 +123,12 @@ impl DecodeKernels {
                 return Err(CudaError::NoLibrary("NVRTC"));
             }
         }
-        let [append, split, merge] = functions(shape.d)?.map(|function| function as sys::CUfunction);
-        Ok(Self { shape, append, split, merge })
+        let context = context(gpu)?;
+        let [append, split, merge] = functions(context, shape.d)?.map(|function| function as sys::CUfunction);
+        Ok(Self { shape, context, append, split, merge })
     }
 
-    /// Whether kernels can be had at all, on the GPU that this thread uses.
+    /// Whether kernels can be had at all, on the first GPU.
     pub fn check() -> Result<(), CudaError> {
         let shape = DecodeShape {
             groups: 1,
@@ -137,7 +139,7 @@ impl DecodeKernels {
             prompt_places: 1,
             own_places: 1,
         };
-        Self::load(shape).map(drop)
+        Self::load(shape, 0).map(drop)
     }
 
     /// Attention of one layer, on the default stream: the newest keys and values join the completions' own, and each
@@ -171,6 +173,7 @@ impl DecodeKernels {
         let slots = self.shape.slots();
         let tiles = (group_size * heads / kv_heads).div_ceil(16 * WARPS);
         let blocks = groups * kv_heads * parts * tiles + slots * kv_heads;
+        let _entered = Entered::new(self.context)?;
         // SAFETY: the arguments are those of the kernels in `decode.cu`; the memory is the caller's to vouch for.
         unsafe {
             launch(self.append, slots, 64, &shape, &[lengths, k, v, own_k, own_v])?;
@@ -184,13 +187,45 @@ impl DecodeKernels {
 /// Kernels by the context and the width of a head that they were loaded for: compiled once, and never unloaded.
 static LOADED: Mutex<BTreeMap<(usize, usize), [usize; 3]>> = Mutex::new(BTreeMap::new());
 
-/// The addresses of `append`, `split` and `merge` in the context of this thread.
-fn functions(d: usize) -> Result<[usize; 3], CudaError> {
-    let context = result::ctx::get_current()?.map_or(0, |context| context as usize);
+/// The context that libtorch uses on a GPU, its primary one, which is kept for as long as the process lives.
+fn context(gpu: usize) -> Result<sys::CUcontext, CudaError> {
+    result::init()?;
+    let device = result::device::get(gpu as i32)?;
+    // SAFETY: the device is one that the driver gave.
+    Ok(unsafe { result::primary_ctx::retain(device)? })
+}
+
+/// This thread works in a context until this is dropped, then in its own again.
+struct Entered(Option<sys::CUcontext>);
+
+impl Entered {
+    fn new(context: sys::CUcontext) -> Result<Self, CudaError> {
+        let before = result::ctx::get_current()?;
+        if before == Some(context) {
+            return Ok(Self(None));
+        }
+        // SAFETY: primary contexts are never released.
+        unsafe { result::ctx::set_current(context)? };
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(before) = self.0 {
+            // SAFETY: the context that this thread had. That the driver refuses it again cannot be mended here.
+            let _ = unsafe { result::ctx::set_current(before) };
+        }
+    }
+}
+
+/// The addresses of `append`, `split` and `merge` in a context.
+fn functions(context: sys::CUcontext, d: usize) -> Result<[usize; 3], CudaError> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(&functions) = loaded.get(&(context, d)) {
+    if let Some(&functions) = loaded.get(&(context as usize, d)) {
         return Ok(functions);
     }
+    let _entered = Entered::new(context)?;
     let image = compile(d)?;
     // SAFETY: the image ends with a zero and stays until the module is loaded; modules are never unloaded.
     let functions = unsafe {
@@ -201,7 +236,7 @@ fn functions(d: usize) -> Result<[usize; 3], CudaError> {
         };
         [function("append")?, function("split")?, function("merge")?]
     };
-    loaded.insert((context, d), functions);
+    loaded.insert((context as usize, d), functions);
     Ok(functions)
 }
 

@@ -25,8 +25,6 @@ pub(super) struct DeviceAttention {
 
 /// Why the decode kernels cannot be had on the first GPU, if they cannot.
 pub fn decode_kernels_missing() -> Option<String> {
-    // libtorch makes the driver's context with its first tensor.
-    let _tensor = Tensor::zeros([1], (Kind::Float, Device::Cuda(0)));
     DecodeKernels::check().err().map(|error| error.to_string())
 }
 
@@ -45,15 +43,14 @@ impl DeviceAttention {
             prompt_places: plan.prompt_tokens,
             own_places: plan.completion_tokens,
         };
-        // The driver's context of this thread is that of the first GPU.
-        if device != Device::Cuda(0) || kind != Kind::BFloat16 || !shape.is_supported() {
+        let Device::Cuda(gpu) = device else { return None };
+        if kind != Kind::BFloat16 || !shape.is_supported() {
             return None;
         }
         let parts = (plan.groups * plan.group_size * heads.n * shape.parts()) as i64;
         let float = (Kind::Float, device);
-        // libtorch makes the driver's context with its first tensor.
         let sums = Tensor::zeros([parts, heads.d as i64], float);
-        let kernels = match DecodeKernels::load(shape) {
+        let kernels = match DecodeKernels::load(shape, gpu) {
             Ok(kernels) => kernels,
             Err(error) => {
                 // Once a process: every rollout would say the same.

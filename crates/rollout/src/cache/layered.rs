@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// Kernels of a GPU in bf16 against tensor operations in fp32 on the CPU. Without a GPU there is nothing to
+    /// Kernels of every GPU in bf16 against tensor operations in fp32 on the CPU. Without a GPU there is nothing to
     /// compare; `cargo bench --bench cuda` compares whole rollouts.
     #[test]
     fn device_kernels_and_tensors_agree() {
@@ -115,7 +115,12 @@ mod tests {
             assert!(!is_asked_for, "REFT_LIBTORCH_CUDA is set, but there is no GPU to test");
             return;
         }
-        let gpu = Device::Cuda(0);
+        for gpu in 0..tch::Cuda::device_count() as usize {
+            agree_on(Device::Cuda(gpu));
+        }
+    }
+
+    fn agree_on(gpu: Device) {
         let _inference = Inference::start();
         tch::manual_seed(0);
         for (heads, d) in [(Heads { n: 16, kv: 2, d: 128 }, 128), (Heads { n: 6, kv: 2, d: 64 }, 64)] {
