@@ -16,6 +16,8 @@ pub struct Diagnosis {
     pub cuda_available: bool,
     /// GPUs.
     pub cuda_devices: i64,
+    /// Whether gradients of several GPUs can go by NCCL; needs no GPU.
+    pub nccl: String,
     /// CPU threads that libtorch computes with.
     pub threads: i32,
     /// Cores of the machine.
@@ -69,6 +71,11 @@ pub fn diagnose() -> Diagnosis {
         cuda_library: status.to_string(),
         cuda_available,
         cuda_devices: if cuda_available { tch::Cuda::device_count() } else { 0 },
+        nccl: match (status, reft_dist::nccl_layout()) {
+            (_, Ok(())) => "found, laid out as expected".into(),
+            (CudaStatus::Loaded(_), Err(message)) => message,
+            (_, Err(_)) => "none; it comes with libtorch's CUDA half".into(),
+        },
         threads: tch::get_num_threads(),
         cores,
         memory_bytes: memory(),
@@ -95,6 +102,7 @@ impl fmt::Display for Diagnosis {
         }
         writeln!(f, "cuda library     {}", self.cuda_library)?;
         writeln!(f, "cuda available   {} ({} devices)", yes_no(self.cuda_available), self.cuda_devices)?;
+        writeln!(f, "nccl             {}", self.nccl)?;
         let verdict = if self.golden_ok { "ok" } else { "WRONG" };
         writeln!(f, "golden forward   {verdict}, largest difference {:.1e}", self.golden_difference)?;
         for line in &self.advice {

@@ -101,7 +101,7 @@ pub(crate) fn replace_with(program: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn library_path(root: &Path) -> (&'static str, OsString) {
+pub(crate) fn library_path(root: &Path) -> (&'static str, OsString) {
     let variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
     let mut paths = vec![root.join(".libtorch/lib")];
     if let Some(old) = env::var_os(variable) {

@@ -5,6 +5,7 @@ mod cargo;
 mod ci;
 mod console;
 mod demo;
+mod gpu;
 mod libtorch;
 mod soak;
 mod torch_free;
@@ -72,6 +73,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         reft: Option<PathBuf>,
     },
+    /// Provide libtorch with CUDA, build in release mode, and check everything that wants a GPU in one go: minutes on a card.
+    ///
+    /// Built on a machine without one (`--build`), the programs are in `target/gpu`; with `-- --device cpu` they rehearse.
+    /// `cargo xtask gpu -- --help` lists the options.
+    Gpu {
+        /// Build, run nothing.
+        #[arg(long)]
+        build: bool,
+        /// Options of the checks.
+        #[arg(last = true, value_name = "OPTIONS")]
+        args: Vec<String>,
+    },
     /// Run all checks of a change, cheap ones first. `.ci/run` calls this.
     Ci,
 }
@@ -85,6 +98,7 @@ fn main() -> ExitCode {
         Command::Demo { seed, recipe, runs } => demo::demo(&root, &recipe, &runs, seed),
         Command::Ablation { args } => ablation::ablation(&root, &args),
         Command::Soak { steps, runs, reft } => soak::soak(&root, &runs, steps, reft.as_deref()),
+        Command::Gpu { build, args } => gpu::gpu(&root, build, &args),
         Command::Ci => ci::ci(&root),
     };
     match result {

@@ -92,6 +92,10 @@ int reft_backend_new(reft_store* s, const char* name, const char* kind, int rank
     }
   });
 }
+// Whether NCCL's group is there and laid out as nccl.cpp assumes.
+int reft_nccl_check(char** error) {
+  return guarded(error, [&] { reft_check_nccl(); });
+}
 int reft_all_reduce(reft_backend* b, at::Tensor* x, int op, int64_t timeout, char** error) {
   return guarded(error, [&] {
     c10d::AllreduceOptions o;

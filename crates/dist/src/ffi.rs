@@ -40,6 +40,7 @@ unsafe extern "C" {
         out: *mut *mut CBackend,
         error: Message,
     ) -> c_int;
+    fn reft_nccl_check(error: Message) -> c_int;
     fn reft_all_reduce(b: *mut CBackend, x: *mut C_tensor, op: c_int, timeout: i64, error: Message) -> c_int;
     fn reft_broadcast(b: *mut CBackend, x: *mut C_tensor, root: c_int, timeout: i64, error: Message)
     -> c_int;
@@ -81,6 +82,12 @@ fn c_string(text: &str) -> Result<CString, String> {
 
 fn millis(timeout: Duration) -> i64 {
     i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether NCCL's group is there and laid out as the shim assumes.
+pub(crate) fn check_nccl() -> Result<(), String> {
+    // SAFETY: it takes nothing but the place of its message.
+    checked(|error| unsafe { reft_nccl_check(error) })
 }
 
 /// Keys and values that all ranks see.

@@ -19,10 +19,12 @@
 
 mod ffi;
 mod group;
+mod nccl;
 mod threads;
 mod world;
 
 pub use ffi::Op;
 pub use group::{DistError, Group};
+pub use nccl::{nccl_layout, try_nccl};
 pub use threads::on_threads;
 pub use world::{Launcher, World, WorldError};

@@ -161,3 +161,10 @@ fn an_address_of_another_machine_is_an_error_that_names_it() {
     let error = Group::join(&world, Device::Cpu, Duration::from_secs(2)).map(|_| ()).unwrap_err().to_string();
     assert!(error.starts_with("rank 0 of 2 cannot meet the others at 192.0.2.1:29500: "), "{error}");
 }
+
+/// Nothing here loads libtorch's CUDA half; `reft doctor` does, where it is.
+#[test]
+fn nccl_that_is_not_there_is_named() {
+    let message = reft_dist::nccl_layout().unwrap_err();
+    assert!(message.contains("libtorch_cuda is not loaded"), "{message}");
+}

@@ -28,7 +28,7 @@ const LEVELS: [&[&str]; 8] = [
     &["reft-rollout", "reft-train", "reft-ablation"],
     &["reft-grpo"],
     &["curr-reft"],
-    &["reft-cli"],
+    &["reft-cli", "reft-gpu"],
 ];
 
 /// The only arrows inside a level.
