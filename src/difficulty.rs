@@ -53,12 +53,12 @@ struct Tally {
 pub fn difficulty(input: &Path, output: &Path) -> Result<DifficultySummary, Error> {
     table::check_output(output)?;
     let mut samples: BTreeMap<String, Tally> = BTreeMap::new();
-    for (place, row) in table::read(input)? {
+    for (location, row) in table::read(input)? {
         let id = ["sample", "id"].into_iter().find_map(|name| row.get(name)?.as_str());
         let grade = COLUMNS.into_iter().find_map(|name| row.get(name)?.as_f64());
         let (Some(id), Some(grade)) = (id, grade.filter(|grade| (0.0..=1.0).contains(grade))) else {
             let message =
-                format!("{place}: a row needs `sample` and one of `{}`, 0 to 1", COLUMNS.join("`, `"));
+                format!("{location}: a row needs `sample` and one of `{}`, 0 to 1", COLUMNS.join("`, `"));
             return Err(Error::File { path: input.to_owned(), message });
         };
         let tally = samples.entry(id.to_owned()).or_default();
@@ -92,11 +92,11 @@ pub fn select(
 ) -> Result<usize, Error> {
     let broken = |message: String| Error::File { path: difficulty.to_owned(), message };
     let mut rates = HashMap::new();
-    for (place, row) in table::read(difficulty)? {
+    for (location, row) in table::read(difficulty)? {
         let (Some(id), Some(rate)) =
             (row.get("id").and_then(Value::as_str), row.get("pass_rate").and_then(Value::as_f64))
         else {
-            return Err(broken(format!("{place}: a row needs `id` and `pass_rate`")));
+            return Err(broken(format!("{location}: a row needs `id` and `pass_rate`")));
         };
         rates.insert(SampleId::from(id), rate);
     }

@@ -85,15 +85,15 @@ pub(crate) fn compare_with(reader: &RunReader, run: &Path, n: usize) -> Result<V
         (false, false) => 2,
         (true, false) => 3,
     };
-    // A place within the task, so that the tasks take turns.
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    // A number within the task, so that the tasks take turns.
+    let mut turns: BTreeMap<String, usize> = BTreeMap::new();
     candidates.sort_by_key(|((_, before), (_, after), _)| rank(before, after));
     let mut ordered: Vec<_> = candidates
         .into_iter()
         .map(|candidate| {
-            let place = places.entry(candidate.0.1.task.clone()).or_default();
-            *place += 1;
-            ((rank(&candidate.0.1, &candidate.1.1), *place), candidate)
+            let turn = turns.entry(candidate.0.1.task.clone()).or_default();
+            *turn += 1;
+            ((rank(&candidate.0.1, &candidate.1.1), *turn), candidate)
         })
         .collect();
     ordered.sort_by_key(|(key, _)| *key);

@@ -27,9 +27,9 @@ pub fn grade(
 ) -> Result<EvalReport, Error> {
     let benchmark = AnyBenchmark::open(benchmark, &PromptConfig::default(), None)?;
     let mut texts = Vec::new();
-    for (place, row) in table::read(predictions)? {
+    for (location, row) in table::read(predictions)? {
         let (id, answers) = prediction(&row).map_err(|message| {
-            Error::Data(DataError::Row { path: predictions.to_owned(), place, message })
+            Error::Data(DataError::Row { path: predictions.to_owned(), location, message })
         })?;
         texts.extend(answers.into_iter().map(|text| (id.clone(), text)));
     }

@@ -1,4 +1,4 @@
-//! From a recipe to stages: the one place where config enums become trait objects.
+//! From a recipe to stages: the one file where config enums become trait objects.
 
 use std::{
     cell::RefCell,
@@ -418,9 +418,9 @@ fn lengths(name: &str, data: &Dataset, processor: &Processor) -> Result<Tokens, 
     let mut hopeless = Vec::new();
     for source in data.sources() {
         let limit = source.max_prompt_tokens;
-        for place in source.samples.clone() {
-            if lengths[place] >= room && (limit == 0 || lengths[place] <= limit) {
-                hopeless.push(format!("`{}` ({})", data.samples[place].id, lengths[place]));
+        for i in source.samples.clone() {
+            if lengths[i] >= room && (limit == 0 || lengths[i] <= limit) {
+                hopeless.push(format!("`{}` ({})", data.samples[i].id, lengths[i]));
             }
         }
     }
@@ -437,39 +437,39 @@ fn lengths(name: &str, data: &Dataset, processor: &Processor) -> Result<Tokens, 
 }
 
 /// What tells whether a stage is still the same: where it lies in memory, or its settings. (Two different stages without
-/// any data have no place of their own and look the same.)
+/// any data have no address of their own and look the same.)
 fn marks(stages: &Stages<Vlm>) -> Vec<(&'static str, String)> {
-    fn place<T: ?Sized>(stage: &T) -> String {
+    fn address<T: ?Sized>(stage: &T) -> String {
         format!("{:?}", std::ptr::from_ref(stage).cast::<()>())
     }
     match stages {
         Stages::Rl(rl) => vec![
             ("steps", format!("{} {}", rl.steps, rl.prompts_per_step)),
             ("sampling", format!("{:?}", rl.sampling)),
-            ("curriculum", place(&*rl.curriculum)),
-            ("rollout", place(&*rl.rollout)),
-            ("reward", place(&*rl.reward)),
-            ("advantage", place(&*rl.advantage)),
-            ("filters", rl.filters.iter().map(|filter| place(&**filter)).collect()),
-            ("refill", rl.refill.as_deref().map(place).unwrap_or_default()),
-            ("optimizer", place(&*rl.optimizer)),
+            ("curriculum", address(&*rl.curriculum)),
+            ("rollout", address(&*rl.rollout)),
+            ("reward", address(&*rl.reward)),
+            ("advantage", address(&*rl.advantage)),
+            ("filters", rl.filters.iter().map(|filter| address(&**filter)).collect()),
+            ("refill", rl.refill.as_deref().map(address).unwrap_or_default()),
+            ("optimizer", address(&*rl.optimizer)),
         ],
         Stages::Sft(sft) => vec![
             ("steps", format!("{} {}", sft.steps, sft.batch_size)),
-            ("demonstrations", format!("{} {}", place(&*sft.demonstrations), sft.demonstrations.len())),
-            ("trainer", place(&*sft.trainer)),
+            ("demonstrations", format!("{} {}", address(&*sft.demonstrations), sft.demonstrations.len())),
+            ("trainer", address(&*sft.trainer)),
         ],
         Stages::Reject(reject) => vec![
             ("sampling", format!("{:?}", reject.sampling)),
-            ("questions", format!("{} {}", place(&*reject.questions), reject.questions.len())),
-            ("rollout", place(&*reject.rollout)),
-            ("judge", place(&*reject.judge)),
-            ("selector", place(&*reject.selector)),
+            ("questions", format!("{} {}", address(&*reject.questions), reject.questions.len())),
+            ("rollout", address(&*reject.rollout)),
+            ("judge", address(&*reject.judge)),
+            ("selector", address(&*reject.selector)),
         ],
         Stages::Eval(eval) => vec![
             ("sampling", format!("{:?}", eval.sampling)),
-            ("benchmarks", eval.benchmarks.iter().map(|benchmark| place(&**benchmark)).collect()),
-            ("rollout", place(&*eval.rollout)),
+            ("benchmarks", eval.benchmarks.iter().map(|benchmark| address(&**benchmark)).collect()),
+            ("rollout", address(&*eval.rollout)),
         ],
     }
 }

@@ -40,7 +40,7 @@ pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSum
     let mut scores = Vec::new();
     let mut errors = Vec::new();
     let mut rows = Vec::new();
-    for (place, mut row) in table::read(input)? {
+    for (location, mut row) in table::read(input)? {
         let mut note = |marked: &mut Row, result: Result<f64, String>| match result {
             Ok(score) => {
                 scores.push(score);
@@ -50,14 +50,14 @@ pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSum
             Err(error) => {
                 marked.insert("score".to_owned(), Value::Null);
                 marked.insert("error".to_owned(), error.clone().into());
-                errors.push(format!("{place}: {error}"));
+                errors.push(format!("{location}: {error}"));
             }
         };
         match row.shift_remove("completions") {
             Some(Value::Array(answers)) if !row.contains_key("completion") => {
                 let scored = answers.into_iter().map(|answer| {
                     let mut answer = answer_object(answer);
-                    let result = score_row(&with_answer(&row, &answer), &place.to_string(), reward);
+                    let result = score_row(&with_answer(&row, &answer), &location.to_string(), reward);
                     note(&mut answer, result);
                     Value::Object(answer)
                 });
@@ -66,7 +66,7 @@ pub fn score(input: &Path, output: &Path, reward: RewardName) -> Result<ScoreSum
             }
             other => {
                 row.extend(other.map(|other| ("completions".to_owned(), other)));
-                let result = score_row(&row, &place.to_string(), reward);
+                let result = score_row(&row, &location.to_string(), reward);
                 note(&mut row, result);
             }
         }

@@ -12,7 +12,7 @@ use std::{
 
 use arrow::json::{ReaderBuilder, reader::infer_json_schema_from_iterator};
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
-use reft_data::{DataError, Place, rows};
+use reft_data::{DataError, Location, rows};
 use serde_json::{Map, Value};
 
 /// A row.
@@ -66,12 +66,12 @@ impl Format {
     }
 }
 
-/// Reads all rows, each with its place in the file.
-pub fn read(path: &Path) -> Result<Vec<(Place, Row)>, TableError> {
+/// Reads all rows, each with its location in the file.
+pub fn read(path: &Path) -> Result<Vec<(Location, Row)>, TableError> {
     rows::open(path)?
         .map(|row| {
-            let (place, row) = row?;
-            Ok((place, row.to_json()))
+            let (location, row) = row?;
+            Ok((location, row.to_json()))
         })
         .collect()
 }

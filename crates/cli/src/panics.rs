@@ -44,8 +44,8 @@ fn explanation(text: &str, location: Option<&Location<'_>>) -> String {
              `recompute = true`, or train an adapter (`model.lora`); `reft doctor --model DIR` tells what a model needs"
         )
     } else {
-        let place = location.map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-        format!("a fault of reft itself{place}: {text}")
+        let at = location.map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        format!("a fault of reft itself{at}: {text}")
     }
 }
 

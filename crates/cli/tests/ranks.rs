@@ -118,15 +118,28 @@ fn files(run: &Path, part: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// Kills one of some ranks when the run has done a step of a phase; what each says.
+fn kill(mut ranks: Vec<Child>, rank: usize, run: &Path, phase: &str) -> Vec<Output> {
+    let phase = format!("\"{phase}\"");
+    while !fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|text| text.contains(&phase)) {
+        assert!(ranks[rank].try_wait().unwrap().is_none(), "the run has ended too soon");
+        thread::sleep(Duration::from_millis(20));
+    }
+    ranks[rank].kill().unwrap();
+    end(ranks)
+}
+
 #[test]
-fn two_ranks_give_what_one_gives_and_twice_the_same_bytes() {
+fn two_ranks_give_what_one_gives_and_the_same_bytes_after_a_kill() {
     let dir = TempDir::new().unwrap();
     let runs = runs(&dir);
     let alone = reft(&train(&runs, "alone")).output().unwrap();
     assert!(alone.status.success(), "{}", stderr(&alone));
-    for name in ["two", "again", "divided"] {
-        let args = if name == "divided" { divided(train(&runs, name)) } else { train(&runs, name) };
-        let outputs = end(start(2, 0, &args));
+    let [alone, two, again, apart] = ["alone", "two", "again", "apart"].map(|name| dir.path().join(name));
+    kill(start(2, 0, &train(&runs, "again")), 1, &again, "open");
+    for (name, restarts) in [("two", 0), ("again", 1), ("apart", 0)] {
+        let args = if name == "apart" { divided(train(&runs, name)) } else { train(&runs, name) };
+        let outputs = end(start(2, restarts, &args));
         for output in &outputs {
             assert!(output.status.success(), "{}", stderr(output));
         }
@@ -139,10 +152,9 @@ fn two_ranks_give_what_one_gives_and_twice_the_same_bytes() {
         assert_eq!(stderr(second), "", "the first rank alone shows what the run does");
         assert!(second.stdout.is_empty());
     }
-    let [alone, two, again, divided] = ["alone", "two", "again", "divided"].map(|name| dir.path().join(name));
     assert_same_outcome(&alone, &two);
     // With divided moments the norm of the gradients is added in another order; what the ranks answer and learn is the same.
-    assert_same_outcome(&two, &divided);
+    assert_same_outcome(&two, &apart);
     let log = fs::read_to_string(two.join("logs/attempt_1_rank_1.log")).unwrap();
     let timings = fs::read_to_string(two.join("timings.jsonl")).unwrap();
     assert_eq!(log.lines().filter(|line| line.contains("\"timings\"")).count(), timings.lines().count());
@@ -155,10 +167,7 @@ fn two_ranks_give_what_one_gives_and_twice_the_same_bytes() {
     assert!(files(&two, "metrics.jsonl") == files(&again, "metrics.jsonl"));
     for part in ["completions", "rejection", "eval", "final"] {
         assert!(files(&two, part) == files(&again, part), "{part}");
-        assert!(
-            files(&two, part) == files(&divided, part),
-            "{part} where each keeps its part of the moments"
-        );
+        assert!(files(&two, part) == files(&apart, part), "{part} where each keeps its part of the moments");
     }
 }
 
@@ -195,14 +204,8 @@ fn exact_phases_of_two_ranks_are_those_of_one() {
 fn a_killed_rank_ends_all_and_the_same_command_goes_on() {
     let dir = TempDir::new().unwrap();
     let runs = runs(&dir);
-    let mut ranks = start(3, 0, &divided(train(&runs, "killed")));
     let run = dir.path().join("killed");
-    while !fs::read_to_string(run.join("metrics.jsonl")).is_ok_and(|text| text.contains("\"choice\"")) {
-        assert!(ranks[2].try_wait().unwrap().is_none(), "the run has ended too soon");
-        thread::sleep(Duration::from_millis(20));
-    }
-    ranks[2].kill().unwrap();
-    let outputs = end(ranks);
+    let outputs = kill(start(3, 0, &divided(train(&runs, "killed"))), 2, &run, "choice");
     for output in &outputs[..2] {
         assert!(!output.status.success());
         assert!(stderr(output).contains("rank 2 is gone or does not answer"), "{}", stderr(output));

@@ -35,7 +35,7 @@ pub struct Source {
     pub weight: Option<f64>,
     /// Longest prompt in tokens that training takes; 0 for any.
     pub max_prompt_tokens: usize,
-    /// Their places in [`Dataset::samples`].
+    /// Their indices in [`Dataset::samples`].
     pub samples: Range<usize>,
 }
 
@@ -281,8 +281,8 @@ impl Dataset {
         self.imitable(0..self.samples.len())
     }
 
-    fn imitable(&self, places: Range<usize>) -> Vec<Demonstration> {
-        let samples = self.samples[places].iter();
+    fn imitable(&self, indices: Range<usize>) -> Vec<Demonstration> {
+        let samples = self.samples[indices].iter();
         samples
             .filter_map(|sample| {
                 Some(Demonstration { completion: self.answers.of(sample)?, sample: Arc::clone(sample) })

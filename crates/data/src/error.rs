@@ -6,14 +6,14 @@ use reft_core::{GeometryError, ImageSize};
 
 /// Where a row stands in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// Row of a table, counted from 0 as data-frame libraries do.
     Row(usize),
     /// Line of a text file, counted from 1 as editors do.
     Line(usize),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Row(row) => write!(f, "row {row}"),
@@ -63,36 +63,36 @@ pub enum DataError {
         message: String,
     },
     /// One row.
-    #[error("`{}` {place}: {message}", path.display())]
+    #[error("`{}` {location}: {message}", path.display())]
     Row {
         /// Which file.
         path: PathBuf,
         /// Which row.
-        place: Place,
+        location: Location,
         /// What is wrong and what to do.
         message: String,
     },
     /// The image of a row.
-    #[error("`{}` {place}: image `{image}` {problem}", path.display())]
+    #[error("`{}` {location}: image `{image}` {problem}", path.display())]
     Image {
         /// Which file.
         path: PathBuf,
         /// Which row.
-        place: Place,
+        location: Location,
         /// The image's own name.
         image: String,
         /// What is wrong with it.
         problem: ImageProblem,
     },
     /// The images of several rows. Loading goes on after the first, so that all can be mended at once.
-    #[error("`{}`: {count} images cannot be used, in {places}; the first: {}", path.display(), list(first))]
+    #[error("`{}`: {count} images cannot be used, in {locations}; the first: {}", path.display(), list(first))]
     Images {
         /// Which file.
         path: PathBuf,
         /// How many.
         count: usize,
-        /// All places, runs of rows joined: `rows 3, 5-9`.
-        places: String,
+        /// All locations, runs of rows joined: `rows 3, 5-9`.
+        locations: String,
         /// The first few, each with its row and what is wrong.
         first: Vec<DataError>,
     },
@@ -156,14 +156,14 @@ fn list(errors: &[DataError]) -> String {
     lines.concat()
 }
 
-/// Places in words: `row 3`, or `rows 3, 5-9`. Ascending.
-pub(crate) fn places(all: &[Place]) -> String {
-    let number = |place: &Place| match *place {
-        Place::Row(number) | Place::Line(number) => number,
+/// Locations in words: `row 3`, or `rows 3, 5-9`. Ascending.
+pub(crate) fn locations(all: &[Location]) -> String {
+    let number = |location: &Location| match *location {
+        Location::Row(number) | Location::Line(number) => number,
     };
     let kind = match all.first() {
-        Some(Place::Line(_)) => "line",
-        Some(Place::Row(_)) | None => "row",
+        Some(Location::Line(_)) => "line",
+        Some(Location::Row(_)) | None => "row",
     };
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for n in all.iter().map(number) {
@@ -182,9 +182,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_places_are_joined() {
-        let rows: Vec<Place> = [3, 5, 6, 7, 7, 9].map(Place::Row).into();
-        assert_eq!(places(&rows), "rows 3, 5-7, 9");
-        assert_eq!(places(&[Place::Line(2)]), "line 2");
+    fn runs_of_locations_are_joined() {
+        let rows: Vec<Location> = [3, 5, 6, 7, 7, 9].map(Location::Row).into();
+        assert_eq!(locations(&rows), "rows 3, 5-7, 9");
+        assert_eq!(locations(&[Location::Line(2)]), "line 2");
     }
 }

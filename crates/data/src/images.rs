@@ -16,7 +16,7 @@ use reft_core::{ImageRef, ImageSize, ImageSource, ImageStore, PixelBudget, Store
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    DataError, ImageProblem, Place,
+    DataError, ImageProblem, Location,
     image_columns::image_fields,
     rows::{Field, Row},
     stored::ParquetImages,
@@ -62,14 +62,14 @@ impl Images {
     }
 
     /// The images in the columns of a row.
-    pub(crate) fn of_row(&mut self, row: &Row, place: Place) -> Result<Vec<ImageRef>, DataError> {
+    pub(crate) fn of_row(&mut self, row: &Row, location: Location) -> Result<Vec<ImageRef>, DataError> {
         let fields = image_fields(row).iter().enumerate();
-        fields.map(|(index, field)| self.open_at(field, place, Some(index as u32))).collect()
+        fields.map(|(index, field)| self.open_at(field, location, Some(index as u32))).collect()
     }
 
     /// An image from elsewhere in a row.
-    pub(crate) fn open(&mut self, field: &Field, place: Place) -> Result<ImageRef, DataError> {
-        self.open_at(field, place, None)
+    pub(crate) fn open(&mut self, field: &Field, location: Location) -> Result<ImageRef, DataError> {
+        self.open_at(field, location, None)
     }
 
     /// The images of a row of VLMEvalKit's TSV files: the files of `image_path`, or in `image` base64, a list of it, or the
@@ -77,11 +77,11 @@ impl Images {
     pub(crate) fn of_tsv(
         &mut self,
         row: &Row,
-        place: Place,
+        location: Location,
         earlier: &HashMap<String, Vec<ImageRef>>,
     ) -> Result<Vec<ImageRef>, DataError> {
         if let Some(paths) = row.get("image_path").and_then(Field::text) {
-            return listed(paths).map(|path| self.at_name(path, place)).collect();
+            return listed(paths).map(|path| self.at_name(path, location)).collect();
         }
         let Some(text) = row.get("image").and_then(Field::text) else { return Ok(Vec::new()) };
         let text = text.trim();
@@ -92,44 +92,49 @@ impl Images {
             if text.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(DataError::Row {
                     path: self.file.clone(),
-                    place,
+                    location,
                     message: format!(
                         "image `{text}` names a row, and no earlier row has this `index`; take a whole file, in its order"
                     ),
                 });
             }
         }
-        listed(text).map(|encoded| self.base64(encoded, place)).collect()
+        listed(text).map(|encoded| self.base64(encoded, location)).collect()
     }
 
     /// An image from encoded text, as TSV files have it.
-    pub(crate) fn base64(&mut self, text: &str, place: Place) -> Result<ImageRef, DataError> {
+    pub(crate) fn base64(&mut self, text: &str, location: Location) -> Result<ImageRef, DataError> {
         let decoded = base64::engine::general_purpose::STANDARD.decode(text.trim());
-        let bytes = decoded.map_err(|error| self.error(place, "", ImageProblem::Base64(error)))?;
-        self.in_bytes(&Arc::from(bytes), place.to_string(), place, None)
+        let bytes = decoded.map_err(|error| self.error(location, "", ImageProblem::Base64(error)))?;
+        self.in_bytes(&Arc::from(bytes), location.to_string(), location, None)
     }
 
     /// An image from a path, a `data:` URL, from bytes, from `{bytes, path}` as the Hugging Face hub has it, or from another
-    /// object with one of [`SOURCES`]. `index` is its place in the image columns of its row, where it can be found again.
-    fn open_at(&mut self, field: &Field, place: Place, index: Option<u32>) -> Result<ImageRef, DataError> {
+    /// object with one of [`SOURCES`]. `index` is its number in the image columns of its row, where it can be found again.
+    fn open_at(
+        &mut self,
+        field: &Field,
+        location: Location,
+        index: Option<u32>,
+    ) -> Result<ImageRef, DataError> {
         match field {
-            Field::Text(name) => self.at_name(name, place),
-            Field::Bytes(bytes) => self.in_bytes(bytes, place.to_string(), place, index),
+            Field::Text(name) => self.at_name(name, location),
+            Field::Bytes(bytes) => self.in_bytes(bytes, location.to_string(), location, index),
             Field::Struct(image) => match (image.get("bytes"), image.get("path")) {
                 (Some(Field::Bytes(bytes)), path) => {
                     let name = path.and_then(Field::text).map(ToOwned::to_owned);
-                    self.in_bytes(bytes, name.unwrap_or_else(|| place.to_string()), place, index)
+                    self.in_bytes(bytes, name.unwrap_or_else(|| location.to_string()), location, index)
                 }
-                (Some(Field::Text(encoded)), _) => self.base64(encoded, place),
+                (Some(Field::Text(encoded)), _) => self.base64(encoded, location),
                 _ => match image.first(&SOURCES) {
-                    Some(("base64", Field::Text(encoded))) => self.base64(encoded, place),
-                    Some((_, inner)) => self.open_at(inner, place, index),
-                    None => Err(self.error(place, "", ImageProblem::Absent)),
+                    Some(("base64", Field::Text(encoded))) => self.base64(encoded, location),
+                    Some((_, inner)) => self.open_at(inner, location, index),
+                    None => Err(self.error(location, "", ImageProblem::Absent)),
                 },
             },
             other => Err(DataError::Row {
                 path: self.file.clone(),
-                place,
+                location,
                 message: format!(
                     "an image is a path, a `data:` URL, bytes, or an object with `bytes`, `{}`; this is {}",
                     SOURCES.join("`, `"),
@@ -140,18 +145,18 @@ impl Images {
     }
 
     /// An image that a text names: `data:` URLs hold it, other URLs are refused, and the rest are paths.
-    fn at_name(&mut self, name: &str, place: Place) -> Result<ImageRef, DataError> {
+    fn at_name(&mut self, name: &str, location: Location) -> Result<ImageRef, DataError> {
         if let Some(data) = name.strip_prefix("data:") {
             return match data.split_once(";base64,") {
-                Some((_, encoded)) => self.base64(encoded, place),
-                None => Err(self.error(place, "data:", ImageProblem::DataUrl)),
+                Some((_, encoded)) => self.base64(encoded, location),
+                None => Err(self.error(location, "data:", ImageProblem::DataUrl)),
             };
         }
         let path = name.strip_prefix("file://").unwrap_or(name);
         if path.contains("://") {
-            return Err(self.error(place, name, ImageProblem::Url));
+            return Err(self.error(location, name, ImageProblem::Url));
         }
-        let fail = |problem| self.error(place, name, problem);
+        let fail = |problem| self.error(location, name, problem);
         let path = self.root.join(path);
         let file = open_regular(&path).map_err(|error| fail(ImageProblem::Missing(error)))?;
         let size = header_size(BufReader::new(file)).map_err(|e| fail(ImageProblem::Damaged(Box::new(e))))?;
@@ -166,15 +171,15 @@ impl Images {
         &mut self,
         bytes: &Arc<[u8]>,
         name: String,
-        place: Place,
+        location: Location,
         index: Option<u32>,
     ) -> Result<ImageRef, DataError> {
-        let fail = |problem| self.error(place, &name, problem);
+        let fail = |problem| self.error(location, &name, problem);
         let size =
             header_size(Cursor::new(&**bytes)).map_err(|e| fail(ImageProblem::Damaged(Box::new(e))))?;
         let size = usable(size).map_err(fail)?;
-        let source = match (&self.store, place, index) {
-            (Some(store), Place::Row(row), Some(index)) => {
+        let source = match (&self.store, location, index) {
+            (Some(store), Location::Row(row), Some(index)) => {
                 let store: Arc<dyn ImageStore> = Arc::<ParquetImages>::clone(store);
                 let digest = Sha256::digest(bytes).into();
                 ImageSource::Stored(StoredImage::new(store, row as u64, index, digest))
@@ -193,8 +198,8 @@ impl Images {
         Arc::clone(bytes)
     }
 
-    fn error(&self, place: Place, image: &str, problem: ImageProblem) -> DataError {
-        DataError::Image { path: self.file.clone(), place, image: image.to_owned(), problem }
+    fn error(&self, location: Location, image: &str, problem: ImageProblem) -> DataError {
+        DataError::Image { path: self.file.clone(), location, image: image.to_owned(), problem }
     }
 }
 

@@ -40,7 +40,7 @@ mod stored;
 pub mod write;
 
 pub use dataset::{Dataset, OpenData, Source};
-pub use error::{DataError, ImageProblem, Place};
+pub use error::{DataError, ImageProblem, Location};
 pub use images::{digest, grey};
 pub use pictures::{Pictured, pictured};
 pub use report::{Contents, Counted, Overlap, Report, Tokens};

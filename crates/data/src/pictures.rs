@@ -7,7 +7,7 @@ use reft_core::ImageRef;
 use serde_json::{Map, Value};
 
 use crate::{
-    DataError, Place,
+    DataError, Location,
     images::Images,
     rows::{self, Field, Row},
 };
@@ -22,7 +22,7 @@ const NUMBERED: std::ops::RangeInclusive<u32> = 1..=7;
 #[derive(Clone, Debug)]
 pub struct Pictured {
     /// Where it stands.
-    pub place: Place,
+    pub location: Location,
     /// Its columns, without the encoded pictures. `width` and `height` are those of the first picture unless it says.
     pub row: Map<String, Value>,
     /// Its pictures in order.
@@ -39,15 +39,18 @@ pub fn pictured(config: &FileData) -> Result<(Vec<Pictured>, Vec<String>), DataE
     let mut earlier: HashMap<String, Vec<ImageRef>> = HashMap::new();
     let (mut all, mut skipped, mut other_splits) = (Vec::new(), Vec::new(), 0_usize);
     for row in rows::open(&config.path)? {
-        let (place, row) = row?;
+        let (location, row) = row?;
         if let Some(split) = &config.split
             && row.get("split").and_then(Field::display).as_ref() != Some(split)
         {
             other_splits += 1;
             continue;
         }
-        let found =
-            if is_tsv { images.of_tsv(&row, place, &earlier) } else { of_row(&mut images, &row, place) };
+        let found = if is_tsv {
+            images.of_tsv(&row, location, &earlier)
+        } else {
+            of_row(&mut images, &row, location)
+        };
         let found = match found {
             Ok(found) => found,
             Err(error @ DataError::Image { .. }) if config.on_bad_image == BadImages::Skip => {
@@ -59,7 +62,7 @@ pub fn pictured(config: &FileData) -> Result<(Vec<Pictured>, Vec<String>), DataE
         if let Some(index) = row.get("index").and_then(Field::display).filter(|_| is_tsv) {
             earlier.insert(index, found.clone());
         }
-        all.push(Pictured { place, row: columns(&row, found.first()), images: found });
+        all.push(Pictured { location, row: columns(&row, found.first()), images: found });
         if all.len() == config.limit {
             break;
         }
@@ -104,7 +107,7 @@ fn numbered() -> impl Iterator<Item = String> {
     NUMBERED.map(|i| format!("image_{i}"))
 }
 
-fn of_row(images: &mut Images, row: &Row, place: Place) -> Result<Vec<ImageRef>, DataError> {
+fn of_row(images: &mut Images, row: &Row, location: Location) -> Result<Vec<ImageRef>, DataError> {
     let several: Vec<&Field> = row
         .0
         .iter()
@@ -113,14 +116,14 @@ fn of_row(images: &mut Images, row: &Row, place: Place) -> Result<Vec<ImageRef>,
         .collect();
     if !several.is_empty() {
         let present = several.into_iter().filter(|field| **field != Field::Null);
-        return present.map(|field| images.open(field, place)).collect();
+        return present.map(|field| images.open(field, location)).collect();
     }
     let found = row.first(&COLUMNS).or_else(|| row.first(&["image_path"]));
     match found {
         None => Ok(Vec::new()),
         // The columns of training data, whose pictures can stay in a large file.
-        Some(("images" | "image", _)) => images.of_row(row, place),
-        Some((_, Field::List(fields))) => fields.iter().map(|field| images.open(field, place)).collect(),
-        Some((_, field)) => Ok(vec![images.open(field, place)?]),
+        Some(("images" | "image", _)) => images.of_row(row, location),
+        Some((_, Field::List(fields))) => fields.iter().map(|field| images.open(field, location)).collect(),
+        Some((_, field)) => Ok(vec![images.open(field, location)?]),
     }
 }

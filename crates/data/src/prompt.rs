@@ -30,7 +30,7 @@ pub(crate) fn messages_at_marks(
     conversation(prompts, at_marks(&request(prompts, task, form, problem), &mut images.into_iter()))
 }
 
-/// A text with images in the places of its marks; line breaks beside them go.
+/// A text with images where its marks are; line breaks beside them go.
 pub(crate) fn at_marks(text: &str, images: &mut impl Iterator<Item = ImageRef>) -> Vec<Part> {
     let mut content = Vec::new();
     for (i, piece) in text.split(MARK).enumerate() {
@@ -45,7 +45,7 @@ pub(crate) fn at_marks(text: &str, images: &mut impl Iterator<Item = ImageRef>) 
     content
 }
 
-/// A chat with this system prompt in place of its own.
+/// A chat with this system prompt instead of its own.
 pub(crate) fn with_system(system: Option<Message>, mut messages: Vec<Message>) -> Vec<Message> {
     if let Some(system) = system {
         messages.retain(|message| message.role != Role::System);

@@ -44,7 +44,7 @@ pub(crate) struct ParquetImages {
     recent: Mutex<Recent>,
 }
 
-/// Row, and place in the row.
+/// Row, and index in the row.
 type Key = (u64, u32);
 
 #[derive(Default)]

@@ -37,7 +37,7 @@ pub fn compare(first: &[GradedGroup], second: &[GradedGroup]) -> Result<Paired, 
     let longest = first.len().max(second.len());
     if let Some(at) = (0..longest).find(|&at| id(first, at) != id(second, at)) {
         let (left, right) = (id(first, at), id(second, at));
-        return Err(EvalError::DifferentQuestions { place: at + 1, left, right });
+        return Err(EvalError::DifferentQuestions { number: at + 1, left, right });
     }
     let right = |group: &GradedGroup| group.marks.first().is_some_and(Mark::is_right);
     Ok(Paired::new(first.iter().zip(second).map(|(a, b)| (right(a), right(b)))))

@@ -55,11 +55,11 @@ pub enum EvalError {
     },
     /// Two sets of predictions over different questions.
     #[error(
-        "the two sets of predictions differ in question {place}: `{left}` and `{right}`; compare the same benchmark"
+        "the two sets of predictions differ in question {number}: `{left}` and `{right}`; compare the same benchmark"
     )]
     DifferentQuestions {
         /// Counted from 1.
-        place: usize,
+        number: usize,
         /// The id in the first set, or `nothing`.
         left: String,
         /// The id in the second set, or `nothing`.

@@ -88,10 +88,10 @@ impl PublishedBenchmark {
         let mut benchmark =
             Self { published, grader, options, items: HashMap::new(), samples: Vec::new(), notes };
         for row in rows {
-            let place = row.place;
+            let location = row.location;
             benchmark.add(row).map_err(|message| {
                 let path = data.path.display();
-                StageError::other("benchmark", format!("`{path}` {place}: {message} (as `{published}`)"))
+                StageError::other("benchmark", format!("`{path}` {location}: {message} (as `{published}`)"))
             })?;
         }
         Ok(benchmark)
@@ -100,7 +100,7 @@ impl PublishedBenchmark {
     fn add(&mut self, row: Pictured) -> Result<(), String> {
         let mut item = self.published.item(&row.row)?;
         if item.id.is_empty() {
-            item.id = row.place.to_string();
+            item.id = row.location.to_string();
         }
         let id = SampleId::from(&item.id);
         if self.items.contains_key(&id) {
@@ -317,13 +317,13 @@ fn most_frequent(marks: &[Mark]) -> Option<usize> {
     let given = |mark: &Mark| mark.answer.clone().filter(|_| mark.reason != Reason::Unread);
     let count = |answer: &String| marks.iter().filter(|mark| given(mark).as_ref() == Some(answer)).count();
     let mut best: Option<(usize, usize)> = None;
-    for (place, mark) in marks.iter().enumerate() {
+    for (index, mark) in marks.iter().enumerate() {
         if let Some(answer) = given(mark) {
             let n = count(&answer);
             if best.is_none_or(|(most, _)| n > most) {
-                best = Some((n, place));
+                best = Some((n, index));
             }
         }
     }
-    best.map(|(_, place)| place)
+    best.map(|(_, index)| index)
 }

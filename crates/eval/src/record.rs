@@ -22,7 +22,7 @@ pub struct Prediction {
     /// The first 16 hexadecimal digits of the SHA-256 of each picture's encoded bytes.
     #[serde(default)]
     pub images: Vec<String>,
-    /// Place among the answers to the question.
+    /// Number among the answers to the question.
     pub index: usize,
     /// The model's whole text.
     pub output: String,

@@ -79,7 +79,7 @@ impl Marks {
     pub(crate) fn add(&mut self, marks: &[Mark], vote: Option<usize>, reward: f64, format: f64) {
         let right = marks.iter().filter(|mark| mark.is_right()).count();
         self.questions.push((marks.len(), right));
-        self.voted += usize::from(vote.and_then(|place| marks.get(place)).is_some_and(Mark::is_right));
+        self.voted += usize::from(vote.and_then(|index| marks.get(index)).is_some_and(Mark::is_right));
         self.reward += reward;
         self.format += format;
     }
@@ -183,7 +183,7 @@ impl fmt::Display for EvalReport {
 }
 
 /// Accuracy of several phases side by side: one line per phase, one column per benchmark, task and form.
-/// A benchmark that a phase did not run leaves its place empty.
+/// A benchmark that a phase did not run leaves its cell empty.
 pub fn summary_table(phases: &[(String, Vec<EvalReport>)]) -> String {
     let mut columns: Vec<(String, Task, Form)> = Vec::new();
     for row in phases

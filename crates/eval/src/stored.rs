@@ -66,7 +66,7 @@ pub fn grade_texts(
             });
         }
     });
-    // The scope passes a panic on, so every place is filled here.
+    // The scope passes a panic on, so every slot is filled here.
     graded.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 

@@ -46,11 +46,11 @@ impl Table {
             self.columns.push(column.to_owned());
             self.columns.len() - 1
         });
-        let place = self.rows.iter().position(|known| known.name == row).unwrap_or_else(|| {
+        let index = self.rows.iter().position(|known| known.name == row).unwrap_or_else(|| {
             self.rows.push(TableRow { name: row.to_owned(), cells: Vec::new() });
             self.rows.len() - 1
         });
-        let row = &mut self.rows[place];
+        let row = &mut self.rows[index];
         row.cells.resize(row.cells.len().max(at + 1), None);
         row.cells[at] = Some(number);
     }

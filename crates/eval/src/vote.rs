@@ -3,7 +3,7 @@
 use reft_core::{BoxFrame, Completion, Reward, Sample};
 use reft_reward::{Accuracy, Reply};
 
-/// The place of the first answer among those that most completions give; none when no completion has an answer.
+/// The index of the first answer among those that most completions give; none when no completion has an answer.
 ///
 /// Two answers are the same when the accuracy reward would pay one as the answer to the other: equal mathematically, as
 /// sets of classes or letters, as boxes above the IoU threshold. Each answer joins the first earlier one that it equals;
@@ -14,9 +14,9 @@ pub fn majority(
     sample: &Sample,
     completions: &[Completion],
 ) -> Option<usize> {
-    // The place of the first of each kind, a question whose solution it is, and how many there are.
+    // The index of the first of each kind, a question whose solution it is, and how many there are.
     let mut kinds: Vec<(usize, Sample, usize)> = Vec::new();
-    for (place, completion) in completions.iter().enumerate() {
+    for (index, completion) in completions.iter().enumerate() {
         let Some(answer) = Reply::of(completion).answer.map(str::trim) else { continue };
         let same = |kind: &Sample| {
             // An answer that can be no solution equals its own text alone.
@@ -26,11 +26,11 @@ pub fn majority(
             *votes += 1;
         } else {
             let kind = Sample { solution: answer.to_owned(), box_frame: answer_frame, ..sample.clone() };
-            kinds.push((place, kind, 1));
+            kinds.push((index, kind, 1));
         }
     }
     let most = kinds.iter().map(|(_, _, votes)| *votes).max()?;
-    kinds.iter().find(|(_, _, votes)| *votes == most).map(|(place, _, _)| *place)
+    kinds.iter().find(|(_, _, votes)| *votes == most).map(|(index, _, _)| *index)
 }
 
 #[cfg(test)]

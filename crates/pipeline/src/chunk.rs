@@ -51,6 +51,9 @@ where
     let version = ctx.cursor.global_step;
     let key = format!("{}/{key}", ctx.phase);
     if let Some(marked) = load(ctx, version, &key, ask.questions) {
+        for (group, _) in &marked {
+            ctx.expected.observe(&group.sample, &group.completions);
+        }
         return Ok(marked);
     }
     let costs = ctx.expected.tokens(ask.questions.iter().map(AsRef::as_ref), ask.params.group_size);

@@ -87,12 +87,14 @@ impl Context<'_> {
         if self.cursor.global_step == self.saved {
             return Ok(());
         }
+        let mut stages = stages.clone();
         if self.peers.size() > 1 {
             self.check_equal(parts)?;
             let gathered = parts.iter().try_for_each(|(_, part)| part.gather());
             tell(self.peers, gathered)?;
+            stages["expected"] = self.expected.save();
         }
-        self.store.checkpoint(self.cursor, parts, stages)?;
+        self.store.checkpoint(self.cursor, parts, &stages)?;
         self.saved = self.cursor.global_step;
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use reft_core::{
-    CutAnswers, Filled, FinishReason, Group, RewardOutcome, RewardParts, SamplingParams, ScoredGroup, Seed,
-    StageError, Verdict, step_advantages,
+    CutAnswers, Filled, FinishReason, Group, RewardOutcome, RewardParts, Sample, SamplingParams, ScoredGroup,
+    Seed, StageError, Verdict, step_advantages,
 };
 
 use crate::{
@@ -29,14 +29,14 @@ pub(crate) fn fill<P: ?Sized>(
         if questions == 0 {
             break;
         }
-        let round = answer(ctx, policy, stages, clock, filled.rounds, questions)?;
-        if round.is_empty() {
+        let more = round(ctx, policy, stages, clock, filled.rounds, questions)?;
+        if more.is_empty() {
             break;
         }
         filled.rounds += 1;
-        filled.asked += round.len();
-        filled.admitted += round.iter().filter(|group| group.is_admitted()).count();
-        scored.extend(round);
+        filled.asked += more.len();
+        filled.admitted += more.iter().filter(|group| group.is_admitted()).count();
+        scored.extend(more);
     }
     if let Some(refill) = &mut stages.refill {
         refill.observe(&filled);
@@ -55,12 +55,12 @@ fn ask<P: ?Sized>(stages: &mut RlStages<P>, filled: &Filled) -> usize {
 }
 
 /// One rollout call of the step, from questions to verdicts.
-fn answer<P: ?Sized>(
+fn round<P: ?Sized>(
     ctx: &mut Context<'_>,
     policy: &P,
     stages: &mut RlStages<P>,
     clock: &mut Stopwatch,
-    round: u64,
+    number: u64,
     questions: usize,
 ) -> Result<Vec<ScoredGroup>, StageError> {
     let step = ctx.cursor.step;
@@ -68,17 +68,33 @@ fn answer<P: ?Sized>(
     if samples.is_empty() {
         return Ok(Vec::new());
     }
-
     let place = ctx.phase_seed().at(step);
     // A question that comes twice in a step must not be answered by the same random numbers.
-    let place = if round == 0 { place } else { place.at("refill").at(round) };
+    let place = if number == 0 { place } else { place.at("refill").at(number) };
     let params = adjusted(stages, place)?;
+    let mut scored = answer(ctx, policy, stages, clock, samples, &params)?;
+    for group in &mut scored {
+        group.verdict = verdict(stages, group);
+    }
+    clock.lap("reward");
+    Ok(scored)
+}
+
+/// Answers, rewards and advantages of some questions, each answered and scored by one rank: a program that gives rewards is
+/// asked once.
+pub(crate) fn answer<P: ?Sized>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &mut RlStages<P>,
+    clock: &mut Stopwatch,
+    samples: Vec<Arc<Sample>>,
+    params: &SamplingParams,
+) -> Result<Vec<ScoredGroup>, StageError> {
     let costs = ctx.expected.tokens(samples.iter().map(AsRef::as_ref), params.group_size);
     let (peers, observer) = (ctx.peers, &mut *ctx.observer);
-    // A question is answered and scored by one rank: a program that gives rewards is asked once.
     let answered = share(peers, &costs, |own| {
         let questions: Vec<_> = own.iter().map(|&i| Arc::clone(&samples[i])).collect();
-        let groups = stages.rollout.generate(policy, &questions, &params, &mut |done, total| {
+        let groups = stages.rollout.generate(policy, &questions, params, &mut |done, total| {
             observer.progress(done, total);
             !observer.should_stop()
         })?;
@@ -107,13 +123,7 @@ fn answer<P: ?Sized>(
         });
         rewards.push(answers.marks);
     }
-
-    let mut scored = compare(stages, groups, rewards)?;
-    for group in &mut scored {
-        group.verdict = verdict(stages, group);
-    }
-    clock.lap("reward");
-    Ok(scored)
+    compare(stages, groups, rewards)
 }
 
 /// How the step's answers are drawn, once the curriculum has had its say.
@@ -127,15 +137,6 @@ pub(crate) fn adjusted<P: ?Sized>(stages: &RlStages<P>, seed: Seed) -> Result<Sa
         )),
         None => Ok(params),
     }
-}
-
-/// Rewards and advantages of every group.
-pub(crate) fn score<P: ?Sized>(
-    stages: &RlStages<P>,
-    groups: Vec<Group>,
-) -> Result<Vec<ScoredGroup>, StageError> {
-    let rewards = rewards(stages, &groups)?;
-    compare(stages, groups, rewards)
 }
 
 /// `[groups][G]` rewards.

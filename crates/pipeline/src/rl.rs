@@ -31,10 +31,12 @@ pub(crate) fn run<P: Checkpointed>(
     while ctx.cursor.step < stages.steps {
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
         let states = save_states(ctx, stages, watch.as_ref())?;
+        let expected = ctx.expected.clone();
         match step(ctx, policy, stages, watch.as_mut()) {
             Ok(true) => {}
             Ok(false) => break,
             Err(StageError::Interrupted) => {
+                ctx.expected = expected;
                 save(ctx, policy, stages, &states)?;
                 return Err(StageError::Interrupted);
             }

@@ -79,7 +79,9 @@ impl<P: Checkpointed> Run<'_, P> {
             store: self.store,
             observer: self.observer,
             peers: self.peers,
-            expected: Expected::default(),
+            expected: resumed
+                .as_ref()
+                .map_or_else(Expected::default, |checkpoint| Expected::load(&checkpoint.stages["expected"])),
         };
         if ctx.store.is_finished() {
             return Ok(Outcome::Finished { global_step: ctx.cursor.global_step });

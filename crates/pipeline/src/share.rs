@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use reft_core::{Completion, Form, Part, Peers, Sample, StageError, Task, parts};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 /// What a rank has to say about its part.
 #[derive(Serialize, Deserialize)]
@@ -97,8 +98,9 @@ pub(crate) struct Answers<T> {
     pub(crate) marks: Vec<T>,
 }
 
-/// Tokens that answers are expected to take, from those that came before; equal on all ranks.
-#[derive(Default)]
+/// Tokens that answers are expected to take, from those that came before; equal on all ranks. Who answers what changes the
+/// last digits of log-probabilities, so that a checkpoint keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// Completions and their tokens, by what was asked and how.
     seen: BTreeMap<(Task, Form), (u64, u64)>,
@@ -109,6 +111,18 @@ const BYTES_PER_TOKEN: u64 = 4;
 const PIXELS_PER_TOKEN: u64 = 28 * 28;
 
 impl Expected {
+    /// As a checkpoint keeps it.
+    pub(crate) fn save(&self) -> Value {
+        let seen = self.seen.iter().map(|((task, form), (n, tokens))| json!([task, form, n, tokens]));
+        Value::Array(seen.collect())
+    }
+
+    /// From a checkpoint; nothing is expected after one that does not keep it, of a run with one rank.
+    pub(crate) fn load(state: &Value) -> Self {
+        let seen: Vec<(Task, Form, u64, u64)> = serde_json::from_value(state.clone()).unwrap_or_default();
+        Self { seen: seen.into_iter().map(|(task, form, n, tokens)| ((task, form), (n, tokens))).collect() }
+    }
+
     /// Tokens of the prompt and of `group_size` answers, for each question.
     pub(crate) fn tokens<'a>(
         &self,
@@ -206,5 +220,14 @@ mod tests {
             .unwrap()
         });
         assert_eq!(found, [None; 3]);
+    }
+
+    #[test]
+    fn what_is_expected_comes_back_from_a_checkpoint() {
+        let mut expected = Expected::default();
+        expected.seen.insert((Task::Math, Form::Binary), (3, 40));
+        expected.seen.insert((Task::Detection, Form::Open), (1, 7));
+        assert_eq!(Expected::load(&expected.save()), expected);
+        assert_eq!(Expected::load(&Value::Null), Expected::default());
     }
 }

@@ -91,12 +91,12 @@ fn one_label(right: &[&FoundBox], mut given: Vec<&FoundBox>, above: f64) -> f64 
     // Precision at each hit. Boxes after the last hit change nothing, as in COCO.
     let mut precisions = Vec::new();
     for (seen, found) in given.iter().enumerate() {
-        let overlaps = free.iter().enumerate().map(|(place, right)| (place, right.bbox.iou(&found.bbox)));
+        let overlaps = free.iter().enumerate().map(|(index, right)| (index, right.bbox.iou(&found.bbox)));
         let best = overlaps.max_by(|a, b| a.1.total_cmp(&b.1));
-        if let Some((place, iou)) = best
+        if let Some((index, iou)) = best
             && iou > above
         {
-            free.swap_remove(place);
+            free.swap_remove(index);
             precisions.push((precisions.len() + 1) as f64 / (seen + 1) as f64);
         }
     }

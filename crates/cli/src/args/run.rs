@@ -85,7 +85,7 @@ Examples:
   reft replay runs/demo/non_finite/open/step_000042
   reft replay runs/demo/non_finite/open/step_000042 --model runs/demo/checkpoints/step_000040/policy
 
-Each group is computed alone, from its inputs to its gradient, and the first place that is not finite is named.")]
+Each group is computed alone, from its inputs to its gradient, and the first tensor that is not finite is named.")]
 pub(crate) struct ReplayArgs {
     /// The folder of the batch, `RUN/non_finite/PHASE/step_N`.
     #[arg(value_name = "BATCH")]

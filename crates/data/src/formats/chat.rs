@@ -10,7 +10,7 @@ use reft_core::{Form, ImageRef, Message, Part, Role, Sample, SampleId, Task};
 
 use super::{Reader, objects::Objects, question, untagged};
 use crate::{
-    DataError, Place,
+    DataError, Location,
     images::SOURCES,
     prompt::{self, MARK},
     rows::{Field, Row},
@@ -19,24 +19,24 @@ use crate::{
 pub(super) fn sample(
     reader: &mut Reader,
     row: &Row,
-    place: Place,
+    location: Location,
 ) -> Result<(Sample, Option<String>), DataError> {
-    let loose: VecDeque<ImageRef> = reader.images.of_row(row, place)?.into();
-    let (_, field) = reader.required(row, place, &["messages", "prompt"])?;
-    let turns = field.list().ok_or_else(|| reader.fail(place, "`messages` should be a list"))?;
+    let loose: VecDeque<ImageRef> = reader.images.of_row(row, location)?.into();
+    let (_, field) = reader.required(row, location, &["messages", "prompt"])?;
+    let turns = field.list().ok_or_else(|| reader.fail(location, "`messages` should be a list"))?;
     if turns.is_empty() {
-        return Err(reader.fail(place, "`messages` is empty"));
+        return Err(reader.fail(location, "`messages` is empty"));
     }
     let mut filling =
-        Filling { has_images: !loose.is_empty(), loose, objects: Objects::of(reader, row, place)? };
+        Filling { has_images: !loose.is_empty(), loose, objects: Objects::of(reader, row, location)? };
     let mut messages: Vec<Message> =
-        turns.iter().map(|turn| message(reader, turn, &mut filling, place)).collect::<Result<_, _>>()?;
+        turns.iter().map(|turn| message(reader, turn, &mut filling, location)).collect::<Result<_, _>>()?;
     if let Some(objects) = filling.objects {
-        objects.check_used(reader, place)?;
+        objects.check_used(reader, location)?;
     }
     let mut loose = filling.loose;
     if !messages.iter().any(|message| message.role == Role::System) {
-        messages = prompt::with_system(reader.system(row, place)?, messages);
+        messages = prompt::with_system(reader.system(row, location)?, messages);
     }
     // Images that no part and no mark asked for stand before the first question.
     if let Some(user) = messages.iter_mut().find(|m| m.role == Role::User) {
@@ -44,7 +44,7 @@ pub(super) fn sample(
     }
 
     let column = match row.get("completion") {
-        Some(field) => Some(reader.text(place, ("completion", field))?),
+        Some(field) => Some(reader.text(location, ("completion", field))?),
         None => None,
     };
     let reply = messages.last().filter(|m| m.role == Role::Assistant).map(text_of);
@@ -54,7 +54,7 @@ pub(super) fn sample(
     }
     let written = column.or(reply);
     let Some(user) = messages.iter().rev().find(|m| m.role == Role::User) else {
-        return Err(reader.fail(place, "no turn of the user"));
+        return Err(reader.fail(location, "no turn of the user"));
     };
 
     let problem = match row.first(question::PROBLEM) {
@@ -62,21 +62,21 @@ pub(super) fn sample(
         Some(_) | None => text_of(user),
     };
     let solution = match (question::solution(row), &written) {
-        (Some(column), _) => reader.solution(place, column, reader.task(row, place)?)?,
+        (Some(column), _) => reader.solution(location, column, reader.task(row, location)?)?,
         (None, Some(written)) => last_answer(written).to_owned(),
         (None, None) => String::new(),
     };
     let form = match row.get("form") {
-        Some(field) => reader.parse(place, "form", field)?,
+        Some(field) => reader.parse(location, "form", field)?,
         None => Form::Open,
     };
     let box_frame = match row.get("box_frame") {
-        Some(field) => reader.parse(place, "box_frame", field)?,
+        Some(field) => reader.parse(location, "box_frame", field)?,
         None => reader.config.box_frame.0,
     };
     let sample = Sample {
-        id: reader.id(row, place),
-        task: reader.task(row, place)?.unwrap_or(Task::Vqa),
+        id: reader.id(row, location),
+        task: reader.task(row, location)?.unwrap_or(Task::Vqa),
         form,
         problem,
         messages,
@@ -100,23 +100,23 @@ fn message(
     reader: &mut Reader,
     turn: &Field,
     filling: &mut Filling<'_>,
-    place: Place,
+    location: Location,
 ) -> Result<Message, DataError> {
     let Field::Struct(turn) = turn else {
-        return Err(reader.fail(place, "a message should be an object with `role` and `content`"));
+        return Err(reader.fail(location, "a message should be an object with `role` and `content`"));
     };
     let role = match turn.get("role") {
-        Some(field) => reader.parse(place, "role", field)?,
-        None => return Err(reader.fail(place, "a message has no `role`")),
+        Some(field) => reader.parse(location, "role", field)?,
+        None => return Err(reader.fail(location, "a message has no `role`")),
     };
     let content = match turn.get("content") {
-        Some(Field::Text(text)) => marked(reader, text, filling, place)?,
+        Some(Field::Text(text)) => marked(reader, text, filling, location)?,
         Some(Field::List(parts)) => {
-            parts.iter().map(|field| part(reader, field, filling, place)).collect::<Result<_, _>>()?
+            parts.iter().map(|field| part(reader, field, filling, location)).collect::<Result<_, _>>()?
         }
         _ => {
             let message = "`content` of a message should be text or a list of parts";
-            return Err(reader.fail(place, message));
+            return Err(reader.fail(location, message));
         }
     };
     Ok(Message { role, content })
@@ -128,17 +128,17 @@ fn marked(
     reader: &Reader,
     text: &str,
     filling: &mut Filling<'_>,
-    place: Place,
+    location: Location,
 ) -> Result<Vec<Part>, DataError> {
     let filled = match &mut filling.objects {
-        Some(objects) => objects.fill(reader, text, place)?,
+        Some(objects) => objects.fill(reader, text, location)?,
         None => text.to_owned(),
     };
     let mut content = Vec::new();
     let mut rest = filled.as_str();
     while let Some((before, after)) = rest.split_once(MARK).filter(|_| filling.has_images) {
         let image = filling.loose.pop_front();
-        let image = image.ok_or_else(|| reader.fail(place, format!("more {MARK} than images")))?;
+        let image = image.ok_or_else(|| reader.fail(location, format!("more {MARK} than images")))?;
         if !before.trim().is_empty() {
             content.push(Part::Text(before.to_owned()));
         }
@@ -155,31 +155,31 @@ fn part(
     reader: &mut Reader,
     field: &Field,
     filling: &mut Filling<'_>,
-    place: Place,
+    location: Location,
 ) -> Result<Part, DataError> {
     let Field::Struct(part) = field else {
-        return Err(reader.fail(place, "a part should be an object with `type`"));
+        return Err(reader.fail(location, "a part should be an object with `type`"));
     };
     match part.get("type").and_then(Field::text) {
         Some("text") => match part.get("text").and_then(Field::text) {
             Some(text) => match &mut filling.objects {
-                Some(objects) => objects.fill(reader, text, place).map(Part::Text),
+                Some(objects) => objects.fill(reader, text, location).map(Part::Text),
                 None => Ok(Part::Text(text.to_owned())),
             },
-            None => Err(reader.fail(place, "a text part has no `text`")),
+            None => Err(reader.fail(location, "a text part has no `text`")),
         },
         Some("image" | "image_url" | "input_image") => {
             match part.get("bytes").or(part.first(&SOURCES).map(|(_, image)| image)) {
-                Some(_) => reader.images.open(field, place).map(Part::Image),
+                Some(_) => reader.images.open(field, location).map(Part::Image),
                 None => filling
                     .loose
                     .pop_front()
                     .map(Part::Image)
-                    .ok_or_else(|| reader.fail(place, "an image part has no `image`")),
+                    .ok_or_else(|| reader.fail(location, "an image part has no `image`")),
             }
         }
         other => Err(reader
-            .fail(place, format!("`type` of a part should be text, image or image_url and is {other:?}"))),
+            .fail(location, format!("`type` of a part should be text, image or image_url and is {other:?}"))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reft_config::RowFormat;
 
 use super::Reader;
-use crate::{DataError, Place, rows::Row};
+use crate::{DataError, Location, rows::Row};
 
 /// Columns of every format.
 const COMMON: &[&str] =
@@ -54,7 +54,7 @@ impl Unread {
         &mut self,
         reader: &Reader<'_>,
         row: &Row,
-        place: Place,
+        location: Location,
         format: RowFormat,
     ) -> Result<(), DataError> {
         let is_option = |name: &str| {
@@ -72,10 +72,10 @@ impl Unread {
                 continue;
             }
             if let Some((_, advice)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-                return Err(reader.fail(place, format!("column `{name}`: {advice}")));
+                return Err(reader.fail(location, format!("column `{name}`: {advice}")));
             }
             if name == "objects" {
-                return Err(reader.fail(place, "column `objects` is read in rows with `messages` alone"));
+                return Err(reader.fail(location, "column `objects` is read in rows with `messages` alone"));
             }
             if !self.0.contains(name) {
                 self.0.insert(name.to_owned());

@@ -7,7 +7,7 @@ use reft_core::{Form, ImageRef, Message, Part, Role, Sample};
 
 use super::{Reader, question, untagged};
 use crate::{
-    DataError, Place,
+    DataError, Location,
     prompt::{self, MARK},
     rows::{Field, Row},
 };
@@ -15,40 +15,40 @@ use crate::{
 pub(super) fn sample(
     reader: &mut Reader,
     row: &Row,
-    place: Place,
+    location: Location,
 ) -> Result<(Sample, Option<String>), DataError> {
-    let mut turns = turns(reader, row, place)?;
-    let images = reader.images.of_row(row, place)?;
+    let mut turns = turns(reader, row, location)?;
+    let images = reader.images.of_row(row, location)?;
     let reply = match turns.pop() {
         Some((Role::Assistant, reply)) => Some(reply),
         Some(turn) => {
             turns.push(turn);
             None
         }
-        None => return Err(reader.fail(place, "`conversations` is empty")),
+        None => return Err(reader.fail(location, "`conversations` is empty")),
     };
     if reply.as_ref().is_some_and(|reply| reply.contains(MARK)) {
-        return Err(reader.fail(place, format!("{MARK} in a reply: a model writes no images")));
+        return Err(reader.fail(location, format!("{MARK} in a reply: a model writes no images")));
     }
 
-    let (messages, image_list) = fill(reader, place, &turns, images)?;
+    let (messages, image_list) = fill(reader, location, &turns, images)?;
     let problem = match turns.last() {
         Some((Role::User, text)) => text.replace(MARK, " ").trim().to_owned(),
-        _ => return Err(reader.fail(place, "no question before the last reply")),
+        _ => return Err(reader.fail(location, "no question before the last reply")),
     };
     let solution = match (question::solution(row), &reply) {
-        (Some(column), _) => reader.solution(place, column, reader.task(row, place)?)?,
+        (Some(column), _) => reader.solution(location, column, reader.task(row, location)?)?,
         (None, Some(reply)) => reply.clone(),
         (None, None) => {
-            return Err(reader.fail(place, "ends without a reply and has no `solution` column"));
+            return Err(reader.fail(location, "ends without a reply and has no `solution` column"));
         }
     };
-    let task = reader.task(row, place)?.ok_or_else(|| {
-        reader.fail(place, "names no task; add a column `task` or set `task` of the data set")
+    let task = reader.task(row, location)?.ok_or_else(|| {
+        reader.fail(location, "names no task; add a column `task` or set `task` of the data set")
     })?;
     let system = match messages.first().filter(|message| message.role == Role::System) {
         Some(turn) => Some(turn.clone()),
-        None => reader.system(row, place)?,
+        None => reader.system(row, location)?,
     };
     let is_single = messages.iter().filter(|message| message.role != Role::System).count() == 1;
     let messages = if is_single {
@@ -57,7 +57,7 @@ pub(super) fn sample(
         messages
     };
     let sample = Sample {
-        id: reader.id(row, place),
+        id: reader.id(row, location),
         task,
         form: Form::Open,
         problem,
@@ -69,9 +69,9 @@ pub(super) fn sample(
     Ok((sample, reply))
 }
 
-fn turns(reader: &Reader, row: &Row, place: Place) -> Result<Vec<(Role, String)>, DataError> {
-    let (_, field) = reader.required(row, place, &["conversations"])?;
-    let fail = |message: &str| reader.fail(place, message);
+fn turns(reader: &Reader, row: &Row, location: Location) -> Result<Vec<(Role, String)>, DataError> {
+    let (_, field) = reader.required(row, location, &["conversations"])?;
+    let fail = |message: &str| reader.fail(location, message);
     let list = field.list().ok_or_else(|| fail("`conversations` should be a list"))?;
     list.iter()
         .map(|turn| {
@@ -96,20 +96,20 @@ fn turns(reader: &Reader, row: &Row, place: Place) -> Result<Vec<(Role, String)>
 /// Puts the images where the marks are; without any mark they stand before the first question.
 fn fill(
     reader: &Reader,
-    place: Place,
+    location: Location,
     turns: &[(Role, String)],
     images: Vec<ImageRef>,
 ) -> Result<(Vec<Message>, Vec<ImageRef>), DataError> {
     let marks: usize = turns.iter().map(|(_, text)| text.matches(MARK).count()).sum();
     if marks != images.len() && marks > 0 {
-        return Err(reader.fail(place, format!("{marks} times {MARK} for {} images", images.len())));
+        return Err(reader.fail(location, format!("{marks} times {MARK} for {} images", images.len())));
     }
     let all = images.clone();
     let mut images = images.into_iter();
     let mut messages = Vec::with_capacity(turns.len());
     for (role, text) in turns {
         if *role != Role::User && text.contains(MARK) {
-            return Err(reader.fail(place, format!("{MARK} outside the user's turns")));
+            return Err(reader.fail(location, format!("{MARK} outside the user's turns")));
         }
         let mut content: Vec<Part> = Vec::new();
         if marks == 0 && *role == Role::User {

@@ -17,7 +17,7 @@ use reft_config::{BadImages, FileData, PromptConfig, RowFormat};
 use reft_core::{Message, Part, Role, Sample, SampleId, Task};
 
 use crate::{
-    DataError, Place, error,
+    DataError, Location, error,
     images::Images,
     rows::{self, Field, Row},
 };
@@ -42,10 +42,10 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
     let mut format = config.format;
     let (mut rows, mut other_splits) = (0, 0);
     for row in rows::open(&config.path)? {
-        let (place, mut row) = row?;
+        let (location, mut row) = row?;
         rows += 1;
         if let Some(split) = &config.split {
-            let found = reader.required(&row, place, &["split"])?.1.display();
+            let found = reader.required(&row, location, &["split"])?.1.display();
             if found.as_ref() != Some(split) {
                 other_splits += 1;
                 continue;
@@ -53,19 +53,19 @@ pub(crate) fn load(config: &FileData, prompts: &PromptConfig) -> Result<Loaded, 
         }
         open_json_texts(&mut row);
         if format == RowFormat::Auto {
-            format = detect(&row).ok_or_else(|| reader.fail(place, no_format(&row)))?;
+            format = detect(&row).ok_or_else(|| reader.fail(location, no_format(&row)))?;
         }
-        unread.note(&reader, &row, place, format)?;
+        unread.note(&reader, &row, location, format)?;
         let read = match format {
-            RowFormat::CurrReft | RowFormat::HfImage => question::sample(&mut reader, &row, place),
-            RowFormat::Conversations => conversations::sample(&mut reader, &row, place),
-            RowFormat::VlmEvalKit => vlmevalkit::sample(&mut reader, &row, place, &mut earlier),
-            RowFormat::Messages | RowFormat::Auto => chat::sample(&mut reader, &row, place),
+            RowFormat::CurrReft | RowFormat::HfImage => question::sample(&mut reader, &row, location),
+            RowFormat::Conversations => conversations::sample(&mut reader, &row, location),
+            RowFormat::VlmEvalKit => vlmevalkit::sample(&mut reader, &row, location, &mut earlier),
+            RowFormat::Messages | RowFormat::Auto => chat::sample(&mut reader, &row, location),
         };
         let (mut sample, written) = match read {
             Ok(read) => read,
             Err(error @ DataError::Image { .. }) => {
-                broken.note(place, error);
+                broken.note(location, error);
                 continue;
             }
             Err(error) => return Err(error),
@@ -152,7 +152,7 @@ fn open_json_texts(row: &mut Row) {
 /// Rows whose images cannot be used.
 #[derive(Default)]
 struct Broken {
-    places: Vec<Place>,
+    locations: Vec<Location>,
     first: Vec<DataError>,
 }
 
@@ -160,27 +160,27 @@ impl Broken {
     /// Errors to show in full.
     const SHOWN: usize = 5;
 
-    fn note(&mut self, place: Place, error: DataError) {
-        self.places.push(place);
+    fn note(&mut self, location: Location, error: DataError) {
+        self.locations.push(location);
         if self.first.len() < Self::SHOWN {
             self.first.push(error);
         }
     }
 
     fn say(self) -> Option<String> {
-        let (n, first) = (self.places.len(), self.first.into_iter().next()?);
+        let (n, first) = (self.locations.len(), self.first.into_iter().next()?);
         Some(format!("{n} rows have images that cannot be used and are left out, the first: {first}"))
     }
 
     fn check(mut self, path: &Path) -> Result<(), DataError> {
-        match self.places.len() {
+        match self.locations.len() {
             0 => Ok(()),
             // One needs no list.
             1 => self.first.pop().map_or(Ok(()), Err),
             count => Err(DataError::Images {
                 path: path.to_owned(),
                 count,
-                places: error::places(&self.places),
+                locations: error::locations(&self.locations),
                 first: self.first,
             }),
         }
@@ -195,28 +195,28 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn fail(&self, place: Place, message: impl Into<String>) -> DataError {
-        DataError::Row { path: self.config.path.clone(), place, message: message.into() }
+    fn fail(&self, location: Location, message: impl Into<String>) -> DataError {
+        DataError::Row { path: self.config.path.clone(), location, message: message.into() }
     }
 
     /// The first of several columns that has a value.
     fn required<'r>(
         &self,
         row: &'r Row,
-        place: Place,
+        location: Location,
         names: &[&'r str],
     ) -> Result<(&'r str, &'r Field), DataError> {
         row.first(names).ok_or_else(|| {
             let wanted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             self.fail(
-                place,
+                location,
                 format!("no value in column {}; the row has {}", wanted.join(" or "), row.names()),
             )
         })
     }
 
     /// Text, or a number written out, or a list of those joined by commas (class lists).
-    fn text(&self, place: Place, (name, field): (&str, &Field)) -> Result<String, DataError> {
+    fn text(&self, location: Location, (name, field): (&str, &Field)) -> Result<String, DataError> {
         let text = match field {
             Field::List(fields) => {
                 fields.iter().map(Field::display).collect::<Option<Vec<_>>>().map(|texts| texts.join(", "))
@@ -224,14 +224,14 @@ impl Reader<'_> {
             field => field.display(),
         };
         text.ok_or_else(|| {
-            self.fail(place, format!("column `{name}` should be text and is {}", field.kind()))
+            self.fail(location, format!("column `{name}` should be text and is {}", field.kind()))
         })
     }
 
     /// A right answer: for detection a list or an object is a box, as JSON; else as [`Self::text`].
     fn solution(
         &self,
-        place: Place,
+        location: Location,
         (name, field): (&str, &Field),
         task: Option<Task>,
     ) -> Result<String, DataError> {
@@ -239,31 +239,31 @@ impl Reader<'_> {
             Field::List(_) | Field::Struct(_) if task == Some(Task::Detection) => {
                 Ok(field.to_json().to_string())
             }
-            _ => self.text(place, (name, field)),
+            _ => self.text(location, (name, field)),
         }
     }
 
     /// The system prompt of a column.
-    fn system(&self, row: &Row, place: Place) -> Result<Option<Message>, DataError> {
+    fn system(&self, row: &Row, location: Location) -> Result<Option<Message>, DataError> {
         let Some(field) = row.get("system").filter(|field| !field.is_empty()) else { return Ok(None) };
-        let text = self.text(place, ("system", field))?;
+        let text = self.text(location, ("system", field))?;
         Ok(Some(Message { role: Role::System, content: vec![Part::Text(text)] }))
     }
 
     /// The `id` column, or the file's name and the row's number.
-    fn id(&self, row: &Row, place: Place) -> SampleId {
+    fn id(&self, row: &Row, location: Location) -> SampleId {
         if let Some(id) = row.get("id").and_then(Field::display) {
             return SampleId::from(id);
         }
         let stem = self.config.path.file_stem().unwrap_or(Path::new("row").as_os_str()).to_string_lossy();
-        let (Place::Row(number) | Place::Line(number)) = place;
+        let (Location::Row(number) | Location::Line(number)) = location;
         SampleId::from(format!("{stem}-{number}"))
     }
 
     /// The row's task, or the recipe's for rows that name none.
-    fn task(&self, row: &Row, place: Place) -> Result<Option<Task>, DataError> {
+    fn task(&self, row: &Row, location: Location) -> Result<Option<Task>, DataError> {
         match row.get("task") {
-            Some(field) => self.parse(place, "task", field).map(Some),
+            Some(field) => self.parse(location, "task", field).map(Some),
             None => Ok(self.config.task.map(|name| name.0)),
         }
     }
@@ -271,13 +271,13 @@ impl Reader<'_> {
     /// A column that holds one of a few words.
     fn parse<T: serde::de::DeserializeOwned>(
         &self,
-        place: Place,
+        location: Location,
         name: &str,
         field: &Field,
     ) -> Result<T, DataError> {
-        let text = self.text(place, (name, field))?;
+        let text = self.text(location, (name, field))?;
         serde_json::from_value(serde_json::Value::String(text.trim().to_lowercase()))
-            .map_err(|error| self.fail(place, format!("column `{name}`: {error}")))
+            .map_err(|error| self.fail(location, format!("column `{name}`: {error}")))
     }
 }
 

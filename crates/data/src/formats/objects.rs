@@ -5,7 +5,7 @@
 
 use super::Reader;
 use crate::{
-    DataError, Place,
+    DataError, Location,
     rows::{Field, Row},
 };
 
@@ -20,38 +20,42 @@ pub(super) struct Objects<'a> {
 
 impl<'a> Objects<'a> {
     /// Of a row; none when it has no such column.
-    pub(super) fn of(reader: &Reader<'_>, row: &'a Row, place: Place) -> Result<Option<Self>, DataError> {
+    pub(super) fn of(
+        reader: &Reader<'_>,
+        row: &'a Row,
+        location: Location,
+    ) -> Result<Option<Self>, DataError> {
         let Some(field) = row.get("objects").filter(|field| !field.is_empty()) else { return Ok(None) };
         let Field::Struct(objects) = field else {
-            return Err(reader.fail(place, "`objects` should be an object with `ref` and `bbox`"));
+            return Err(reader.fail(location, "`objects` should be an object with `ref` and `bbox`"));
         };
         if let Some(kind) = objects.get("bbox_type").and_then(Field::text).filter(|kind| *kind != "real") {
             let message = format!("`bbox_type` of `objects` is `{kind}`; only `real` (pixels) is read");
-            return Err(reader.fail(place, message));
+            return Err(reader.fail(location, message));
         }
         let list = |name| objects.get(name).and_then(Field::list).unwrap_or_default().iter();
         Ok(Some(Self { names: list("ref"), boxes: list("bbox") }))
     }
 
-    /// A text with names and boxes in place of its marks.
+    /// A text with names and boxes instead of its marks.
     pub(super) fn fill(
         &mut self,
         reader: &Reader<'_>,
         text: &str,
-        place: Place,
+        location: Location,
     ) -> Result<String, DataError> {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((at, mark)) = [REFERENCE, BOX].iter().filter_map(|m| Some((rest.find(m)?, *m))).min() {
             filled.push_str(&rest[..at]);
             rest = &rest[at + mark.len()..];
-            let missing = || reader.fail(place, format!("more {mark} than `objects` has"));
+            let missing = || reader.fail(location, format!("more {mark} than `objects` has"));
             if mark == REFERENCE {
                 let name = self.names.next().and_then(Field::display).ok_or_else(missing)?;
                 filled.push_str(&name);
             } else {
                 filled.push_str(&bbox(self.boxes.next().ok_or_else(missing)?).ok_or_else(|| {
-                    reader.fail(place, "a box of `objects` should be a list of four numbers")
+                    reader.fail(location, "a box of `objects` should be a list of four numbers")
                 })?);
             }
         }
@@ -60,11 +64,12 @@ impl<'a> Objects<'a> {
     }
 
     /// Refuses what no mark asked for.
-    pub(super) fn check_used(self, reader: &Reader<'_>, place: Place) -> Result<(), DataError> {
+    pub(super) fn check_used(self, reader: &Reader<'_>, location: Location) -> Result<(), DataError> {
         if self.names.len() + self.boxes.len() == 0 {
             return Ok(());
         }
-        Err(reader.fail(place, format!("`objects` has more than the text has marks {REFERENCE} and {BOX}")))
+        Err(reader
+            .fail(location, format!("`objects` has more than the text has marks {REFERENCE} and {BOX}")))
     }
 }
 

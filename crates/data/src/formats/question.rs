@@ -7,7 +7,7 @@ use reft_core::{Form, Sample, SampleId};
 
 use super::{Reader, untagged};
 use crate::{
-    DataError, Place,
+    DataError, Location,
     prompt::{self, MARK},
     rows::{Field, Row},
 };
@@ -28,34 +28,34 @@ pub(super) fn solution(row: &Row) -> Option<(&str, &Field)> {
 pub(super) fn sample(
     reader: &mut Reader,
     row: &Row,
-    place: Place,
+    location: Location,
 ) -> Result<(Sample, Option<String>), DataError> {
-    let problem = reader.text(place, reader.required(row, place, PROBLEM)?)?;
+    let problem = reader.text(location, reader.required(row, location, PROBLEM)?)?;
     let solution = match solution(row) {
         Some(column) => column,
-        None => reader.required(row, place, SOLUTION)?,
+        None => reader.required(row, location, SOLUTION)?,
     };
-    let task = reader.task(row, place)?.ok_or_else(|| {
-        reader.fail(place, "names no task; add a column `task` or set `task` of the data set")
+    let task = reader.task(row, location)?.ok_or_else(|| {
+        reader.fail(location, "names no task; add a column `task` or set `task` of the data set")
     })?;
-    let solution = reader.solution(place, solution, Some(task))?;
+    let solution = reader.solution(location, solution, Some(task))?;
     let form = match row.get("form") {
-        Some(field) => reader.parse(place, "form", field)?,
+        Some(field) => reader.parse(location, "form", field)?,
         None => Form::Open,
     };
     let box_frame = match row.get("box_frame") {
-        Some(field) => reader.parse(place, "box_frame", field)?,
+        Some(field) => reader.parse(location, "box_frame", field)?,
         None => reader.config.box_frame.0,
     };
-    let images = reader.images.of_row(row, place)?;
+    let images = reader.images.of_row(row, location)?;
     let written = match row.get("completion") {
-        Some(field) => Some(reader.text(place, ("completion", field))?),
+        Some(field) => Some(reader.text(location, ("completion", field))?),
         None => None,
     };
     // Without images a mark is text; with them it says where they stand (EasyR1's rows).
     let marks = if images.is_empty() { 0 } else { problem.matches(MARK).count() };
     if marks > 0 && marks != images.len() {
-        return Err(reader.fail(place, format!("{marks} times {MARK} for {} images", images.len())));
+        return Err(reader.fail(location, format!("{marks} times {MARK} for {} images", images.len())));
     }
     let (problem, messages) = if marks > 0 {
         let messages = prompt::messages_at_marks(reader.prompts, task, form, &problem, images);
@@ -65,10 +65,10 @@ pub(super) fn sample(
         (problem, messages)
     };
     let sample = Sample {
-        id: reader.id(row, place),
+        id: reader.id(row, location),
         task,
         form,
-        messages: prompt::with_system(reader.system(row, place)?, messages),
+        messages: prompt::with_system(reader.system(row, location)?, messages),
         problem,
         solution: untagged(&solution).to_owned(),
         box_frame,

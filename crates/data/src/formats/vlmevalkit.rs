@@ -9,7 +9,7 @@ use reft_core::{Form, ImageRef, Sample, Task};
 
 use super::{Reader, untagged};
 use crate::{
-    DataError, Place, prompt,
+    DataError, Location, prompt,
     rows::{Field, Row},
 };
 
@@ -19,14 +19,14 @@ pub(super) type Earlier = HashMap<String, Vec<ImageRef>>;
 pub(super) fn sample(
     reader: &mut Reader,
     row: &Row,
-    place: Place,
+    location: Location,
     earlier: &mut Earlier,
 ) -> Result<(Sample, Option<String>), DataError> {
-    let (_, index) = reader.required(row, place, &["index"])?;
+    let (_, index) = reader.required(row, location, &["index"])?;
     let index = index.display().unwrap_or_default();
-    let question = reader.text(place, reader.required(row, place, &["question"])?)?;
-    let solution = reader.text(place, reader.required(row, place, &["answer", "solution"])?)?;
-    let images = reader.images.of_tsv(row, place, earlier)?;
+    let question = reader.text(location, reader.required(row, location, &["question"])?)?;
+    let solution = reader.text(location, reader.required(row, location, &["answer", "solution"])?)?;
+    let images = reader.images.of_tsv(row, location, earlier)?;
     earlier.insert(index, images.clone());
 
     // Each under its own letter: the right answer names it, whatever is empty before it.
@@ -42,13 +42,13 @@ pub(super) fn sample(
     let asked: Vec<&str> = asked.iter().map(|piece| piece.trim()).filter(|piece| !piece.is_empty()).collect();
     let problem = asked.join(" ");
 
-    let task = reader.task(row, place)?.unwrap_or(Task::Vqa);
+    let task = reader.task(row, location)?.unwrap_or(Task::Vqa);
     let sample = Sample {
-        id: reader.id(row, place),
+        id: reader.id(row, location),
         task,
         form,
         messages: prompt::with_system(
-            reader.system(row, place)?,
+            reader.system(row, location)?,
             prompt::messages(reader.prompts, task, form, &problem, images),
         ),
         problem,

@@ -18,8 +18,8 @@ pub(super) enum Answer {
     Value(Value),
     /// Classes: the folded name and the name as written.
     Classes(BTreeMap<String, String>),
-    /// A box in fractions of the image's sides, so that it means the same place in an image of another size.
-    Place(BoundingBox),
+    /// A box in fractions of the image's sides, so that it means the same region in an image of another size.
+    Region(BoundingBox),
 }
 
 /// A number, or text that is taken as it is.
@@ -54,7 +54,7 @@ impl Answer {
                 let boxes = parse_boxes(solution)
                     .ok_or_else(|| fail(format!("solution `{solution}` holds no box")))?;
                 let Some(first) = boxes.first() else { return Ok(None) };
-                Self::Place(to_unit(first.bbox, sample.box_frame, image_size(sample)))
+                Self::Region(to_unit(first.bbox, sample.box_frame, image_size(sample)))
             }
         }))
     }
@@ -64,7 +64,7 @@ impl Answer {
         match (self, other) {
             (Self::Value(a), Self::Value(b)) => a.key != b.key,
             (Self::Classes(a), Self::Classes(b)) => !a.keys().eq(b.keys()),
-            (Self::Place(a), Self::Place(b)) => a.iou(b) < MAX_OVERLAP,
+            (Self::Region(a), Self::Region(b)) => a.iou(b) < MAX_OVERLAP,
             _ => false,
         }
     }
@@ -76,7 +76,7 @@ impl Answer {
             (Self::Classes(a), Self::Classes(b)) => {
                 a.len().cmp(&b.len()).then_with(|| a.keys().cmp(b.keys()))
             }
-            (Self::Place(a), Self::Place(b)) => a.area().total_cmp(&b.area()),
+            (Self::Region(a), Self::Region(b)) => a.area().total_cmp(&b.area()),
             _ => Ordering::Equal,
         }
     }
@@ -89,7 +89,7 @@ impl Answer {
                 let names: Vec<&str> = classes.values().map(String::as_str).collect();
                 names.join(", ")
             }
-            Self::Place(place) => show_box(*place, sample.box_frame, image_size(sample)),
+            Self::Region(region) => show_box(*region, sample.box_frame, image_size(sample)),
         }
     }
 }
@@ -188,7 +188,7 @@ fn gcd(a: i128, b: i128) -> i128 {
 }
 
 /// What a frame's full sides are. Model-input boxes are taken as if the image were not resized: the same factor applies
-/// on the way back, so places stay right, and only their rounding is that of the original size.
+/// on the way back, so regions stay right, and only their rounding is that of the original size.
 fn sides(frame: BoxFrame, size: ImageSize) -> (f64, f64) {
     match frame {
         BoxFrame::Original | BoxFrame::ModelInput => (size.width.into(), size.height.into()),
@@ -204,10 +204,10 @@ fn to_unit(found: BoundingBox, frame: BoxFrame, size: ImageSize) -> BoundingBox 
 
 /// `[x1, y1, x2, y2]` in the sample's own frame. The right box and the wrong ones go through here alike, so that the
 /// number of decimals tells nothing.
-fn show_box(place: BoundingBox, frame: BoxFrame, size: ImageSize) -> String {
+fn show_box(region: BoundingBox, frame: BoxFrame, size: ImageSize) -> String {
     let (w, h) = sides(frame, size);
     let decimals = usize::from(frame == BoxFrame::Unit) * 3;
-    let [x1, y1, x2, y2] = [place.x1 * w, place.y1 * h, place.x2 * w, place.y2 * h];
+    let [x1, y1, x2, y2] = [region.x1 * w, region.y1 * h, region.x2 * w, region.y2 * h];
     format!("[{x1:.decimals$}, {y1:.decimals$}, {x2:.decimals$}, {y2:.decimals$}]")
 }
 
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn boxes_that_overlap_by_the_limit_are_not_different() {
         let of = |[x1, y1, x2, y2]: [f64; 4]| {
-            Answer::Place(BoundingBox { x1: x1 / 1000.0, y1: y1 / 1000.0, x2: x2 / 1000.0, y2: y2 / 1000.0 })
+            Answer::Region(BoundingBox { x1: x1 / 1000.0, y1: y1 / 1000.0, x2: x2 / 1000.0, y2: y2 / 1000.0 })
         };
         // 45 x 36 of 3465 and 3555: 1620 / 5400.
         let (a, b) = (of([558.0, 755.0, 613.0, 818.0]), of([558.0, 782.0, 603.0, 861.0]));

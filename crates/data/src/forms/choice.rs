@@ -66,7 +66,7 @@ pub(super) fn options(
 fn is_single(answer: &Answer) -> bool {
     match answer {
         Answer::Classes(classes) => classes.len() == 1,
-        Answer::Value(_) | Answer::Place(_) => true,
+        Answer::Value(_) | Answer::Region(_) => true,
     }
 }
 
@@ -180,7 +180,7 @@ fn shared_classes(
 fn classes(answer: &Answer) -> Option<&Classes> {
     match answer {
         Answer::Classes(classes) => Some(classes),
-        Answer::Value(_) | Answer::Place(_) => None,
+        Answer::Value(_) | Answer::Region(_) => None,
     }
 }
 

@@ -85,25 +85,25 @@ pub fn convert(
     let mut left_out = Vec::new();
     let mut converted: Vec<Option<Arc<Sample>>> = vec![None; samples.len()];
     for task in [Task::Detection, Task::Classification, Task::Math] {
-        let places: Vec<usize> = (0..samples.len())
+        let indices: Vec<usize> = (0..samples.len())
             .filter(|&i| samples[i].task == task && samples[i].form == Form::Open)
             .collect();
-        let mut answers = Vec::with_capacity(places.len());
-        let mut of_task: Vec<(usize, &Sample)> = Vec::with_capacity(places.len());
-        for place in places {
-            match Answer::of(&samples[place])? {
+        let mut answers = Vec::with_capacity(indices.len());
+        let mut of_task: Vec<(usize, &Sample)> = Vec::with_capacity(indices.len());
+        for index in indices {
+            match Answer::of(&samples[index])? {
                 Some(answer) => {
                     answers.push(answer);
-                    of_task.push((place, &samples[place]));
+                    of_task.push((index, &samples[index]));
                 }
-                None => left_out.push((samples[place].id.clone(), LeftOut::NothingThere)),
+                None => left_out.push((samples[index].id.clone(), LeftOut::NothingThere)),
             }
         }
-        let (places, of_task): (Vec<usize>, Vec<&Sample>) = of_task.into_iter().unzip();
+        let (indices, of_task): (Vec<usize>, Vec<&Sample>) = of_task.into_iter().unzip();
         let asked = convert_task(&of_task, &answers, form, prompts, settings);
-        for ((place, sample), asked) in places.into_iter().zip(of_task).zip(asked) {
+        for ((index, sample), asked) in indices.into_iter().zip(of_task).zip(asked) {
             match asked {
-                Some(asked) => converted[place] = Some(Arc::new(asked)),
+                Some(asked) => converted[index] = Some(Arc::new(asked)),
                 None => left_out.push((sample.id.clone(), LeftOut::NoWrongAnswer)),
             }
         }

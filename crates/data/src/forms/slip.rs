@@ -12,7 +12,7 @@ use super::answer::{Answer, Value};
 pub(super) fn slip(taken: &[&Answer], rng: &mut impl Rng) -> Option<Answer> {
     let mut candidates = match taken.first()? {
         Answer::Value(value) => numbers(value),
-        Answer::Place(place) => places(*place),
+        Answer::Region(region) => regions(*region),
         Answer::Classes(_) => Vec::new(),
     };
     candidates.shuffle(rng);
@@ -33,11 +33,11 @@ fn numbers(value: &Value) -> Vec<Answer> {
 }
 
 /// The same box elsewhere in the image, on a grid of nine by nine positions.
-fn places(place: BoundingBox) -> Vec<Answer> {
-    let (width, height) = (place.x2 - place.x1, place.y2 - place.y1);
+fn regions(region: BoundingBox) -> Vec<Answer> {
+    let (width, height) = (region.x2 - region.x1, region.y2 - region.y1);
     let starts = |side: f64| (0..9).map(move |i| f64::from(i) / 8.0 * (1.0 - side).max(0.0));
     starts(height)
         .flat_map(|y| starts(width).map(move |x| (x, y)))
-        .map(|(x1, y1)| Answer::Place(BoundingBox { x1, y1, x2: x1 + width, y2: y1 + height }))
+        .map(|(x1, y1)| Answer::Region(BoundingBox { x1, y1, x2: x1 + width, y2: y1 + height }))
         .collect()
 }

@@ -10,7 +10,7 @@ use reft_core::{open_regular, read_text, without_bom};
 use serde_json::Value;
 
 use super::{Field, Row, Rows};
-use crate::{DataError, Place};
+use crate::{DataError, Location};
 
 pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
     let path = path.to_owned();
@@ -18,7 +18,7 @@ pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
         open_regular(&path).map_err(|source| DataError::Io { action: "read", path: path.clone(), source })?;
     let lines = BufReader::new(file).split(b'\n').enumerate();
     Ok(Box::new(lines.filter_map(move |(index, line)| {
-        let place = Place::Line(index + 1);
+        let location = Location::Line(index + 1);
         let line = match line {
             Ok(line) => line,
             Err(source) => {
@@ -29,9 +29,9 @@ pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
-        let fail = |message: String| DataError::Row { path: path.clone(), place, message };
+        let fail = |message: String| DataError::Row { path: path.clone(), location, message };
         Some(match serde_json::from_slice::<Value>(line) {
-            Ok(Value::Object(object)) => Ok((place, row(object))),
+            Ok(Value::Object(object)) => Ok((location, row(object))),
             Ok(_) => Err(fail("is no JSON object".into())),
             Err(error) => Err(fail(format!("is no JSON: {error}"))),
         })
@@ -63,7 +63,7 @@ pub(super) fn open_whole(path: &Path) -> Result<Rows, DataError> {
             .collect::<Result<_, DataError>>()?,
         _ => return Err(file("is neither a list of objects nor an object of them".to_owned())),
     };
-    Ok(Box::new(rows.into_iter().enumerate().map(|(at, row)| Ok((Place::Row(at), row)))))
+    Ok(Box::new(rows.into_iter().enumerate().map(|(at, row)| Ok((Location::Row(at), row)))))
 }
 
 fn row(object: serde_json::Map<String, Value>) -> Row {

@@ -12,10 +12,10 @@ use std::path::Path;
 pub use field::{Field, Row};
 pub(crate) use json::field as json_field;
 
-use crate::{DataError, Place};
+use crate::{DataError, Location};
 
-/// Rows with their places, in file order.
-pub type Rows = Box<dyn Iterator<Item = Result<(Place, Row), DataError>>>;
+/// Rows with their locations, in file order.
+pub type Rows = Box<dyn Iterator<Item = Result<(Location, Row), DataError>>>;
 
 /// Opens a `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv` file.
 pub fn open(path: &Path) -> Result<Rows, DataError> {

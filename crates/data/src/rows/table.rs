@@ -18,7 +18,7 @@ use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::metada
 use reft_core::open_regular;
 
 use super::{Field, Row, Rows, json};
-use crate::{DataError, Place};
+use crate::{DataError, Location};
 
 /// Rows per batch at most.
 const BATCH: usize = 256;
@@ -71,7 +71,7 @@ fn rows(path: &Path, batches: impl Iterator<Item = Result<RecordBatch, ArrowErro
                 let start = next;
                 next += rows.len();
                 let numbered = rows.into_iter().enumerate();
-                numbered.map(|(offset, row)| Ok((Place::Row(start + offset), row))).collect()
+                numbered.map(|(offset, row)| Ok((Location::Row(start + offset), row))).collect()
             }
             Err(error) => vec![Err(error)],
         }

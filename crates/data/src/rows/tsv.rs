@@ -11,7 +11,7 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use reft_core::{open_regular, without_bom};
 
 use super::{Field, Row, Rows};
-use crate::{DataError, Place};
+use crate::{DataError, Location};
 
 pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
     let fail = |source| DataError::Io { action: "read", path: path.to_owned(), source };
@@ -31,17 +31,17 @@ pub(super) fn open(path: &Path) -> Result<Rows, DataError> {
         None => Vec::new(),
     };
     Ok(Box::new(std::iter::from_fn(move || {
-        let (place, values) = match records.read() {
+        let (location, values) = match records.read() {
             Ok(record) => record?,
             Err(error) => return Some(Err(error)),
         };
         if values.len() != names.len() {
             let message = format!("{} values for {} columns", values.len(), names.len());
-            return Some(Err(records.fail(place, message)));
+            return Some(Err(records.fail(location, message)));
         }
         let fields =
             values.into_iter().map(|text| if text.is_empty() { Field::Null } else { Field::Text(text) });
-        Some(Ok((place, Row(names.iter().cloned().zip(fields).collect()))))
+        Some(Ok((location, Row(names.iter().cloned().zip(fields).collect()))))
     })))
 }
 
@@ -57,8 +57,8 @@ struct Records {
 
 impl Records {
     /// The next record with the line that it starts in; none at the end.
-    fn read(&mut self) -> Result<Option<(Place, Vec<String>)>, DataError> {
-        let place = Place::Line(self.reader.line() as usize);
+    fn read(&mut self) -> Result<Option<(Location, Vec<String>)>, DataError> {
+        let location = Location::Line(self.reader.line() as usize);
         let (mut text, mut ends) = (0, 0);
         loop {
             let input = self.input.fill_buf().map_err(|source| DataError::Io {
@@ -83,12 +83,12 @@ impl Records {
         let values = starts.zip(&self.ends[..ends]).map(|(start, &end)| &self.text[start..end]);
         let values = values.map(|value| std::str::from_utf8(value).map(str::to_owned));
         match values.collect::<Result<Vec<String>, _>>() {
-            Ok(values) => Ok(Some((place, values))),
-            Err(error) => Err(self.fail(place, format!("is no UTF-8: {error}"))),
+            Ok(values) => Ok(Some((location, values))),
+            Err(error) => Err(self.fail(location, format!("is no UTF-8: {error}"))),
         }
     }
 
-    fn fail(&self, place: Place, message: String) -> DataError {
-        DataError::Row { path: self.path.clone(), place, message }
+    fn fail(&self, location: Location, message: String) -> DataError {
+        DataError::Row { path: self.path.clone(), location, message }
     }
 }

@@ -23,11 +23,11 @@ impl GlyphSet {
         let mut by_label: BTreeMap<String, Vec<GrayImage>> = BTreeMap::new();
         let mut splits: BTreeSet<String> = BTreeSet::new();
         for row in rows::open(path)? {
-            let (place, row) = row?;
+            let (location, row) = row?;
             let column = |name: &str| {
                 row.get(name).and_then(rows::Field::display).ok_or_else(|| DataError::Row {
                     path: path.to_owned(),
-                    place,
+                    location,
                     message: format!("no value in column `{name}`; it has {}", row.names()),
                 })
             };
@@ -38,7 +38,7 @@ impl GlyphSet {
             }
             let label = column("label")?;
             let fail =
-                |problem| DataError::Image { path: path.to_owned(), place, image: label.clone(), problem };
+                |problem| DataError::Image { path: path.to_owned(), location, image: label.clone(), problem };
             let bytes = match row.get("image") {
                 Some(rows::Field::Struct(image)) => match image.get("bytes") {
                     Some(rows::Field::Bytes(bytes)) => bytes,

@@ -134,9 +134,9 @@ fn letter(item: &Item, output: &str) -> Mark {
     let spaced = if bracketed.is_empty() { written(&before_space) } else { Vec::new() };
     let stopped = if bracketed.is_empty() && spaced.is_empty() { written(&before_stop) } else { Vec::new() };
     let by_letter = [&bracketed, &spaced, &stopped].into_iter().find(|found| !found.is_empty());
-    // Which of several is told by its last place; the first of those without one.
-    let last = |found: &[char], place: &dyn Fn(char) -> Option<usize>| {
-        found.iter().copied().reduce(|best, next| if place(next) > place(best) { next } else { best })
+    // Which of several is told by its last position; the first of those without one.
+    let last = |found: &[char], position: &dyn Fn(char) -> Option<usize>| {
+        found.iter().copied().reduce(|best, next| if position(next) > position(best) { next } else { best })
     };
     let found = match by_letter {
         Some(found) if !bracketed.is_empty() => last(found, &|l| text.rfind(&in_brackets(l))),

@@ -80,7 +80,7 @@ const AT_END: u8 = 9;
 const AT_START: u8 = 10;
 const ANYWHERE: u8 = 0;
 
-/// A letter, how much its notation is trusted, and its place in characters.
+/// A letter, how much its notation is trusted, and its position in characters.
 type Candidate = (char, u8, usize);
 
 /// The letter in the notation that is trusted most, of equal ones the last; none in a text without any of them.
@@ -112,7 +112,7 @@ pub(crate) fn trusted(response: &str, letters: &[char]) -> Option<char> {
         .map(|(letter, ..)| letter)
 }
 
-/// The letter A to H that the older rule finds, which takes the *first* place of equal notations, and any capital at the
+/// The letter A to H that the older rule finds, which takes the *first* position of equal notations, and any capital at the
 /// start or the end of a text for an answer.
 pub(crate) fn loose(response: &str) -> Option<char> {
     let padded = padded(response)?;
@@ -126,8 +126,8 @@ pub(crate) fn loose(response: &str) -> Option<char> {
     let end = text.len() - 1;
     found.extend(letters.iter().filter(|&&letter| bare.ends_with(letter)).map(|&l| (l, AT_END, end)));
     for (i, &letter) in letters.iter().enumerate() {
-        if let Some(place) = last(&text, &format!("{}. {letter}", i + 1)) {
-            found.push((letter, NUMBERED, place));
+        if let Some(position) = last(&text, &format!("{}. {letter}", i + 1)) {
+            found.push((letter, NUMBERED, position));
         }
     }
     if found.is_empty() {
@@ -157,8 +157,8 @@ fn in_notations(text: &[char], letters: &[char], notations: &[(&str, &str, u8)])
     let mut found = Vec::new();
     for (before, after, trust) in notations {
         for &letter in letters {
-            if let Some(place) = last(text, &format!("{before}{letter}{after}")) {
-                found.push((letter, *trust, place));
+            if let Some(position) = last(text, &format!("{before}{letter}{after}")) {
+                found.push((letter, *trust, position));
             }
         }
     }
@@ -188,11 +188,11 @@ fn after_phrases<'a>(
 }
 
 fn anywhere(text: &[char], letters: &[char]) -> Vec<Candidate> {
-    let place = |letter: char| text.iter().rposition(|&c| c == letter);
-    letters.iter().filter_map(|&letter| Some((letter, ANYWHERE, place(letter)?))).collect()
+    let position = |letter: char| text.iter().rposition(|&c| c == letter);
+    letters.iter().filter_map(|&letter| Some((letter, ANYWHERE, position(letter)?))).collect()
 }
 
-/// The last place of a piece.
+/// The last position of a piece.
 fn last(text: &[char], piece: &str) -> Option<usize> {
     let piece: Vec<char> = piece.chars().collect();
     text.windows(piece.len()).rposition(|window| window == piece)

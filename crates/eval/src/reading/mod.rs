@@ -31,7 +31,7 @@ pub(crate) fn pattern(pattern: &str) -> Regex {
 /// The content of the last `\boxed{..}` that closes.
 pub(crate) fn last_box(text: &str) -> Option<&str> {
     const OPEN: &str = "\\boxed{";
-    // Where the brace that was opened before each place closes.
+    // Where the brace that was opened before each character closes.
     let mut closing = vec![None; text.len() + 1];
     let mut open = Vec::new();
     for (at, byte) in text.bytes().enumerate() {

@@ -38,12 +38,12 @@ fn by_letter(answer: &str, options: &[(char, String)]) -> Option<char> {
     }
     let spaced: String = answer.chars().map(|c| if MARKS.contains(c) { ' ' } else { c }).collect();
     let words: Vec<&str> = words(&spaced).collect();
-    let place = |letter: char| words.iter().position(|word| word.chars().eq([letter]));
-    let mut found = options.iter().filter_map(|(letter, _)| Some((*letter, place(*letter)?)));
+    let position = |letter: char| words.iter().position(|word| word.chars().eq([letter]));
+    let mut found = options.iter().filter_map(|(letter, _)| Some((*letter, position(*letter)?)));
     match (found.next(), found.next()) {
         // Its first mention must be among the last four words.
-        (Some((letter, place)), None) => (place + 5 > words.len()).then_some(letter),
-        (None, _) => place(NO_OPTION).map(|_| NO_OPTION),
+        (Some((letter, position)), None) => (position + 5 > words.len()).then_some(letter),
+        (None, _) => position(NO_OPTION).map(|_| NO_OPTION),
         _ => None,
     }
 }

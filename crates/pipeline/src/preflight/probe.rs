@@ -6,7 +6,7 @@ use reft_core::{Completion, FinishReason, Sample, ScoredGroup, StageError};
 use serde::Serialize;
 
 use super::{Miss, PreflightError, error::nearest};
-use crate::{RlStages, context::Context, fill, metrics};
+use crate::{RlStages, context::Context, fill, metrics, stopwatch::Stopwatch};
 
 /// What the policy can do before training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,12 +63,9 @@ pub(super) fn probe<P: ?Sized>(
     stages.curriculum.next_batch(ctx.cursor.step, stages.prompts_per_step)?;
     let params = fill::adjusted(stages, ctx.phase_seed().at("preflight"))?;
     stages.curriculum.load(&state)?;
-    let observer = &mut *ctx.observer;
-    let groups = stages.rollout.generate(policy, questions, &params, &mut |done, total| {
-        observer.progress(done, total);
-        !observer.should_stop()
-    })?;
-    let scored = fill::score(stages, groups)?;
+    // Nobody asks how long it takes.
+    let mut clock = Stopwatch::start(ctx.peers);
+    let scored = fill::answer(ctx, policy, stages, &mut clock, questions.to_vec(), &params)?;
 
     let numbers = metrics::rl(&scored);
     let share = |name: &str| numbers.get(name).unwrap_or(0.0);
