@@ -2,6 +2,8 @@
 # The smoke recipe under a real torchrun: two ranks, a rank that is killed and started again, a stop by SIGTERM with a
 # checkpoint that one process goes on from. Says what fails.
 #
+# With KEEP=1 the run directories stay.
+#
 # usage: benches/torchrun.sh TORCHRUN [REFT]     torchrun comes with PyTorch; REFT is target/release/reft unless given
 set -euo pipefail
 torchrun=${1:?usage: benches/torchrun.sh TORCHRUN [REFT]}

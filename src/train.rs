@@ -7,7 +7,7 @@ use reft_core::{Benchmark as _, Peers as _, Recorder as _, RunStore, Seed, Stage
 use reft_pipeline::{Observer, Outcome, PhaseBuilder, Run, SharedStore, Stages, from_first, tell};
 use reft_store::{Input, RankLog, RunDir, RunInfo};
 use reft_vlm::Vlm;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Error,
@@ -170,7 +170,8 @@ fn run(
             &mut shared
         }
         None => {
-            log = RankLog::beside(&first_log, ranks.rank())?;
+            let file = RankLog::beside(&first_log, ranks.rank())?;
+            log = move |line: &Value| file.line(line);
             shared = SharedStore::other(&mut log, ranks);
             &mut shared
         }

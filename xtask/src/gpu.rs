@@ -21,22 +21,19 @@ use crate::{
 const FOLDER: &str = "target/gpu";
 const PROGRAM: &str = "reft-gpu";
 
-/// Builds the programs into one folder and runs the checks, unless `only_build`. `cpu` leaves libtorch as it is.
+/// Builds the programs into one folder and runs the checks, unless `only_build`. A rehearsal leaves libtorch as it is.
 pub(crate) fn gpu(root: &Path, only_build: bool, args: &[String]) -> Result<()> {
-    let program = root.join(FOLDER).join(PROGRAM);
-    if only_build || !program.exists() {
-        let rehearses = args.iter().any(|arg| arg == "cpu" || arg == "--device=cpu");
-        libtorch::provide(root, if rehearses { Want::Any } else { Want::Only(Set::Cuda) })?;
-        build(root)?;
-    }
+    let rehearses = args.iter().any(|arg| arg == "cpu" || arg == "--device=cpu");
+    libtorch::provide(root, if rehearses { Want::Any } else { Want::Only(Set::Cuda) })?;
+    build(root)?;
     if only_build {
         say(&format!(
-            "built into `{FOLDER}`; on the machine with the card: `cargo xtask gpu`, or `{FOLDER}/{PROGRAM}`"
+            "built into `{FOLDER}`; on the machine with the card, from the root: `{FOLDER}/{PROGRAM}`"
         ));
         return Ok(());
     }
     let (variable, libraries) = library_path(root);
-    let mut checks = std::process::Command::new(&program);
+    let mut checks = std::process::Command::new(root.join(FOLDER).join(PROGRAM));
     replace_with(checks.args(args).current_dir(root).env(variable, libraries))
 }
 

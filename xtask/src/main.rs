@@ -75,7 +75,8 @@ enum Command {
     },
     /// Provide libtorch with CUDA, build in release mode, and check everything that wants a GPU in one go: minutes on a card.
     ///
-    /// Built on a machine without one (`--build`), the programs are in `target/gpu`; with `-- --device cpu` they rehearse.
+    /// Built on a machine without one (`--build`), it is run there as `target/gpu/reft-gpu`, from the root; with
+    /// `-- --device cpu` it rehearses.
     /// `cargo xtask gpu -- --help` lists the options.
     Gpu {
         /// Build, run nothing.

@@ -34,34 +34,6 @@ pub trait Recorder: Send {
     fn event(&mut self, kind: &str, details: Value) -> Result<(), StageError>;
 }
 
-/// Records nothing.
-impl Recorder for () {
-    fn step(&mut self, _phase: &str, _step: u64, _metrics: &Metrics) -> Result<(), StageError> {
-        Ok(())
-    }
-
-    fn timings(&mut self, _phase: &str, _step: u64, _timings: &Metrics) -> Result<(), StageError> {
-        Ok(())
-    }
-
-    fn groups(&mut self, _phase: &str, _step: u64, _groups: &[ScoredGroup]) -> Result<(), StageError> {
-        Ok(())
-    }
-
-    fn judged(
-        &mut self,
-        _phase: &str,
-        _step: u64,
-        _groups: &[(JudgedGroup, Vec<Verdict>)],
-    ) -> Result<(), StageError> {
-        Ok(())
-    }
-
-    fn event(&mut self, _kind: &str, _details: Value) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {

@@ -195,25 +195,28 @@ fn context(gpu: usize) -> Result<sys::CUcontext, CudaError> {
     Ok(unsafe { result::primary_ctx::retain(device)? })
 }
 
-/// This thread works in a context until this is dropped, then in its own again.
-struct Entered(Option<sys::CUcontext>);
+/// This thread works in a context until this is dropped, then in its own again, or in none where it had none.
+struct Entered {
+    /// None where the thread was in the context already.
+    before: Option<sys::CUcontext>,
+}
 
 impl Entered {
     fn new(context: sys::CUcontext) -> Result<Self, CudaError> {
         let before = result::ctx::get_current()?;
         if before == Some(context) {
-            return Ok(Self(None));
+            return Ok(Self { before: None });
         }
         // SAFETY: primary contexts are never released.
         unsafe { result::ctx::set_current(context)? };
-        Ok(Self(before))
+        Ok(Self { before: Some(before.unwrap_or(std::ptr::null_mut())) })
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if let Some(before) = self.0 {
-            // SAFETY: the context that this thread had. That the driver refuses it again cannot be mended here.
+        if let Some(before) = self.before {
+            // SAFETY: the context that this thread had, or null for none. That the driver refuses it again cannot be mended here.
             let _ = unsafe { result::ctx::set_current(before) };
         }
     }

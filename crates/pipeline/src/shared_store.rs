@@ -6,12 +6,12 @@ use reft_core::{
     Checkpoint, Checkpointed, Cursor, FailedBatch, GradedGroup, JudgedGroup, KeptAnswer, Metrics, Peers,
     Recorder, RunStore, ScoredGroup, StageError, Verdict,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::share::{from_first, tell};
 
 /// The store of rank 0 as all ranks see it. What is written seldom and must not be lost fails on all ranks together; the
-/// records of a step are rank 0's alone. The others record their times and events in what each has for them, a log.
+/// records of a step are rank 0's alone. The others write their times and events to a log.
 ///
 /// Checkpoints are read by every rank from the folder that rank 0 names, so the run directory lies where all can read it.
 pub struct SharedStore<'a> {
@@ -19,9 +19,12 @@ pub struct SharedStore<'a> {
     peers: &'a dyn Peers,
 }
 
+/// Takes a line of what another rank than 0 has to tell.
+type Log<'a> = &'a mut (dyn FnMut(&Value) -> Result<(), StageError> + Send);
+
 enum Own<'a> {
     First(&'a mut dyn RunStore),
-    Other(&'a mut dyn Recorder),
+    Other(Log<'a>),
 }
 
 impl<'a> Own<'a> {
@@ -47,8 +50,8 @@ impl<'a> SharedStore<'a> {
         Self { own: Own::First(store), peers }
     }
 
-    /// On another rank, with what records its times and events.
-    pub fn other(log: &'a mut dyn Recorder, peers: &'a dyn Peers) -> Self {
+    /// On another rank, with what takes its times and events, a line each.
+    pub fn other(log: Log<'a>, peers: &'a dyn Peers) -> Self {
         debug_assert_ne!(peers.rank(), 0, "rank 0 has a store");
         Self { own: Own::Other(log), peers }
     }
@@ -81,7 +84,7 @@ impl Recorder for SharedStore<'_> {
     fn timings(&mut self, phase: &str, step: u64, timings: &Metrics) -> Result<(), StageError> {
         match &mut self.own {
             Own::First(store) => store.timings(phase, step, timings),
-            Own::Other(log) => log.timings(phase, step, timings),
+            Own::Other(log) => log(&json!({"phase": phase, "step": step, "timings": timings})),
         }
     }
 
@@ -101,7 +104,7 @@ impl Recorder for SharedStore<'_> {
     fn event(&mut self, kind: &str, details: Value) -> Result<(), StageError> {
         match &mut self.own {
             Own::First(store) => store.event(kind, details),
-            Own::Other(log) => log.event(kind, details),
+            Own::Other(log) => log(&json!({"event": kind, "details": details})),
         }
     }
 }
