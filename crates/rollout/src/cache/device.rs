@@ -65,7 +65,7 @@ impl DeviceAttention {
         };
         Some(Self {
             kernels,
-            lengths: Tensor::new(),
+            lengths: Tensor::zeros([(plan.groups * (1 + 2 * plan.group_size)) as i64], (Kind::Int, device)),
             sums,
             scales: Tensor::empty([parts, 2], float),
             rows: 0,

@@ -5,12 +5,15 @@
 //!
 //! Axes in tensor names: c channel, h row, w column, p patch, d number in a patch (`channel, frame, row, column`).
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use reft_core::{ImageGrid, ImageRef, ImageSize, PixelBudget};
 use tch::{Kind, TchError, Tensor};
 
-use super::{ImageKey, ImageSettings, ProcessorError, decode::decode_rgb};
+use super::{ImageKey, ImageSettings, ProcessorError, decode::decode_rgb, resized::ResizedImages};
+
+/// Bytes of resized pixels that are kept: some 250 images of a megapixel, or 25,000 of 100 x 100.
+const KEPT_BYTES: usize = 256 << 20;
 
 /// An image as the vision tower reads it.
 pub struct ProcessedImage {
@@ -26,6 +29,7 @@ pub struct ProcessedImage {
 #[derive(Clone, Debug)]
 pub struct ImageProcessor {
     settings: ImageSettings,
+    resized: Arc<ResizedImages>,
 }
 
 impl ImageProcessor {
@@ -37,7 +41,7 @@ impl ImageProcessor {
     ) -> Result<Self, ProcessorError> {
         let mut settings = ImageSettings::open(dir)?;
         settings.set_area(min_pixels, max_pixels);
-        Ok(Self { settings })
+        Ok(Self { settings, resized: Arc::new(ResizedImages::within(KEPT_BYTES)) })
     }
 
     /// The settings in use.
@@ -57,24 +61,31 @@ impl ImageProcessor {
             .map_err(|source| ProcessorError::Geometry { label: image.label.to_string(), source })
     }
 
-    /// Decodes an image. Its patches are in the order of the decoder's tokens: blocks of `merge_size^2` patches row by
-    /// row, patches row by row within a block.
+    /// Decodes and resizes an image, or finds it so. Its patches are in the order of the decoder's tokens: blocks of
+    /// `merge_size^2` patches row by row, patches row by row within a block.
     pub fn process(&self, image: &ImageRef) -> Result<ProcessedImage, ProcessorError> {
         let grid = self.grid(image)?;
         let bytes = image.source.read().map_err(|e| ProcessorError::image(&image.label, e))?;
         let key = ImageKey::new(&bytes, &self.settings);
-        let rgb = decode_rgb(image, &bytes)?;
-        let (width, height) = (i64::from(rgb.width()), i64::from(rgb.height()));
-        let patches = Tensor::f_from_data_size(rgb.as_raw(), &[height, width, 3], Kind::Uint8)
-            .and_then(|pixels_hwc| pixels_hwc.f_permute([2, 0, 1]))
-            .and_then(|pixels_chw| self.patches(&pixels_chw, grid.resized))
-            .map_err(|e| ProcessorError::image(&image.label, e))?;
-        Ok(ProcessedImage { key, grid, pixels: patches })
+        let pixels_chw = self.resized.find(key, image.size, || self.decode(image, &bytes, grid.resized))?;
+        let pixels =
+            self.patches(&pixels_chw, grid.resized).map_err(|e| ProcessorError::image(&image.label, e))?;
+        Ok(ProcessedImage { key, grid, pixels })
     }
 
-    /// 8-bit pixels `[3, h, w]` to patches `[p, d]`.
+    /// `[3, h, w]` 8-bit pixels of the model's input size.
+    fn decode(&self, image: &ImageRef, bytes: &[u8], resized: ImageSize) -> Result<Tensor, ProcessorError> {
+        let rgb = decode_rgb(image, bytes)?;
+        let (width, height) = (i64::from(rgb.width()), i64::from(rgb.height()));
+        Tensor::f_from_data_size(rgb.as_raw(), &[height, width, 3], Kind::Uint8)
+            .and_then(|pixels_hwc| pixels_hwc.f_permute([2, 0, 1]))
+            .and_then(|pixels_chw| self.resize(&pixels_chw, resized))
+            .map_err(|e| ProcessorError::image(&image.label, e))
+    }
+
+    /// Resized 8-bit pixels `[3, h, w]` to patches `[p, d]`.
     fn patches(&self, pixels_chw: &Tensor, resized: ImageSize) -> Result<Tensor, TchError> {
-        let pixels_chw = self.normalize(&self.resize(pixels_chw, resized)?)?;
+        let pixels_chw = self.normalize(pixels_chw)?;
         let s = &self.settings;
         let (patch, merge, frames) =
             (i64::from(s.patch_size), i64::from(s.merge_size), i64::from(s.temporal_patch_size));

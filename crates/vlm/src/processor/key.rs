@@ -13,6 +13,12 @@ impl ImageKey {
     /// Of an image encoded in `bytes`.
     pub fn new(bytes: &[u8], settings: &ImageSettings) -> Self {
         // All settings: sizes, filter, scale, mean and deviation.
-        Self(Sha256::new().chain_update(format!("{settings:?}\n")).chain_update(bytes).finalize().into())
+        Self::of(bytes, &format!("{settings:?}"))
+    }
+
+    /// Of an image encoded in `bytes`, with settings as text.
+    pub(super) fn of(bytes: &[u8], settings: &str) -> Self {
+        let hash = Sha256::new().chain_update(settings).chain_update("\n").chain_update(bytes);
+        Self(hash.finalize().into())
     }
 }

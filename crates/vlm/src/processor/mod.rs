@@ -9,6 +9,7 @@ mod error;
 mod image;
 mod jpeg;
 mod key;
+mod resized;
 mod settings;
 mod template;
 mod tokenizer;
