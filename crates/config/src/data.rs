@@ -145,17 +145,31 @@ pub struct SceneData {
     /// Seed of the scenes; the same seed and settings give the same bytes.
     #[serde(default)]
     pub seed: u64,
-    /// Share of demonstrations that read the scene before they answer; the others answer at a glance. Only supervised
-    /// fine-tuning sees demonstrations. 0 to 1.
+    /// Share of demonstrations that read the scene and work the answer out before they give it; the others answer at a
+    /// glance. Only supervised fine-tuning sees demonstrations. 0 to 1.
     #[serde(default = "SceneData::all_careful")]
     pub careful: f64,
+    /// `careful` for open questions, where it differs from other forms.
+    #[serde(default)]
+    pub careful_open: Option<f64>,
+    /// Share of demonstrations that read the scene and answer without working it out. 0 to 1, together with `careful` at
+    /// most 1.
+    #[serde(default)]
+    pub reading: f64,
     /// Share of dense scenes to be read out whole, which teach a new model to see. 0 to 1.
     #[serde(default)]
     pub transcription: f64,
     /// Share of scenes whose digits are to be read and then listed by value, which teach a new model to look things up
-    /// in what it wrote. 0 to 1, together with `transcription` at most 1.
+    /// in what it wrote. 0 to 1, together with `transcription`, `cells` and `shapes` at most 1.
     #[serde(default)]
     pub listing: f64,
+    /// Share of scenes that ask in which cells three digits are, as mathematics: three lookups, hardly to be guessed. 0 to
+    /// 1.
+    #[serde(default)]
+    pub cells: f64,
+    /// Share of scenes that show one coloured shape instead, which teach a new model words of colours and shapes. 0 to 1.
+    #[serde(default)]
+    pub shapes: f64,
     /// Largest shift of a glyph from the middle of its cell along each axis, in pixels. Harder when larger.
     #[serde(default = "SceneData::default_jitter")]
     pub jitter: f64,
@@ -172,8 +186,12 @@ impl SceneData {
             tasks: Self::all_tasks(),
             seed: 0,
             careful: Self::all_careful(),
+            careful_open: None,
+            reading: 0.0,
             transcription: 0.0,
             listing: 0.0,
+            cells: 0.0,
+            shapes: 0.0,
             jitter: Self::default_jitter(),
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     DataError, formats,
     forms::{self, FormSettings, LeftOut},
     report::Report,
-    scene::{SceneFacts, SceneSet, Style, completion},
+    scene::{SceneFacts, SceneSet, Styles, completion},
 };
 
 /// Samples in the forms asked for, and the demonstrations that the data set can give.
@@ -63,7 +63,7 @@ enum Answers {
     /// Assistant turns of the file, by sample.
     Written(HashMap<SampleId, String>),
     /// What is known about each scene, by the open sample; any form's demonstration is written from it.
-    Scenes { facts: HashMap<SampleId, SceneFacts>, careful: f64, seed: Seed },
+    Scenes { facts: HashMap<SampleId, SceneFacts>, styles: Styles, seed: Seed },
     /// Those of each source of a mixture, by its name.
     Mixture(BTreeMap<String, Answers>),
 }
@@ -305,11 +305,9 @@ impl Answers {
     fn of(&self, sample: &Sample) -> Option<String> {
         match self {
             Self::Written(written) => written.get(&sample.id).cloned(),
-            Self::Scenes { facts, careful, seed } => {
+            Self::Scenes { facts, styles, seed } => {
                 let facts = facts.get(sample.parent.as_ref().unwrap_or(&sample.id))?;
-                let style =
-                    if seed.at(&sample.id).uniform() < *careful { Style::Careful } else { Style::Hasty };
-                Some(completion(sample, facts, style))
+                Some(completion(sample, facts, styles.pick(sample.form, seed.at(&sample.id).uniform())))
             }
             Self::Mixture(sources) => {
                 let (source, _) = sample.id.as_str().split_once('/')?;
@@ -324,9 +322,9 @@ impl Answers {
             Self::Written(written) => {
                 Self::Written(written.into_iter().map(|(id, text)| (prefixed(&id, source), text)).collect())
             }
-            Self::Scenes { facts, careful, seed } => {
+            Self::Scenes { facts, styles, seed } => {
                 let facts = facts.into_iter().map(|(id, facts)| (prefixed(&id, source), facts));
-                Self::Scenes { facts: facts.collect(), careful, seed }
+                Self::Scenes { facts: facts.collect(), styles, seed }
             }
             Self::Mixture(_) => self,
         }
@@ -341,8 +339,8 @@ fn generate(config: &SceneData, prompts: &PromptConfig) -> Result<(Vec<Arc<Sampl
         facts.insert(scene.sample.id.clone(), scene.facts);
         samples.push(Arc::new(scene.sample));
     }
-    let answers =
-        Answers::Scenes { facts, careful: config.careful, seed: Seed::new(config.seed).at("style") };
+    let seed = Seed::new(config.seed).at("style");
+    let answers = Answers::Scenes { facts, styles: Styles::from_config(config), seed };
     Ok((samples, answers))
 }
 

@@ -1,16 +1,18 @@
 //! Worked answers to scene questions, for supervised fine-tuning.
 //!
-//! Two styles, as texts of the web mix them. *Careful* reads every digit with its cell, computes, then answers:
-//! `<think>3 in a2, 7 in c4; 3 + 7 = 10</think><answer>10</answer>`.
+//! Three styles, as texts of the web mix them. *Careful* reads every digit with its cell, works the answer out, then
+//! answers: `<think>3e 7k; 3 + 7 = 10</think><answer>10</answer>`.
+//! *Reading* reads, but answers without working it out: `<think>3e 7k</think><answer>10</answer>`.
 //! *Hasty* answers at once: `<think>at a glance</think><answer>10</answer>`.
-//! The prompt does not say which is wanted, so a model that learns the mixture samples both, and reinforcement
-//! learning can find out that careful answers are right more often.
+//! The prompt does not say which is wanted, so a model that learns the mixture samples all, and reinforcement
+//! learning can find out which are right more often.
 
+use reft_config::SceneData;
 use reft_core::{Form, Sample};
 
 use super::{
     Cell, Question, SceneFacts,
-    question::{numbers, reading},
+    question::{beside_cell, numbers, reading},
 };
 use crate::forms;
 
@@ -19,8 +21,36 @@ use crate::forms;
 pub enum Style {
     /// Reads, computes, answers.
     Careful,
+    /// Reads, answers.
+    Reading,
     /// Answers.
     Hasty,
+}
+
+/// How often each style occurs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Styles {
+    careful: f64,
+    careful_open: f64,
+    reading: f64,
+}
+
+impl Styles {
+    /// The shares that a recipe asks for.
+    pub fn from_config(config: &SceneData) -> Self {
+        let SceneData { careful, careful_open, reading, .. } = *config;
+        Self { careful, careful_open: careful_open.unwrap_or(careful), reading }
+    }
+
+    /// The style of a demonstration, from a number drawn evenly from 0 to 1.
+    pub fn pick(self, form: Form, drawn: f64) -> Style {
+        let careful = if form == Form::Open { self.careful_open } else { self.careful };
+        match drawn {
+            x if x < careful => Style::Careful,
+            x if x < careful + self.reading => Style::Reading,
+            _ => Style::Hasty,
+        }
+    }
 }
 
 /// The assistant's turn for a question about a scene, in any form. `sample` is the open question or made from it.
@@ -30,23 +60,37 @@ pub fn completion(sample: &Sample, facts: &SceneFacts, style: Style) -> String {
         (_, Question::ReadAll) => "at a glance".to_owned(),
         // Nothing could be listed at a glance.
         (_, Question::ListAll) | (Style::Careful, _) => think(sample, facts),
+        (Style::Reading, question) => read(question, facts),
         (Style::Hasty, _) => "at a glance".to_owned(),
     };
     format!("<think>{thinking}</think><answer>{}</answer>", sample.solution)
 }
 
+/// What is to be seen.
+fn read(question: &Question, facts: &SceneFacts) -> String {
+    match question {
+        Question::Shape(shape) => shape.reading(),
+        _ => reading(&facts.placed),
+    }
+}
+
 fn think(sample: &Sample, facts: &SceneFacts) -> String {
-    let mut steps = vec![reading(&facts.placed)];
+    let mut steps = vec![read(&facts.question, facts)];
     let is_open = sample.form == Form::Open;
     match &facts.question {
         Question::Where { target } => {
-            let target = &facts.placed[*target];
-            steps.push(format!("{} in {}", target.label, target.cell));
+            steps.push(beside_cell(&facts.placed[*target]));
+        }
+        Question::Cells { targets } => {
+            steps.push(reading(targets.iter().map(|&target| &facts.placed[target])));
+            if !is_open {
+                steps.push(facts.question.answer(&facts.placed));
+            }
         }
         Question::Which if is_open => {}
         Question::Which => steps.push(facts.question.answer(&facts.placed)),
         Question::Math(operation) => steps.push(operation.derivation(&numbers(&facts.placed))),
-        Question::ReadAll | Question::ListAll => {}
+        Question::ReadAll | Question::ListAll | Question::Shape(_) => {}
     }
     match sample.form {
         Form::Open => {}

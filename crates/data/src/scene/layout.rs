@@ -7,7 +7,10 @@ use reft_core::BoundingBox;
 
 use super::{Look, SceneParams};
 
-/// A cell of the grid, written as on a chess board read from the top: column `a`, row `1` is the upper left one.
+/// Cells along each side of the canvas.
+pub const GRID: u32 = 4;
+
+/// A cell of the grid. Written as one letter, which is one token: `a` to `d` are the upper row, `p` is the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
     /// Rows from the top, from 0. First, so that cells order as they are read.
@@ -18,8 +21,8 @@ pub struct Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let column = char::from(b'a' + (self.column % 26) as u8);
-        write!(f, "{column}{}", self.row + 1)
+        let letter = char::from(b'a' + ((self.row * GRID + self.column) % 26) as u8);
+        write!(f, "{letter}")
     }
 }
 
@@ -59,7 +62,7 @@ pub(super) fn place(
     rng: &mut impl Rng,
 ) -> Vec<Placed> {
     let mut cells: Vec<Cell> =
-        (0..params.grid).flat_map(|row| (0..params.grid).map(move |column| Cell { row, column })).collect();
+        (0..GRID).flat_map(|row| (0..GRID).map(move |column| Cell { row, column })).collect();
     cells.shuffle(rng);
     cells.truncate(labels.len());
     cells.sort_unstable();

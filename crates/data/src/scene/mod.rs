@@ -11,6 +11,7 @@ mod layout;
 mod params;
 mod question;
 mod render;
+mod shapes;
 
 use std::{panic::resume_unwind, sync::Arc, thread};
 
@@ -22,11 +23,12 @@ use rand_chacha::ChaCha8Rng;
 use reft_config::{PromptConfig, SceneData, SceneDomain};
 use reft_core::{BoxFrame, Form, ImageRef, ImageSize, ImageSource, Sample, SampleId, Seed, Task};
 
-pub use demonstration::{Style, completion};
+pub use demonstration::{Style, Styles, completion};
 pub use glyphs::GlyphSet;
-pub use layout::{Cell, Placed};
+pub use layout::{Cell, GRID, Placed};
 pub use params::{Background, Look, SceneParams};
 pub use question::{Operation, Question};
+pub use shapes::{Outline, ShapeQuestion};
 
 use crate::{DataError, prompt};
 
@@ -41,6 +43,9 @@ pub struct SceneFacts {
     pub cell_side: u32,
 }
 
+/// Labels that a question about cells asks for.
+const CELLS_ASKED: usize = 3;
+
 /// What a scene is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -48,6 +53,10 @@ enum Kind {
     ReadAll,
     /// Digits to be read and listed by value.
     ListAll,
+    /// Cells of some digits.
+    Cells,
+    /// One coloured shape.
+    Shape,
     /// A question of a task.
     Asked(Task),
 }
@@ -69,6 +78,8 @@ pub struct SceneSet {
     tasks: Vec<Task>,
     transcription: f64,
     listing: f64,
+    cells: f64,
+    shapes: f64,
     noun: &'static str,
     name: String,
     seed: Seed,
@@ -91,6 +102,8 @@ impl SceneSet {
             tasks,
             transcription: config.transcription,
             listing: config.listing,
+            cells: config.cells,
+            shapes: config.shapes,
             noun,
             name: format!("{}-{domain}-{}", config.split, config.seed),
             seed: Seed::new(config.seed).at("scene").at(config.split.as_str()).at(domain),
@@ -126,7 +139,10 @@ impl SceneSet {
         let (facts, task, labels, look) = self.draw(index, &mut rng);
         let pictures: Vec<_> =
             labels.iter().filter_map(|&label| self.glyphs.pictures(label).choose(&mut rng)).collect();
-        let canvas = render::render(&self.params, &look, &facts.placed, &pictures, &mut rng);
+        let canvas = match &facts.question {
+            Question::Shape(shape) => shape.paint(self.params.canvas, &mut rng),
+            _ => render::render(&self.params, &look, &facts.placed, &pictures, &mut rng),
+        };
 
         let id = SampleId::from(format!("{}-{index}", self.name));
         let png = render::encode_png(&canvas).map_err(|error| DataError::Sample {
@@ -157,31 +173,47 @@ impl SceneSet {
         let params = &self.params;
         let kind = self.draw_kind(index, rng);
         let look = draw_look(&params.looks, rng);
+        if kind == Kind::Shape {
+            let question = Question::Shape(ShapeQuestion::draw(rng));
+            let facts = SceneFacts { placed: Vec::new(), question, cell_side: params.cell() };
+            return (facts, Task::Vqa, Vec::new(), look);
+        }
         let count = rng.random_range(match kind {
             Kind::ReadAll => params.dense_glyphs.clone(),
             Kind::ListAll => params.listed_glyphs.clone(),
-            Kind::Asked(_) => params.glyphs.clone(),
+            Kind::Cells => CELLS_ASKED.max(*params.glyphs.start())..=*params.glyphs.end(),
+            Kind::Asked(_) | Kind::Shape => params.glyphs.clone(),
         });
         let (labels, target) = self.draw_labels(count, kind, rng);
         let texts = labels.iter().map(|&label| Arc::clone(&self.glyphs.labels()[label])).collect();
         let placed = layout::place(params, &look, texts, rng);
         let (task, question) = match kind {
             Kind::ReadAll => (Task::Vqa, Question::ReadAll),
-            Kind::ListAll => (Task::Vqa, Question::ListAll),
+            Kind::ListAll | Kind::Shape => (Task::Vqa, Question::ListAll),
+            Kind::Cells => {
+                let targets = index::sample(rng, placed.len(), CELLS_ASKED.min(placed.len()));
+                (Task::Math, Question::Cells { targets: targets.into_vec() })
+            }
             Kind::Asked(task) => (task, self.draw_question(task, target, rng)),
         };
         (SceneFacts { placed, question, cell_side: params.cell() }, task, labels, look)
     }
 
     fn draw_kind(&self, index: usize, rng: &mut impl Rng) -> Kind {
-        if self.tasks.is_empty() && self.listing == 0.0 {
-            return Kind::ReadAll;
+        let mut left = rng.random::<f64>();
+        let shares = [
+            (self.transcription, Kind::ReadAll),
+            (self.listing, Kind::ListAll),
+            (self.cells, Kind::Cells),
+            (self.shapes, Kind::Shape),
+        ];
+        for (share, kind) in shares {
+            if left < share {
+                return kind;
+            }
+            left -= share;
         }
-        match rng.random::<f64>() {
-            x if x < self.transcription => Kind::ReadAll,
-            x if x < self.transcription + self.listing => Kind::ListAll,
-            _ => Kind::Asked(self.tasks[index % self.tasks.len()]),
-        }
+        self.tasks.get(index % self.tasks.len().max(1)).map_or(Kind::ReadAll, |&task| Kind::Asked(task))
     }
 
     fn draw_question(&self, task: Task, target: usize, rng: &mut impl Rng) -> Question {
@@ -202,7 +234,7 @@ impl SceneSet {
     fn draw_run(&self, count: usize, rng: &mut impl Rng) -> usize {
         match rng.random::<f64>() {
             x if x < self.params.dense_alike => count,
-            x if x < 2.0 * self.params.dense_alike => self.params.grid as usize,
+            x if x < 2.0 * self.params.dense_alike => GRID as usize,
             _ => 1,
         }
     }
@@ -220,13 +252,13 @@ impl SceneSet {
                     labels[i] = other + usize::from(other >= labels[target]);
                 }
             }
-            Kind::Asked(_) => {}
+            Kind::Asked(_) | Kind::Shape => {}
             Kind::ReadAll => {
                 let run = self.draw_run(count, rng);
                 labels = (0..count).map(|i| labels[i / run * run]).collect();
             }
             // All different, so that every one has one cell.
-            Kind::ListAll => labels = index::sample(rng, kinds, count.min(kinds)).into_vec(),
+            Kind::ListAll | Kind::Cells => labels = index::sample(rng, kinds, count.min(kinds)).into_vec(),
         }
         (labels, target)
     }
@@ -252,9 +284,15 @@ fn check(config: &SceneData, tasks: &[Task], glyphs: &GlyphSet) -> Result<(), Da
             message: "`count` is 0".into(),
         });
     }
-    for (key, share) in
-        [("careful", config.careful), ("transcription", config.transcription), ("listing", config.listing)]
-    {
+    for (key, share) in [
+        ("careful", config.careful),
+        ("careful_open", config.careful_open.unwrap_or_default()),
+        ("reading", config.reading),
+        ("transcription", config.transcription),
+        ("listing", config.listing),
+        ("cells", config.cells),
+        ("shapes", config.shapes),
+    ] {
         if !(0.0..=1.0).contains(&share) {
             return fail(key, format!("{share} is no share; give 0 to 1"));
         }
@@ -262,14 +300,26 @@ fn check(config: &SceneData, tasks: &[Task], glyphs: &GlyphSet) -> Result<(), Da
     if !(0.0..=16.0).contains(&config.jitter) {
         return fail("jitter", format!("{} is no shift in pixels; give 0 to 16", config.jitter));
     }
-    if config.transcription + config.listing > 1.0 {
-        return fail("listing", format!("{} and `transcription` are more than all scenes", config.listing));
+    let apart = config.transcription + config.listing + config.cells + config.shapes;
+    if apart > 1.0 {
+        let message = "it, `transcription`, `cells` and `shapes` are more than all scenes";
+        return fail("listing", message.into());
     }
-    if tasks.is_empty() && config.transcription + config.listing < 1.0 {
+    if config.careful.max(config.careful_open.unwrap_or_default()) + config.reading > 1.0 {
+        return fail("reading", "it and `careful` are more than all demonstrations".into());
+    }
+    if tasks.is_empty() && apart < 1.0 {
         return fail("tasks", "no task is named; leave the key out for all three".into());
     }
     if tasks.contains(&Task::Vqa) {
-        return fail("tasks", "scenes ask no `vqa` questions; set `transcription` or `listing`".into());
+        return fail(
+            "tasks",
+            "scenes ask no `vqa` questions; set `transcription`, `listing` or `shapes`".into(),
+        );
+    }
+    let most = *SceneParams::from_config(config).glyphs.end();
+    if config.cells > 0.0 && glyphs.labels().len() < most {
+        return fail("cells", format!("wants {most} labels, and there are {}", glyphs.labels().len()));
     }
     let wordy = glyphs.labels().iter().find(|label| label.parse::<i64>().is_err());
     if let (true, Some(label)) = (tasks.contains(&Task::Math), wordy) {

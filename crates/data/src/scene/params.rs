@@ -4,13 +4,13 @@ use std::ops::RangeInclusive;
 
 use reft_config::{SceneData, SceneDomain};
 
+use super::layout::GRID;
+
 /// How scenes of one domain look. Grey values are 0 to 255, lengths are pixels of the canvas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SceneParams {
     /// Side of the square canvas.
     pub canvas: u32,
-    /// Cells along each side of the canvas; a glyph belongs to one cell. At most 26: columns are named by letters.
-    pub grid: u32,
     /// Glyphs of a question scene.
     pub glyphs: RangeInclusive<usize>,
     /// Glyphs of a dense scene that is to be read out whole. A full grid: the n-th token of the answer is the n-th cell,
@@ -65,7 +65,6 @@ impl SceneParams {
     pub fn in_domain() -> Self {
         Self {
             canvas: 64,
-            grid: 4,
             glyphs: 2..=4,
             dense_glyphs: 16..=16,
             listed_glyphs: 5..=9,
@@ -110,7 +109,7 @@ impl SceneParams {
 
     /// Side of a cell.
     pub fn cell(&self) -> u32 {
-        self.canvas / self.grid
+        self.canvas / GRID
     }
 
     fn usual(background: Background) -> Look {

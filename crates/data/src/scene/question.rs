@@ -4,7 +4,7 @@
 
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::Placed;
+use super::{Placed, ShapeQuestion};
 
 /// A question about a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub enum Question {
     Which,
     /// Read and compute.
     Math(Operation),
+    /// In which cells some labels are that occur once each.
+    Cells {
+        /// Positions in reading order among the placed glyphs, in the order of the question.
+        targets: Vec<usize>,
+    },
+    /// About a coloured shape.
+    Shape(ShapeQuestion),
     /// All labels in reading order.
     ReadAll,
     /// All labels with their cells, by label.
@@ -131,6 +138,11 @@ impl Question {
             Self::Where { target } => format!("Where is the {}?", placed[*target].label),
             Self::Which => format!("Which {noun} are there?"),
             Self::Math(operation) => operation.text(),
+            Self::Cells { targets } => {
+                let labels: Vec<&str> = targets.iter().map(|&i| &*placed[i].label).collect();
+                format!("Which cells hold {}?", labels.join(", "))
+            }
+            Self::Shape(shape) => shape.text(),
             Self::ReadAll => format!("Read all {noun} in order."),
             Self::ListAll => format!("List all {noun} by value."),
         }
@@ -150,6 +162,11 @@ impl Question {
                 labels.join(", ")
             }
             Self::Math(operation) => operation.result(&numbers(placed)).to_string(),
+            Self::Cells { targets } => {
+                let cells: Vec<String> = targets.iter().map(|&i| placed[i].cell.to_string()).collect();
+                cells.join(", ")
+            }
+            Self::Shape(shape) => shape.answer(),
             Self::ReadAll => {
                 let labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
                 labels.join(" ")
@@ -163,10 +180,17 @@ impl Question {
     }
 }
 
-/// What stands where: `3 in a2, 7 in c4`.
+/// What stands where, each label beside its cell: `3e 7k`. Neighbours are what a small model can look up.
 pub(super) fn reading<'a>(placed: impl IntoIterator<Item = &'a Placed>) -> String {
-    let items: Vec<String> = placed.into_iter().map(|p| format!("{} in {}", p.label, p.cell)).collect();
-    items.join(", ")
+    let items: Vec<String> = placed.into_iter().map(beside_cell).collect();
+    items.join(" ")
+}
+
+/// `3e`; for labels that are words, `cat e`.
+pub(super) fn beside_cell(placed: &Placed) -> String {
+    let Placed { label, cell, .. } = placed;
+    let is_word = label.ends_with(char::is_alphabetic);
+    format!("{label}{}{cell}", if is_word { " " } else { "" })
 }
 
 /// The labels as numbers. The scene set has checked that mathematics is asked about numbers only.

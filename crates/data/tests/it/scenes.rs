@@ -82,7 +82,11 @@ fn scenes_are_true_to_their_domain() {
                         Operation::SumOfLargest | Operation::ProductOfSmallest | Operation::Smaller(_)
                     ));
                 }
-                Question::Which | Question::ReadAll | Question::ListAll => {}
+                Question::Which
+                | Question::Cells { .. }
+                | Question::Shape(_)
+                | Question::ReadAll
+                | Question::ListAll => {}
             }
         }
         assert_eq!(math, 100);
@@ -135,7 +139,7 @@ fn solutions_by_a_second_reading() {
             continue;
         }
         let reading = thinking.split("; ").next().unwrap();
-        let digits: Vec<i64> = reading.split(", ").map(|r| r[..1].parse().unwrap()).collect();
+        let digits: Vec<i64> = reading.split(' ').map(|r| r[..1].parse().unwrap()).collect();
         match d.sample.task {
             Task::Classification => {
                 let set: BTreeSet<String> = digits.iter().map(ToString::to_string).collect();
@@ -146,8 +150,8 @@ fn solutions_by_a_second_reading() {
                 assert!(thinking.ends_with(&format!("= {answer}")), "{thinking}");
             }
             Task::Detection => {
-                let cell = thinking.rsplit(' ').next().unwrap().as_bytes();
-                let (column, row) = (i64::from(cell[0] - b'a'), i64::from(cell[1] - b'1'));
+                let cell = i64::from(thinking.as_bytes()[thinking.len() - 1] - b'a');
+                let (column, row) = (cell % 4, cell / 4);
                 let inner = answer.split(['[', ']']).nth(1).unwrap();
                 let corners: Vec<i64> = inner.split(", ").map(|n| n.parse().unwrap()).collect();
                 assert_eq!(i64::midpoint(corners[0], corners[2]) / 16, column, "{thinking} {answer}");
@@ -174,6 +178,65 @@ fn careful_is_a_share() {
 }
 
 #[test]
+fn open_questions_may_have_a_share_of_their_own_and_reading_is_a_style() {
+    let settings = json!({"careful": 0.5, "careful_open": 0.0, "reading": 0.5, "tasks": ["math"]});
+    let data = scenes(100, settings, &Form::ALL).unwrap();
+    for demonstration in data.demonstrations() {
+        let (form, text) = (demonstration.sample.form, &demonstration.completion);
+        let is_hasty = text.contains("at a glance");
+        let works = text.contains("; ");
+        assert!(!works || form != Form::Open, "{text}");
+        assert!(!is_hasty || form == Form::Open, "{text}");
+    }
+    let error = scenes(5, json!({"careful": 0.6, "reading": 0.5}), &[Form::Open]).unwrap_err().to_string();
+    assert!(error.contains("reading"), "{error}");
+}
+
+#[test]
+fn cells_are_looked_up_in_what_was_read() {
+    let data = scenes(200, json!({"cells": 1.0}), &Form::ALL).unwrap();
+    let mut forms = BTreeSet::new();
+    for demonstration in data.demonstrations() {
+        let (sample, text) = (&demonstration.sample, &demonstration.completion);
+        forms.insert(sample.form);
+        let asked = sample.problem.strip_prefix("Which cells hold ").unwrap().split_once('?').unwrap().0;
+        let thinking = text.strip_prefix("<think>").unwrap().split_once("</think>").unwrap().0;
+        let [reading, found] = [0, 1].map(|i| thinking.split("; ").nth(i).unwrap());
+        let read: BTreeSet<&str> = reading.split(' ').collect();
+        let found: Vec<&str> = found.split(' ').collect();
+        assert!(found.iter().all(|item| read.contains(item)), "{text}");
+        let labels: Vec<&str> = found.iter().map(|item| &item[..1]).collect();
+        assert_eq!(labels.join(", "), asked);
+        let cells = found.iter().map(|item| &item[1..]).collect::<Vec<_>>().join(", ");
+        match sample.form {
+            Form::Open => assert_eq!(sample.solution, cells),
+            Form::Binary => {
+                let shown = sample.problem.rsplit_once(" Is it ").unwrap().1.trim_end_matches('?');
+                assert_eq!(sample.solution == "yes", shown == cells, "{} {text}", sample.problem);
+            }
+            Form::Choice => assert!(text.contains(&format!("{} {cells}? yes", sample.solution)), "{text}"),
+        }
+    }
+    assert_eq!(forms.len(), 3);
+}
+
+#[test]
+fn shapes_are_asked_about_in_one_word() {
+    let data = scenes(60, json!({"shapes": 1.0}), &Form::ALL).unwrap();
+    let demonstrations = data.demonstrations();
+    assert_eq!(demonstrations.len(), 60, "shapes have the open form only");
+    for demonstration in demonstrations {
+        let Sample { task, solution, .. } = &*demonstration.sample;
+        assert_eq!((*task, solution.contains(' ')), (Task::Vqa, false));
+        let picture = image::load_from_memory(&bytes(&demonstration.sample)).unwrap().into_rgb8();
+        assert!(
+            picture.pixels().map(|pixel| pixel.0).collect::<BTreeSet<_>>().len() >= 2,
+            "an empty picture"
+        );
+    }
+}
+
+#[test]
 fn styles_differ_only_in_thinking() {
     let set = SceneSet::new(&config(json!({}))).unwrap();
     let scene = set.scene(0, &PromptConfig::default()).unwrap();
@@ -196,7 +259,7 @@ fn lists_hold_what_was_read_by_value() {
     for list in lists {
         let text = list.completion.strip_prefix("<think>").unwrap().strip_suffix("</answer>").unwrap();
         let (read, listed) = text.split_once("</think><answer>").unwrap();
-        let [read, listed] = [read, listed].map(|text| text.split(", ").collect::<Vec<_>>());
+        let [read, listed] = [read, listed].map(|text| text.split(' ').collect::<Vec<_>>());
         assert!((5..=9).contains(&listed.len()), "{text}");
         let values = |items: &[&str]| items.iter().map(|item| item.chars().next()).collect::<Vec<_>>();
         assert!(values(&listed).is_sorted(), "{text}");
@@ -215,7 +278,8 @@ fn careful_answers_compare_what_they_were_shown() {
     for demonstration in data.demonstrations() {
         let (sample, completion) = (&demonstration.sample, &demonstration.completion);
         let thinking = completion.split_once("</think>").unwrap().0;
-        assert!(thinking.matches(" in ").count() >= 2, "{thinking}");
+        let reading = thinking.strip_prefix("<think>").unwrap().split("; ").next().unwrap();
+        assert!(reading.split(' ').count() >= 2, "{thinking}");
         let last = thinking.rsplit("; ").next().unwrap();
         match sample.form {
             Form::Open => assert!(!thinking.contains('?') && !last.starts_with("so "), "{thinking}"),
@@ -240,7 +304,7 @@ fn careful_answers_compare_what_they_were_shown() {
         }
         // The cell that is said to hold the digit is the cell of the option that is said to be right.
         if sample.task == Task::Detection && thinking.contains("? yes") {
-            let found = thinking.split("; ").nth(1).unwrap().split_once(" in ").unwrap().1;
+            let found = &thinking.split("; ").nth(1).unwrap()[1..];
             assert!(thinking.contains(&format!("{found}? yes")), "{}: {completion}", sample.problem);
         }
     }
