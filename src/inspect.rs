@@ -10,7 +10,10 @@ use reft_eval::{EvalReport, summary_table};
 use reft_store::{RunReader, Summary};
 use serde::{Deserialize as _, Serialize};
 
-use crate::Error;
+use crate::{
+    Error,
+    gains::{Gain, gains, table},
+};
 
 /// What is shown of a phase, from its first to its last steps: metric, label, factor.
 const SHOWN: [(&str, &str, f64); 8] = [
@@ -33,6 +36,9 @@ pub struct Inspection {
     pub summary: Summary,
     /// The reports of each evaluation phase, in order.
     pub results: Vec<(String, Vec<EvalReport>)>,
+    /// How answers changed from each evaluation to the next.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gains: Vec<Gain>,
     /// Files, and lines of files, that were left out because they are damaged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<String>,
@@ -53,7 +59,8 @@ pub fn inspect(run: &Path) -> Result<Inspection, Error> {
             _ => results.push((found.phase.clone(), vec![report])),
         }
     }
-    Ok(Inspection { run: run.to_owned(), summary, results, damaged: reader.damaged() })
+    let gains = gains(&reader)?;
+    Ok(Inspection { run: run.to_owned(), summary, results, gains, damaged: reader.damaged() })
 }
 
 impl fmt::Display for Inspection {
@@ -76,6 +83,13 @@ impl fmt::Display for Inspection {
         }
         if !self.results.is_empty() {
             writeln!(f, "\n{}", summary_table(&self.results).trim_end())?;
+        }
+        if !self.gains.is_empty() {
+            writeln!(
+                f,
+                "\nchange in points, same questions (exact paired test)\n{}",
+                table(&self.gains).trim_end()
+            )?;
         }
         for what in &self.damaged {
             writeln!(f, "left out: {what}")?;

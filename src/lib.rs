@@ -30,6 +30,7 @@ pub mod doctor;
 mod error;
 pub mod evaluate;
 pub mod examples;
+pub mod gains;
 pub mod generate;
 pub mod grade;
 pub mod images;

@@ -19,7 +19,9 @@ use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
 use reft_dist::Group;
 use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
-use reft_pipeline::{EvalStages, Guard, PhaseBuilder, Preflight, RejectStages, RlStages, SftStages, Stages};
+use reft_pipeline::{
+    EvalStages, Guard, PhaseBuilder, PhasePlan, Preflight, RejectStages, RlStages, SftStages, Stages,
+};
 use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
 use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
 use reft_rollout::{ExactEngine, GenerationEngine};
@@ -534,6 +536,18 @@ fn written(sample: &Sample, reward: &RewardConfig) -> Demonstration {
 impl PhaseBuilder<Vlm> for RecipePhases<'_> {
     fn names(&self) -> Vec<String> {
         self.recipe.phase.iter().map(|phase| phase.name().to_owned()).collect()
+    }
+
+    fn plan(&self) -> Vec<PhasePlan> {
+        let plan = |phase: &PhaseConfig| PhasePlan {
+            kind: phase.kind(),
+            steps: match phase {
+                PhaseConfig::Grpo(phase) => Some(phase.steps),
+                PhaseConfig::Sft(phase) => Some(phase.steps),
+                PhaseConfig::Reject(_) | PhaseConfig::Eval(_) => None,
+            },
+        };
+        self.recipe.phase.iter().map(plan).collect()
     }
 
     fn build(

@@ -33,6 +33,12 @@ pub struct ReportSettings {
     pub completions: usize,
 }
 
+impl Default for ReportSettings {
+    fn default() -> Self {
+        Self { output: None, curves: None, completions: 3 }
+    }
+}
+
 /// What was written.
 #[derive(Clone, Debug, Serialize)]
 pub struct Written {

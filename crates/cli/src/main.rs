@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod interrupt;
 mod output;
+mod pace;
 mod panics;
 mod progress;
 

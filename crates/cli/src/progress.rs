@@ -1,6 +1,7 @@
 //! What a person sees while a run works: bars with time left and the current numbers, and a line now and then.
 //!
 //! On a terminal the lines scroll above two bars: the phase, and the completions of the step at hand.
+//! Each line ends with the time of the whole run: what it took so far in this process, and what is left.
 //! In a log file there are only the lines.
 
 use std::{
@@ -14,7 +15,7 @@ use curr_reft::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::{interrupt::Interrupt, output::visible};
+use crate::{interrupt::Interrupt, output::visible, pace::Pace};
 
 /// Lines per phase, next to its first and last step.
 const LINES: u64 = 10;
@@ -51,6 +52,7 @@ pub(crate) struct Watch {
     bars: MultiProgress,
     phase: Option<ProgressBar>,
     step: Option<ProgressBar>,
+    pace: Pace,
     last_line: Instant,
 }
 
@@ -63,6 +65,7 @@ impl Watch {
             bars: MultiProgress::new(),
             phase: None,
             step: None,
+            pace: Pace::new(),
             last_line: Instant::now(),
         }
     }
@@ -107,6 +110,7 @@ impl Watch {
 impl Observer for Watch {
     fn phase_started(&mut self, phase: &PhaseInfo<'_>) {
         self.clear();
+        self.pace.phase(phase);
         let title = format!("[{}/{}] {} ({})", phase.index + 1, phase.phases, phase.name, phase.kind);
         let resumed = match phase.done {
             0 => String::new(),
@@ -133,7 +137,9 @@ impl Observer for Watch {
     }
 
     fn step_done(&mut self, step: &StepReport<'_>) {
-        let numbers = [numbers(step.metrics), slowest(step.timings)].concat();
+        self.pace.step(step.step);
+        let numbers =
+            [numbers(step.metrics), slowest(step.timings), format!("  run {}", self.pace.words())].concat();
         if let Some(bar) = &self.phase {
             bar.set_length(step.total);
             bar.set_position(step.step);

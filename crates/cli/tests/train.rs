@@ -93,7 +93,7 @@ fn signals_that_end_a_program_are_heard() {
 #[test]
 fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     let dir = TempDir::new().unwrap();
-    finish(train(dir.path(), "whole"));
+    let output = train(dir.path(), "whole").stdout(Stdio::piped()).output().unwrap();
     let whole = dir.path().join("whole");
 
     let killed = dir.path().join("killed");
@@ -118,6 +118,14 @@ fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     let names = fs::read_to_string(whole.join("metrics.jsonl")).unwrap();
     assert!(names.contains("\"grpo/kl\"") && names.contains("\"sft/loss\""));
     complete(&whole);
+
+    // What a person sees: the time of the whole run in every line, and where the report is.
+    let [seen, said] = [output.stderr, output.stdout].map(|bytes| String::from_utf8(bytes).unwrap());
+    let last = seen.lines().rfind(|line| line.starts_with("  curr-reft")).unwrap();
+    assert!(last.contains("  run ") && last.ends_with("0s left"), "{seen}");
+    assert!(seen.contains("over "), "phases to come of a kind that was not seen yet\n{seen}");
+    assert!(said.contains("base -> curr-reft  id "), "{said}");
+    assert!(said.contains("report.html") && whole.join("report.html").exists(), "{said}");
 }
 
 /// Every metric of the run is in docs/METRICS.md, as it stands or with a placeholder.

@@ -82,7 +82,7 @@ mod stopwatch;
 pub use error::RunError;
 pub use eval::evaluate;
 pub use guard::{Guard, GuardError};
-pub use observer::{Observer, PhaseInfo, StepReport};
+pub use observer::{Observer, PhaseInfo, PhasePlan, StepReport};
 pub use phase::{BuildStages, EvalStages, Phase, PhaseBuilder, RejectStages, RlStages, SftStages, Stages};
 pub use preflight::{Miss, Preflight, PreflightError, SelfTest, self_test};
 pub use run::{Outcome, Run};

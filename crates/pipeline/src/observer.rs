@@ -40,6 +40,17 @@ pub struct PhaseInfo<'a> {
     pub done: u64,
     /// Steps in all.
     pub total: u64,
+    /// The phases behind it.
+    pub ahead: &'a [PhasePlan],
+}
+
+/// What is known of a phase before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhasePlan {
+    /// `grpo`, `sft`, `reject` or `eval`.
+    pub kind: &'static str,
+    /// Its steps; none where they depend on data that are not read yet.
+    pub steps: Option<u64>,
 }
 
 /// A step that is done.

@@ -8,12 +8,17 @@ use reft_core::{
     SupervisedTrainer,
 };
 
-use crate::{Guard, Preflight};
+use crate::{Guard, PhasePlan, Preflight};
 
 /// Makes the stages of each phase, lazily: a phase may need what an earlier one left in the store.
 pub trait PhaseBuilder<P: ?Sized> {
     /// The names of all phases in order. Unique: they are keys on disk and in seeds.
     fn names(&self) -> Vec<String>;
+
+    /// What is known of each phase before it starts, in order, for estimates of time; empty where nothing is.
+    fn plan(&self) -> Vec<PhasePlan> {
+        Vec::new()
+    }
 
     /// The stages of phase `index`. Called once when the phase starts or resumes, with the policy as it is then.
     fn build(&mut self, index: usize, policy: &mut P, store: &dyn RunStore) -> Result<Stages<P>, StageError>;

@@ -13,6 +13,8 @@ pub(crate) const MAX_BOXES: usize = 100;
 pub struct FoundBox {
     /// The box, in whatever frame it was written.
     pub bbox: BoundingBox,
+    /// Whether it was written from the upper left to the lower right corner, as prompts ask.
+    pub is_upright: bool,
     /// Its label, in lower case and without outer white space.
     pub label: Option<String>,
     /// How sure the model is, as written.
@@ -50,7 +52,7 @@ fn json(text: &str) -> Option<Value> {
 fn collect(value: &Value, label: Option<&str>, found: &mut Vec<FoundBox>) {
     match value {
         Value::Array(items) => match numbers(items) {
-            Some(numbers) => found.extend(bounding_box(&numbers).map(|bbox| labelled(bbox, label))),
+            Some(numbers) => found.extend(labelled(&numbers, label)),
             None => items.iter().for_each(|item| collect(item, label, found)),
         },
         Value::Object(fields) => object(fields, label, found),
@@ -86,15 +88,15 @@ fn numbers(items: &[Value]) -> Option<Vec<f64>> {
     if items.is_empty() { None } else { items.iter().map(Value::as_f64).collect() }
 }
 
-fn bounding_box(numbers: &[f64]) -> Option<BoundingBox> {
-    match *numbers {
-        [x1, y1, x2, y2] => BoundingBox::new(x1, y1, x2, y2),
-        _ => None,
-    }
-}
-
-fn labelled(bbox: BoundingBox, label: Option<&str>) -> FoundBox {
-    FoundBox { bbox, label: label.map(normalize_text).filter(|label| !label.is_empty()), confidence: None }
+/// The box of two corners; none of other numbers than four, or of numbers that no box has.
+fn labelled(numbers: &[f64], label: Option<&str>) -> Option<FoundBox> {
+    let &[x1, y1, x2, y2] = numbers else { return None };
+    Some(FoundBox {
+        bbox: BoundingBox::new(x1, y1, x2, y2)?,
+        is_upright: x1 <= x2 && y1 <= y2,
+        label: label.map(normalize_text).filter(|label| !label.is_empty()),
+        confidence: None,
+    })
 }
 
 /// `No Objects` (Visual-RFT) and `None` (VLM-R1's descriptions).
@@ -117,8 +119,8 @@ fn boxes_in_text(text: &str) -> Vec<FoundBox> {
         if let Some((name, length)) = reference(rest) {
             label = Some(name);
             at += length;
-        } else if let Some((bbox, length)) = four_numbers(rest).or_else(|| two_points(rest)) {
-            found.extend(bbox.map(|bbox| labelled(bbox, label)));
+        } else if let Some((numbers, length)) = four_numbers(rest).or_else(|| two_points(rest)) {
+            found.extend(labelled(&numbers, label));
             at += length;
         } else {
             at += 1;
@@ -138,20 +140,19 @@ fn reference(text: &str) -> Option<(&str, usize)> {
 }
 
 /// `[x1, y1, x2, y2]`, and its length.
-fn four_numbers(text: &str) -> Option<(Option<BoundingBox>, usize)> {
-    let (numbers, length) = numbers_between(text, '[', ']')?;
-    (numbers.len() == 4).then(|| (bounding_box(&numbers), length))
+fn four_numbers(text: &str) -> Option<(Vec<f64>, usize)> {
+    numbers_between(text, '[', ']').filter(|(numbers, _)| numbers.len() == 4)
 }
 
 /// `(x1,y1),(x2,y2)`, and its length.
-fn two_points(text: &str) -> Option<(Option<BoundingBox>, usize)> {
+fn two_points(text: &str) -> Option<(Vec<f64>, usize)> {
     let (mut numbers, first) = numbers_between(text, '(', ')')?;
     let rest = text[first..].trim_start();
     let rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
     let (second, length) = numbers_between(rest, '(', ')')?;
     let are_points = numbers.len() == 2 && second.len() == 2;
     numbers.extend(second);
-    are_points.then(|| (bounding_box(&numbers), text.len() - rest.len() + length))
+    are_points.then(|| (numbers, text.len() - rest.len() + length))
 }
 
 fn numbers_between(text: &str, open: char, close: char) -> Option<(Vec<f64>, usize)> {
@@ -229,7 +230,7 @@ mod tests {
         Some(
             parse_boxes(answer)?
                 .iter()
-                .map(|FoundBox { bbox, label, confidence }| {
+                .map(|FoundBox { bbox, label, confidence, .. }| {
                     let confidence = confidence.map(|c| c.to_string()).unwrap_or_default();
                     format!("{} {} {confidence}", bbox.x1, label.as_deref().unwrap_or_default())
                         .trim()

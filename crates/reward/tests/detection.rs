@@ -151,6 +151,17 @@ fn the_format_of_nothing() {
 }
 
 #[test]
+fn swapped_corners_are_a_box_and_break_the_format() {
+    let answers = ["[10, 0, 0, 10]", "[0, 10, 10, 0]", r#"{"bbox_2d": [10, 10, 0, 0]}"#, "(10,10),(0,0)"];
+    for answer in answers {
+        assert_eq!(Format.score(&sample("[0, 0, 10, 10]"), &tagged(answer)).unwrap(), 0.0, "{answer}");
+        assert_eq!(pays(&by(Soft), "[0, 0, 10, 10]", answer).unwrap(), 1.0, "{answer}");
+    }
+    let two = "[[0, 0, 10, 10], [30, 30, 20, 20]]";
+    assert_eq!(Format.score(&sample(TWO), &tagged(two)).unwrap(), 0.0);
+}
+
+#[test]
 fn too_many_boxes_cost_and_take_no_time() {
     let many = format!("[{}]", vec!["[0, 0, 10, 10]"; 7_000].join(", "));
     assert!(pays(&by(F1), TWO, &many).unwrap() < 0.001);

@@ -81,7 +81,7 @@ fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
                         writeln!(text, "  image   {}", file.display())?;
                     }
                 }
-                write!(text, "{}", next_steps(run))?;
+                write!(text, "{}{}", report_of(run), next_steps(run))?;
                 Ok(text)
             }()?;
             output.print(&inspection, || text)
@@ -99,11 +99,21 @@ fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
     }
 }
 
+/// Writes the report of a finished run. A run is not lost for one.
+fn report_of(run: &Path) -> String {
+    match write_report(run, &ReportSettings::default()) {
+        Ok(written) => format!(
+            "\nreport      {}\n            curves, tables and completions as one file: open it in a browser\n",
+            written.report.display()
+        ),
+        Err(error) => format!("\nnote: the report could not be written: {error}\n"),
+    }
+}
+
 fn next_steps(run: &Path) -> String {
     let run = run.display();
     format!(
         "\nWhat next:\n  \
-         reft report {run}                       curves and completions as one HTML file\n  \
          reft generate --model {run}/final ...   ask the new model; any Hugging Face tool loads it\n  \
          reft train RECIPE.toml --set run.seed=1 --name NAME      the same with another seed\n"
     )
