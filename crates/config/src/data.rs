@@ -170,6 +170,9 @@ pub struct SceneData {
     /// Share of scenes that show one coloured shape instead, which teach a new model words of colours and shapes. 0 to 1.
     #[serde(default)]
     pub shapes: f64,
+    /// Whether pictures are left empty, an even grey: how often the same questions are answered rightly without looking.
+    #[serde(default)]
+    pub blank: bool,
     /// Largest shift of a glyph from the middle of its cell along each axis, in pixels. Harder when larger.
     #[serde(default = "SceneData::default_jitter")]
     pub jitter: f64,
@@ -192,6 +195,7 @@ impl SceneData {
             listing: 0.0,
             cells: 0.0,
             shapes: 0.0,
+            blank: false,
             jitter: Self::default_jitter(),
         }
     }

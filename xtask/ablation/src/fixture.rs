@@ -10,7 +10,7 @@ use reft_store::{RunDir, RunInfo};
 use reft_testkit::{TablePolicy, sums};
 use serde_json::json;
 
-use crate::plan::BENCHMARKS;
+use crate::study::VALIDATION;
 
 /// A run that evaluates and trains in turn.
 pub(crate) struct FakeRun<'a> {
@@ -45,7 +45,7 @@ impl FakeRun<'_> {
             }
         }
         for (phase, _, right) in self.evaluations {
-            for (benchmark, _) in BENCHMARKS {
+            for benchmark in ["id", "ood", VALIDATION] {
                 let share = right.iter().map(|&grade| f64::from(grade)).sum::<f64>() / 6.0;
                 let report = json!({"overall": {"accuracy": share}});
                 run.save_report(phase, benchmark, &graded(benchmark, *right), &report).unwrap();

@@ -1,7 +1,11 @@
-//! What is run, and which arms of the paper a run holds.
+//! What is run, and which arms a run holds.
+
+use std::collections::BTreeMap;
+
+use crate::study::{Study, VALIDATION};
 
 /// A run of the plan: one recipe with one seed, or the test of one of its checkpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
     /// Recipe in the recipes' folder, without its ending.
     pub(crate) recipe: &'static str,
@@ -9,19 +13,41 @@ pub(crate) struct Job {
     pub(crate) seed: u64,
     /// Tests this run's checkpoint after so many steps, instead of training.
     pub(crate) checkpoint_of: Option<(&'static str, u64)>,
+    /// The learning rate, where it is not the recipe's.
+    pub(crate) rate: Option<&'static str>,
+    /// Whether it is there to choose a learning rate, and so tested on [`VALIDATION`].
+    pub(crate) tunes: bool,
 }
 
+/// The learning rate of each recipe that has one of its own.
+pub(crate) type Rates = BTreeMap<&'static str, &'static str>;
+
+/// Seed of the runs that choose learning rates; no arm is run with it.
+const TUNING_SEED: u64 = 1000;
+
 impl Job {
-    fn train(recipe: &'static str, seed: u64) -> Self {
-        Self { recipe, seed, checkpoint_of: None }
+    /// A training run with the recipe's own settings.
+    pub(crate) fn train(recipe: &'static str, seed: u64) -> Self {
+        Self { recipe, seed, checkpoint_of: None, rate: None, tunes: false }
     }
 
     /// The name of the run directory.
     pub(crate) fn name(&self) -> String {
-        match self.checkpoint_of {
-            None => run_name(self.recipe, self.seed),
-            Some((recipe, step)) => point_name(recipe, self.seed, step),
+        match (self.checkpoint_of, self.rate) {
+            (Some((recipe, step)), _) => point_name(recipe, self.seed, step),
+            (None, Some(rate)) if self.tunes => tuning_name(self.recipe, rate),
+            (None, _) => run_name(self.recipe, self.seed),
         }
+    }
+
+    /// What is laid over the recipe.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        let mut settings = vec![format!("run.seed={}", self.seed)];
+        // The phase of the recipe `sft`; the `sft` phase of self-improvement keeps its own rate.
+        let key = if self.recipe == "sft" { "phase.sft.lr" } else { "grpo.lr" };
+        settings.extend(self.rate.map(|rate| format!("{key}={rate}")));
+        settings.extend(self.tunes.then(|| format!("eval.data=[\"{VALIDATION}\"]")));
+        settings
     }
 }
 
@@ -35,37 +61,47 @@ pub(crate) fn point_name(recipe: &str, seed: u64, step: u64) -> String {
     format!("{recipe}-seed{seed}-step{step}")
 }
 
+/// Directory of a run that tries a learning rate.
+pub(crate) fn tuning_name(recipe: &str, rate: &str) -> String {
+    format!("{recipe}-rate{rate}")
+}
+
 /// The recipe of the untouched checkpoint. Its greedy test has no chance in it, so it runs once.
 pub(crate) const BASE: &str = "base";
-
-/// The arms of the paper that train, each run with every seed.
-const TRAINED: [&str; 7] = ["curr", "rl", "sft", "reverse", "mix", "binary", "choice"];
-
-/// An arm that the paper does not have; it can wait.
-const BESIDE: &str = "sft-worked";
 
 /// Steps whose checkpoints are tested for the learning curves. The last step is tested by the run itself.
 pub(crate) const POINTS: [u64; 3] = [12, 24, 48];
 
+/// The runs that learning rates are chosen by: every recipe that trains with every rate, the same for all.
+pub(crate) fn tuning(study: &'static Study) -> Vec<Job> {
+    let tried = study.trained.iter().flat_map(|&recipe| {
+        let job = move |&rate| Job { rate: Some(rate), tunes: true, ..Job::train(recipe, TUNING_SEED) };
+        study.rates.iter().map(job)
+    });
+    tried.collect()
+}
+
 /// Every run in order: all arms of a seed before the next seed, so that what a stopped command leaves is comparable;
 /// then the points of the curves, and what stands beside.
-pub(crate) fn jobs(seeds: u64) -> Vec<Job> {
-    let trained = |seed| TRAINED.map(|recipe| Job::train(recipe, seed));
-    let points =
-        |recipe, seed| POINTS.map(|step| Job { recipe: BASE, seed, checkpoint_of: Some((recipe, step)) });
+pub(crate) fn jobs(study: &'static Study, seeds: u64, rates: &Rates) -> Vec<Job> {
+    let train = |recipe, seed| Job { rate: rates.get(recipe).copied(), ..Job::train(recipe, seed) };
+    let points = |recipe, seed| {
+        POINTS.map(|step| Job { checkpoint_of: Some((recipe, step)), ..Job::train(BASE, seed) })
+    };
     let mut jobs = vec![Job::train(BASE, 0)];
-    jobs.extend((0..seeds).flat_map(trained));
-    jobs.extend((0..seeds).flat_map(|seed| TRAINED.into_iter().flat_map(move |recipe| points(recipe, seed))));
+    jobs.extend((0..seeds).flat_map(|seed| study.trained.iter().map(move |&recipe| train(recipe, seed))));
     jobs.extend(
-        (0..seeds).flat_map(|seed| [Job::train(BESIDE, seed)].into_iter().chain(points(BESIDE, seed))),
+        (0..seeds).flat_map(|seed| study.trained.iter().flat_map(move |&recipe| points(recipe, seed))),
     );
+    for &recipe in study.beside {
+        jobs.extend(
+            (0..seeds).flat_map(|seed| [train(recipe, seed)].into_iter().chain(points(recipe, seed))),
+        );
+    }
     jobs
 }
 
-/// A benchmark of the recipes and what it is called.
-pub(crate) const BENCHMARKS: [(&str, &str); 2] = [("id", "in-domain"), ("ood", "out-of-domain")];
-
-/// An arm of the paper: the state of a run at one of its evaluations.
+/// An arm: the state of a run at one of its evaluations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arm {
     /// Its name.
@@ -76,29 +112,12 @@ pub(crate) struct Arm {
     pub(crate) phase: &'static str,
 }
 
-const fn arm(label: &'static str, recipe: &'static str, phase: &'static str) -> Arm {
+pub(crate) const fn arm(label: &'static str, recipe: &'static str, phase: &'static str) -> Arm {
     Arm { label, recipe, phase }
 }
 
-/// All arms in the order of the table.
-pub(crate) const ARMS: [Arm; 11] = [
-    arm("Base", BASE, TEST),
-    arm("SFT", "sft", TEST),
-    arm("SFT (worked)", "sft-worked", TEST),
-    arm("RL", "rl", TEST),
-    arm("Curr-RL", "curr", TEST),
-    arm("Reverse", "reverse", TEST),
-    arm("Mix", "mix", TEST),
-    arm("Binary only", "binary", TEST),
-    arm("Choice only", "choice", TEST),
-    arm("RL + self-improvement", "rl", IMPROVED),
-    arm("Curr-ReFT", "curr", IMPROVED),
-];
-
 /// The evaluation after all steps.
 pub(crate) const TEST: &str = "test";
-/// The evaluation after self-improvement.
-const IMPROVED: &str = "improved";
 
 /// A comparison of two arms, and what the paper says of it.
 #[derive(Clone, Copy, Debug)]
@@ -111,46 +130,6 @@ pub(crate) struct Claim {
     pub(crate) paper: &'static str,
 }
 
-const fn claim(arm: &'static str, against: &'static str, paper: &'static str) -> Claim {
+pub(crate) const fn claim(arm: &'static str, against: &'static str, paper: &'static str) -> Claim {
     Claim { arm, against, paper }
-}
-
-/// All comparisons in the order of the table.
-pub(crate) const CLAIMS: [Claim; 10] = [
-    claim("Curr-RL", "RL", "+4 to +6 in-domain, +4 to +10 out-of-domain"),
-    claim("Curr-RL", "Reverse", "better"),
-    claim("Curr-RL", "Mix", "better"),
-    claim("Curr-RL", "Binary only", "better"),
-    claim("Curr-RL", "Choice only", "better"),
-    claim("Curr-ReFT", "Curr-RL", "better"),
-    claim("Curr-ReFT", "RL + self-improvement", ""),
-    claim("SFT", "Base", "better in-domain, worse out-of-domain"),
-    claim("RL", "Base", "better in both"),
-    claim("RL", "SFT", "better out-of-domain"),
-];
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_arm_is_run_and_every_run_is_an_arm() {
-        let run: BTreeSet<&str> =
-            jobs(2).iter().filter(|job| job.checkpoint_of.is_none()).map(|job| job.recipe).collect();
-        assert_eq!(run, ARMS.iter().map(|arm| arm.recipe).collect());
-        for claim in CLAIMS {
-            for label in [claim.arm, claim.against] {
-                assert!(ARMS.iter().any(|arm| arm.label == label), "{label}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_two_runs_share_a_folder() {
-        let jobs = jobs(3);
-        let names: BTreeSet<String> = jobs.iter().map(Job::name).collect();
-        assert_eq!(names.len(), jobs.len());
-    }
 }

@@ -9,17 +9,67 @@ use anyhow::{Context as _, Result, bail};
 use reft_store::{RunReader, read_rows};
 use serde_json::Value;
 
-use crate::plan::{ARMS, Arm, BASE, BENCHMARKS, POINTS, TEST, point_name, run_name};
+use crate::{
+    plan::{Arm, BASE, POINTS, TEST, point_name, run_name, tuning_name},
+    study::{Study, VALIDATION},
+};
 
 /// Everything that the section is made from.
 #[derive(Debug)]
 pub(crate) struct Results {
+    /// What was studied.
+    pub(crate) study: &'static Study,
+    /// What each recipe scored with each learning rate; empty where none was chosen.
+    pub(crate) rates: Vec<Tuned>,
     /// Task of each question, by benchmark.
     pub(crate) tasks: BTreeMap<&'static str, Vec<String>>,
     /// The arms that have a finished run, in the order of the table.
     pub(crate) arms: Vec<ArmRuns>,
     /// Curves of the recipes that train.
     pub(crate) curves: Vec<RecipeCurves>,
+}
+
+/// A recipe's accuracy on validation data, by learning rate.
+#[derive(Clone, Debug)]
+pub(crate) struct Tuned {
+    /// The recipe.
+    pub(crate) recipe: &'static str,
+    /// In the order of the rates.
+    pub(crate) tried: Vec<Tried>,
+}
+
+/// A learning rate and what it brought.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tried {
+    /// As it is written on the command line.
+    pub(crate) rate: &'static str,
+    /// Share of right answers.
+    pub(crate) accuracy: f64,
+}
+
+impl Tuned {
+    /// The rate with the highest accuracy; of several, the lowest rate.
+    pub(crate) fn best(&self) -> Option<Tried> {
+        let better = |best: Tried, next: Tried| if next.accuracy > best.accuracy { next } else { best };
+        self.tried.iter().copied().reduce(better)
+    }
+}
+
+/// What the runs that choose learning rates say, as far as all rates of a recipe are finished.
+pub(crate) fn rates(study: &'static Study, runs: &Path) -> Result<Vec<Tuned>> {
+    let mut all = Vec::new();
+    for &recipe in study.trained {
+        let mut tried = Vec::new();
+        for &rate in study.rates {
+            let Some(run) = finished(&runs.join(tuning_name(recipe, rate)))? else { continue };
+            let accuracy = accuracies(&run)?.get(VALIDATION).copied();
+            tried.extend(accuracy.map(|accuracy| Tried { rate, accuracy }));
+        }
+        if !tried.is_empty() && tried.len() == study.rates.len() {
+            all.push(Tuned { recipe, tried });
+        }
+    }
+    Ok(all)
 }
 
 /// The finished runs of an arm.
@@ -66,23 +116,24 @@ pub(crate) struct RecipeCurves {
 const GLANCE: &str = "<think>at a glance</think>";
 
 /// Reads every finished run of the plan.
-pub(crate) fn read(runs: &Path, seeds: u64) -> Result<Results> {
+pub(crate) fn read(study: &'static Study, runs: &Path, seeds: u64) -> Result<Results> {
     let base = runs.join(run_name(BASE, 0));
     let Some(base) = finished(&base)? else {
         bail!("`{}` is not finished; there is nothing to compare with", base.display());
     };
     let mut questions = BTreeMap::new();
     let mut tasks = BTreeMap::new();
-    for (benchmark, _) in BENCHMARKS {
+    for &(benchmark, _) in study.benchmarks {
         let sheet = sheet(&base, TEST, benchmark)?;
         tasks.insert(benchmark, sheet.iter().map(|mark| mark.task.clone()).collect());
         questions.insert(benchmark, sheet.into_iter().map(|mark| mark.question).collect::<Vec<_>>());
     }
 
-    let mut arms: Vec<ArmRuns> = ARMS.map(|arm| ArmRuns { arm, seeds: BTreeMap::new() }).into();
+    let arm_runs = |&arm| ArmRuns { arm, seeds: BTreeMap::new() };
+    let mut arms: Vec<ArmRuns> = study.arms.iter().map(arm_runs).collect();
     let mut curves = Vec::new();
     let mut recipes: Vec<&str> = Vec::new();
-    for arm in ARMS {
+    for &arm in study.arms {
         if recipes.contains(&arm.recipe) {
             continue;
         }
@@ -95,7 +146,7 @@ pub(crate) fn read(runs: &Path, seeds: u64) -> Result<Results> {
             for arm in arms.iter_mut().filter(|other| other.arm.recipe == arm.recipe) {
                 let cost = cost_until(&phases, arm.arm.phase);
                 let mut marks = BTreeMap::new();
-                for (benchmark, _) in BENCHMARKS {
+                for &(benchmark, _) in study.benchmarks {
                     let sheet = sheet(&run, arm.arm.phase, benchmark)?;
                     if !sheet.iter().map(|mark| &mark.question).eq(&questions[benchmark]) {
                         bail!("`{}` was tested on other questions than Base", dir.display());
@@ -104,20 +155,21 @@ pub(crate) fn read(runs: &Path, seeds: u64) -> Result<Results> {
                 }
                 arm.seeds.insert(seed, ArmRun { marks, cost });
             }
-            own.add(runs, seed, &base, &run, &phases)?;
+            own.add(study, runs, seed, &base, &run, &phases)?;
         }
         if arm.recipe != BASE && !own.accuracy.is_empty() {
             curves.push(own);
         }
     }
     arms.retain(|arm| !arm.seeds.is_empty());
-    Ok(Results { tasks, arms, curves })
+    Ok(Results { study, rates: rates(study, runs)?, tasks, arms, curves })
 }
 
 impl RecipeCurves {
     /// Adds one seed: the base, the tested checkpoints, the test after all steps.
     fn add(
         &mut self,
+        study: &Study,
         runs: &Path,
         seed: u64,
         base: &RunReader,
@@ -132,7 +184,7 @@ impl RecipeCurves {
             }
         }
         tested.push((end, accuracies(run)?));
-        for (benchmark, _) in BENCHMARKS {
+        for &(benchmark, _) in study.benchmarks {
             let line = tested.iter().filter_map(|(step, of)| Some((*step as f64, *of.get(benchmark)?)));
             self.accuracy.entry(benchmark).or_default().push(line.collect());
         }
@@ -234,7 +286,7 @@ fn finished(dir: &Path) -> Result<Option<RunReader>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::FakeRun;
+    use crate::{fixture::FakeRun, study::Task};
 
     const CAREFUL: &str = "<think>7 in a1</think><answer>7</answer>";
     const HASTY: &str = "<think>at a glance</think><answer>7</answer>";
@@ -262,7 +314,7 @@ mod tests {
     fn run_directories_become_arms() {
         let runs = tempfile::tempdir().unwrap();
         write_runs(runs.path());
-        let results = read(runs.path(), 3).unwrap();
+        let results = read(Task::Demo.study(), runs.path(), 3).unwrap();
         let labels: Vec<&str> = results.arms.iter().map(|arm| arm.arm.label).collect();
         assert_eq!(labels, ["Base", "RL", "RL + self-improvement"], "an unfinished run does not count");
         assert_eq!(results.tasks["ood"], ["detection", "math"].repeat(3));
@@ -292,15 +344,32 @@ mod tests {
         let point = [(TEST, 0, [1, 1, 1, 0, 0, 0])];
         FakeRun { name: "choice-seed0-step12", training: &[], evaluations: &point, finished: true }
             .write(runs.path());
-        let results = read(runs.path(), 1).unwrap();
+        let results = read(Task::Demo.study(), runs.path(), 1).unwrap();
         let choice = results.curves.iter().find(|curves| curves.arm.label == "Choice only").unwrap();
         assert_eq!(choice.accuracy["ood"], [vec![(0.0, 1.0 / 6.0), (12.0, 0.5), (14.0, 1.0)]]);
     }
 
     #[test]
+    fn the_best_rate_is_the_lowest_of_equals() {
+        let runs = tempfile::tempdir().unwrap();
+        let study = Task::Hard.study();
+        assert!(rates(study, runs.path()).unwrap().is_empty());
+        for (rate, right) in
+            study.rates.iter().zip([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]])
+        {
+            let name = tuning_name("rl", rate);
+            FakeRun { name: &name, training: &[], evaluations: &[(TEST, 0, right)], finished: true }
+                .write(runs.path());
+        }
+        let tuned = rates(study, runs.path()).unwrap();
+        assert_eq!((tuned.len(), tuned[0].recipe), (1, "rl"), "other recipes are not finished");
+        assert_eq!(tuned[0].best().unwrap().rate, study.rates[1]);
+    }
+
+    #[test]
     fn without_a_base_there_is_nothing_to_compare_with() {
         let runs = tempfile::tempdir().unwrap();
-        let error = read(runs.path(), 1).unwrap_err().to_string();
+        let error = read(Task::Demo.study(), runs.path(), 1).unwrap_err().to_string();
         assert!(error.contains("base-seed0") && error.contains("not finished"), "{error}");
     }
 
@@ -310,7 +379,7 @@ mod tests {
         write_runs(runs.path());
         let path = runs.path().join("rl-seed0/eval/test/ood/predictions.parquet");
         std::fs::copy(runs.path().join("rl-seed0/eval/test/id/predictions.parquet"), path).unwrap();
-        let error = read(runs.path(), 1).unwrap_err().to_string();
+        let error = read(Task::Demo.study(), runs.path(), 1).unwrap_err().to_string();
         assert!(error.contains("rl-seed0") && error.contains("other questions"), "{error}");
     }
 }

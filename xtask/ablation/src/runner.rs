@@ -27,6 +27,8 @@ pub(crate) struct Runner {
     pub(crate) reft: PathBuf,
     /// Folder of the recipes.
     pub(crate) recipes: PathBuf,
+    /// A recipe that lies over `common.toml`.
+    pub(crate) over_common: Option<&'static str>,
     /// Folder of the run directories.
     pub(crate) runs: PathBuf,
     /// Settings laid over every recipe.
@@ -119,12 +121,12 @@ impl Runner {
     }
 
     fn add_recipe(&self, reft: &mut Command, job: &Job) {
-        for name in ["common", job.recipe] {
+        for name in [Some("common"), self.over_common, Some(job.recipe)].into_iter().flatten() {
             reft.arg(self.recipes.join(format!("{name}.toml")));
         }
         reft.args(["--name", &job.name()]);
         let mut set = self.set.clone();
-        set.push(format!("run.seed={}", job.seed));
+        set.extend(job.settings());
         if let Some(policy) = self.checkpoint(job) {
             set.push(format!("model.path={}", serde_json::json!(policy)));
         }
@@ -174,9 +176,15 @@ impl Runner {
             (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64)
         };
         let is_point = |name: &str| name.contains("-step");
+        let is_of = |name: &str, recipe: &str| {
+            let rest = name.strip_prefix(recipe);
+            rest.is_some_and(|rest| {
+                !is_point(name) && (rest.starts_with("-seed") || rest.starts_with("-rate"))
+            })
+        };
         let of_job = |job: &Job| match job.checkpoint_of {
             Some(_) => mean(&is_point).or_else(|| mean(&|name| name == run_name(job.recipe, 0))),
-            None => mean(&|name| name.rsplit_once("-seed").is_some_and(|(recipe, _)| recipe == job.recipe))
+            None => mean(&|name| is_of(name, job.recipe))
                 .or_else(|| mean(&|name| !is_point(name) && !name.starts_with("base"))),
         };
         let times: Option<Vec<f64>> = jobs.iter().map(of_job).collect();
@@ -254,7 +262,7 @@ mod tests {
             fs::write(folder.join("recipe"), "# a recipe").unwrap();
         }
         let set = vec!["run.threads=2".to_owned()];
-        Runner { reft, recipes: "recipes".into(), runs: folder.join("runs"), set }
+        Runner { reft, recipes: "recipes".into(), over_common: None, runs: folder.join("runs"), set }
     }
 
     fn calls(folder: &Path) -> Vec<String> {
@@ -264,7 +272,7 @@ mod tests {
     }
 
     fn job(recipe: &'static str) -> Job {
-        Job { recipe, seed: 1, checkpoint_of: None }
+        Job::train(recipe, 1)
     }
 
     #[test]
@@ -288,6 +296,23 @@ mod tests {
     }
 
     #[test]
+    fn rates_are_laid_over_the_recipe_of_the_study() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        let runner = Runner { over_common: Some("hard"), ..runner(here, "finished") };
+        let tunes = |recipe| Job { rate: Some("1e-4"), tunes: true, ..Job::train(recipe, 9) };
+        runner.run(&[tunes("curr"), Job { rate: Some("2e-4"), ..job("sft") }]).unwrap();
+        let calls = calls(here);
+        let begin = "train recipes/common.toml recipes/hard.toml recipes/";
+        for (call, expected) in calls.iter().zip([
+            "curr.toml --name curr-rate1e-4 --set run.threads=2 --set run.seed=9 --set grpo.lr=1e-4 --set eval.data=[\"val\"]",
+            "sft.toml --name sft-seed1 --set run.threads=2 --set run.seed=1 --set phase.sft.lr=2e-4",
+        ]) {
+            assert!(call.starts_with(&format!("{begin}{expected}")), "{call}");
+        }
+    }
+
+    #[test]
     fn runs_of_another_recipe_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
@@ -301,11 +326,11 @@ mod tests {
     fn checkpoints_are_tested_by_their_folder() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
-        let job = Job { recipe: "base", seed: 2, checkpoint_of: Some(("curr", 12)) };
-        runner(here, "finished").run(&[job]).unwrap();
+        let job = Job { checkpoint_of: Some(("curr", 12)), ..Job::train("base", 2) };
+        runner(here, "finished").run(std::slice::from_ref(&job)).unwrap();
         assert_eq!(calls(here), [""; 0], "there is no such checkpoint");
         fs::create_dir_all(here.join("runs/curr-seed2/checkpoints/step_000012/policy")).unwrap();
-        runner(here, "finished").run(&[job]).unwrap();
+        runner(here, "finished").run(std::slice::from_ref(&job)).unwrap();
         let call = &calls(here)[0];
         assert!(call.contains("--name curr-seed2-step12"), "{call}");
         assert!(call.contains("model.path=\"/runs/curr-seed2/checkpoints/step_000012/policy\""), "{call}");

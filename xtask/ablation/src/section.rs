@@ -5,23 +5,25 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail};
 
 use crate::{
-    plan::{BENCHMARKS, CLAIMS},
-    results::{ArmRuns, Cost, Results},
+    results::{ArmRuns, Cost, Results, Tried},
     stats::{Estimate, estimate},
 };
 
-const BEGIN: &str = "<!-- ablation: begin; written by `cargo xtask ablation` -->";
-const END: &str = "<!-- ablation: end -->";
+/// What stands before and after the section of a study.
+fn marks(study: &str) -> [String; 2] {
+    [format!("<!-- {study}: begin; written by `cargo xtask ablation` -->"), format!("<!-- {study}: end -->")]
+}
 
-/// The document with its marked section replaced.
-pub(crate) fn replace(document: &str, section: &str) -> Result<String> {
-    let (Some(begin), Some(end)) = (document.find(BEGIN), document.find(END)) else {
-        bail!("no place for the section; put these two lines where it should be:\n{BEGIN}\n{END}");
+/// The document with the marked section of a study replaced.
+pub(crate) fn replace(document: &str, study: &str, section: &str) -> Result<String> {
+    let [first, last] = marks(study);
+    let (Some(begin), Some(end)) = (document.find(&first), document.find(&last)) else {
+        bail!("no place for the section; put these two lines where it should be:\n{first}\n{last}");
     };
     if end < begin {
-        bail!("`{END}` stands before `{BEGIN}`");
+        bail!("`{last}` stands before `{first}`");
     }
-    let (before, after) = (&document[..begin + BEGIN.len()], &document[end..]);
+    let (before, after) = (&document[..begin + first.len()], &document[end..]);
     Ok(format!("{before}\n\n{}\n\n{after}", section.trim()))
 }
 
@@ -30,27 +32,25 @@ pub(crate) fn write(results: &Results, images: &str) -> String {
     // Writing to a string cannot fail.
     let mut text = String::new();
     let _ = writeln!(text, "{}\n", what(results));
-    for (benchmark, title) in BENCHMARKS {
+    for (benchmark, title) in results.study.benchmarks {
         let _ = writeln!(text, "{}", accuracy_table(results, benchmark, title));
+    }
+    if !results.rates.is_empty() {
+        let _ = writeln!(text, "{}", rates_table(results));
     }
     let _ = writeln!(text, "{}", cost_table(results));
     let _ = writeln!(text, "{}", claims_table(results));
-    for (file, title) in CURVES {
+    for (file, title) in results.study.curves {
         let _ = writeln!(text, "![{title}]({images}/{file})");
     }
     text
 }
 
-/// Files and titles of the curves, in the order in which they are shown.
-pub(crate) const CURVES: [(&str, &str); 3] = [
-    ("ablation_id.svg", "In-domain accuracy, %"),
-    ("ablation_ood.svg", "Out-of-domain accuracy, %"),
-    ("ablation_reading.svg", "Sampled answers that read the scene first, %"),
-];
-
 /// How many questions and seeds there are.
 fn what(results: &Results) -> String {
-    let questions: Vec<String> = BENCHMARKS
+    let questions: Vec<String> = results
+        .study
+        .benchmarks
         .iter()
         .map(|(benchmark, title)| format!("{} {title}", results.tasks[benchmark].len()))
         .collect();
@@ -92,6 +92,23 @@ fn accuracy_table(results: &Results, benchmark: &str, title: &str) -> String {
     table(&rows)
 }
 
+/// What each recipe scored on validation data with each rate, the chosen one bold.
+fn rates_table(results: &Results) -> String {
+    let mut rows = vec![vec!["validation accuracy, %, by learning rate".to_owned()]];
+    rows[0].extend(results.study.rates.iter().map(|&rate| rate.to_owned()));
+    for tuned in &results.rates {
+        let best = tuned.best();
+        let label = results.study.arms.iter().find(|arm| arm.recipe == tuned.recipe);
+        let cell = |tried: &Tried| {
+            let text = format!("{:.1}", 100.0 * tried.accuracy);
+            if Some(*tried) == best { format!("**{text}**") } else { text }
+        };
+        let label = label.map_or(tuned.recipe, |arm| arm.label).to_owned();
+        rows.push([label].into_iter().chain(tuned.tried.iter().map(cell)).collect());
+    }
+    table(&rows)
+}
+
 fn cost_table(results: &Results) -> String {
     let head = [
         "spent, mean of seeds",
@@ -117,12 +134,12 @@ fn cost_table(results: &Results) -> String {
 
 fn claims_table(results: &Results) -> String {
     let mut rows = vec![vec!["difference, points".to_owned(), "the paper".to_owned()]];
-    rows[0].extend(BENCHMARKS.map(|(_, title)| title.to_owned()));
+    rows[0].extend(results.study.benchmarks.iter().map(|&(_, title)| title.to_owned()));
     let find = |label: &str| results.arms.iter().find(|arm| arm.arm.label == label);
-    for claim in CLAIMS {
+    for claim in results.study.claims {
         let (Some(arm), Some(against)) = (find(claim.arm), find(claim.against)) else { continue };
         let mut row = vec![format!("{} − {}", claim.arm, claim.against), claim.paper.to_owned()];
-        for (benchmark, _) in BENCHMARKS {
+        for &(benchmark, _) in results.study.benchmarks {
             let marks = paired(arm, against, benchmark);
             let tasks: Vec<&str> = results.tasks[benchmark].iter().map(String::as_str).collect();
             row.push(if marks.is_empty() { String::new() } else { difference(estimate(&marks, &tasks)) });
@@ -187,7 +204,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{curves, fixture::FakeRun, results};
+    use crate::{curves, fixture::FakeRun, results, study::Task};
 
     fn results(runs: &Path) -> Results {
         let step: [&[&str]; 1] = [&["<think>7 in a1</think><answer>7</answer>"]];
@@ -201,7 +218,7 @@ mod tests {
             let evaluations = [("test", training.len(), right)];
             FakeRun { name, training, evaluations: &evaluations, finished: true }.write(runs);
         }
-        results::read(runs, 2).unwrap()
+        results::read(Task::Demo.study(), runs, 2).unwrap()
     }
 
     #[test]
@@ -236,12 +253,15 @@ mod tests {
 
     #[test]
     fn only_the_marked_section_changes() {
-        let document = format!("before\n\n{BEGIN}\nold\n{END}\n\nafter\n");
-        let new = replace(&document, "new\n").unwrap();
-        assert_eq!(new, format!("before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"));
-        assert_eq!(replace(&new, "new\n").unwrap(), new);
-        for document in ["no markers", END, &format!("{END}\n{BEGIN}")] {
-            replace(document, "new").unwrap_err();
+        let [begin, end] = marks("hard");
+        let [other, its_end] = marks("ablation");
+        let rest = format!("{other}\nkept\n{its_end}\n");
+        let document = format!("{rest}before\n\n{begin}\nold\n{end}\n\nafter\n");
+        let new = replace(&document, "hard", "new\n").unwrap();
+        assert_eq!(new, format!("{rest}before\n\n{begin}\n\nnew\n\n{end}\n\nafter\n"));
+        assert_eq!(replace(&new, "hard", "new\n").unwrap(), new);
+        for document in ["no markers", &end, &format!("{end}\n{begin}"), &rest] {
+            replace(document, "hard", "new").unwrap_err();
         }
     }
 

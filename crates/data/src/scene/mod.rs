@@ -15,6 +15,7 @@ mod shapes;
 
 use std::{panic::resume_unwind, sync::Arc, thread};
 
+use image::{Rgb, RgbImage};
 use rand::{
     Rng,
     seq::{IndexedRandom as _, index},
@@ -42,6 +43,9 @@ pub struct SceneFacts {
     /// Side of a cell of the grid, in pixels.
     pub cell_side: u32,
 }
+
+/// An empty picture.
+const BLANK: Rgb<u8> = Rgb([128; 3]);
 
 /// Labels that a question about cells asks for.
 const CELLS_ASKED: usize = 3;
@@ -80,6 +84,7 @@ pub struct SceneSet {
     listing: f64,
     cells: f64,
     shapes: f64,
+    blank: bool,
     noun: &'static str,
     name: String,
     seed: Seed,
@@ -104,6 +109,7 @@ impl SceneSet {
             listing: config.listing,
             cells: config.cells,
             shapes: config.shapes,
+            blank: config.blank,
             noun,
             name: format!("{}-{domain}-{}", config.split, config.seed),
             seed: Seed::new(config.seed).at("scene").at(config.split.as_str()).at(domain),
@@ -140,6 +146,7 @@ impl SceneSet {
         let pictures: Vec<_> =
             labels.iter().filter_map(|&label| self.glyphs.pictures(label).choose(&mut rng)).collect();
         let canvas = match &facts.question {
+            _ if self.blank => RgbImage::from_pixel(self.params.canvas, self.params.canvas, BLANK),
             Question::Shape(shape) => shape.paint(self.params.canvas, &mut rng),
             _ => render::render(&self.params, &look, &facts.placed, &pictures, &mut rng),
         };

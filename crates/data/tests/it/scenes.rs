@@ -221,6 +221,17 @@ fn cells_are_looked_up_in_what_was_read() {
 }
 
 #[test]
+fn blank_scenes_ask_the_same() {
+    let [seen, blank] = [false, true]
+        .map(|blank| scenes(20, json!({"cells": 0.3, "blank": blank}), &[Form::Open, Form::Binary]).unwrap());
+    for (seen, blank) in seen.samples.iter().zip(&blank.samples) {
+        assert_eq!((&seen.problem, &seen.solution), (&blank.problem, &blank.solution));
+        let picture = image::load_from_memory(&bytes(blank)).unwrap().into_rgb8();
+        assert!(picture.pixels().all(|pixel| pixel.0 == [128; 3]));
+    }
+}
+
+#[test]
 fn shapes_are_asked_about_in_one_word() {
     let data = scenes(60, json!({"shapes": 1.0}), &Form::ALL).unwrap();
     let demonstrations = data.demonstrations();
