@@ -25,6 +25,7 @@
 pub mod audit;
 pub mod benchmarks;
 mod chats;
+pub mod compare;
 pub mod difficulty;
 pub mod doctor;
 mod error;

@@ -125,6 +125,13 @@ fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     assert!(last.contains("  run ") && last.ends_with("0s left"), "{seen}");
     assert!(seen.contains("over "), "phases to come of a kind that was not seen yet\n{seen}");
     assert!(said.contains("base -> curr-reft  id "), "{said}");
+    let compared = reft(&["compare", whole.to_str().unwrap(), killed.to_str().unwrap()]);
+    assert!(compared.contains("+0.0    1.000  0, 0"), "the same answers\n{compared}");
+    assert!(compared.contains("run.name: \"whole\" -> \"killed\""), "{compared}");
+    let mut compare = Command::new(env!("CARGO_BIN_EXE_reft"));
+    let output = compare.arg("compare").args([&whole, &whole]).args(["--phase", "nine"]).output().unwrap();
+    let refused = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && refused.contains("no evaluation phase `nine`"), "{refused}");
     assert!(said.contains("report.html") && whole.join("report.html").exists(), "{said}");
 }
 

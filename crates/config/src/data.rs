@@ -160,13 +160,16 @@ pub struct SceneData {
     #[serde(default)]
     pub transcription: f64,
     /// Share of scenes whose digits are to be read and then listed by value, which teach a new model to look things up
-    /// in what it wrote. 0 to 1, together with `transcription`, `cells` and `shapes` at most 1.
+    /// in what it wrote. 0 to 1, together with `transcription`, `cells`, `checking` and `shapes` at most 1.
     #[serde(default)]
     pub listing: f64,
     /// Share of scenes that ask in which cells three digits are, as mathematics: three lookups, hardly to be guessed. 0 to
     /// 1.
     #[serde(default)]
     pub cells: f64,
+    /// Share of scenes about whose digits six things are to be checked, which teach a new model to compare. 0 to 1.
+    #[serde(default)]
+    pub checking: f64,
     /// Share of scenes that show one coloured shape instead, which teach a new model words of colours and shapes. 0 to 1.
     #[serde(default)]
     pub shapes: f64,
@@ -194,6 +197,7 @@ impl SceneData {
             transcription: 0.0,
             listing: 0.0,
             cells: 0.0,
+            checking: 0.0,
             shapes: 0.0,
             blank: false,
             jitter: Self::default_jitter(),

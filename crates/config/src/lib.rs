@@ -52,6 +52,7 @@ mod phase;
 mod preflight;
 mod prompt;
 mod recipe;
+mod reference;
 mod remote;
 mod reward;
 mod schema;

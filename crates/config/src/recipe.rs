@@ -36,6 +36,11 @@ impl Recipe {
     pub fn json_schema_of_files() -> serde_json::Value {
         crate::schema::published()
     }
+
+    /// Every key with its type, default and meaning as Markdown: `docs/RECIPE.md`.
+    pub fn reference() -> String {
+        crate::reference::page()
+    }
 }
 
 /// What belongs to the run as a whole.

@@ -23,6 +23,11 @@ Examples:
 Examples:
   reft config schema")]
     Schema,
+    /// Print every key with its type, default and meaning as Markdown: docs/RECIPE.md.
+    #[command(after_help = "\
+Examples:
+  reft config reference")]
+    Reference,
 }
 
 /// A recipe as files and overrides.

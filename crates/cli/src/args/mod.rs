@@ -17,7 +17,7 @@ pub(crate) use data::{DataCommand, DataInspectArgs, Domain, FormsArgs, RowArgs, 
 pub(crate) use model::{
     DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
 };
-pub(crate) use run::{InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
+pub(crate) use run::{CompareArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
 pub(crate) use stored::{GradeArgs, MissingArg, RejectArgs, ScoreArgs};
 
 /// Curriculum reinforcement finetuning of small vision-language models.
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Data(DataCommand),
     /// Show a run as tables.
     Inspect(InspectArgs),
+    /// Compare two runs question by question, and say what their recipes have different.
+    Compare(CompareArgs),
     /// Compute a batch again whose loss or gradient was not finite, and say where it becomes so.
     Replay(ReplayArgs),
     /// Write a run's report as one HTML file with curves and completions.

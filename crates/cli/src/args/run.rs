@@ -51,6 +51,26 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  reft compare runs/first runs/second
+  reft compare runs/first runs/second --phase after-binary --json
+
+Questions that both have right or both have wrong say nothing about a difference, so a paired comparison sees differences
+that two overlapping intervals hide. The p-value is exact (McNemar, a sign test on the questions in which they differ).")]
+pub(crate) struct CompareArgs {
+    /// The first run directory.
+    #[arg(value_name = "A")]
+    pub(crate) first: PathBuf,
+    /// The second run directory.
+    #[arg(value_name = "B")]
+    pub(crate) second: PathBuf,
+    /// The evaluation phase; the last of each run when not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) phase: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
   reft inspect runs/demo
   reft inspect runs/demo --json")]
 pub(crate) struct InspectArgs {

@@ -1,4 +1,4 @@
-//! `reft config check|show|schema`.
+//! `reft config check|show|schema|reference`.
 
 use std::{env, path::Path};
 
@@ -19,6 +19,7 @@ pub(super) fn run(command: ConfigCommand, output: Output) -> Result<()> {
             let text = recipe.to_toml()?;
             output.print(&recipe, || text)
         }
+        ConfigCommand::Reference => print(&Recipe::reference()),
         ConfigCommand::Schema => print(&serde_json::to_string_pretty(&Recipe::json_schema_of_files())?),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn run(command: Command, global: GlobalArgs) -> Result<()> {
     match command {
         Command::Train(args) => run::train(args, global, output),
         Command::Inspect(args) => run::inspect(&args, output),
+        Command::Compare(args) => run::compare(&args, output),
         Command::Replay(args) => run::replay(&args, output),
         Command::Report(args) => run::report(&args, output),
         Command::Grade(args) => stored::grade(&args, output),

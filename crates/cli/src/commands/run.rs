@@ -1,9 +1,10 @@
-//! `reft train`, `reft inspect`, `reft report`.
+//! `reft train`, `reft inspect`, `reft compare`, `reft report`.
 
 use std::{env, fmt::Write as _, path::Path};
 
 use anyhow::{Result, bail};
 use curr_reft::{
+    compare::compare as compare_runs,
     config::{Recipe, Resolved},
     dist::World,
     examples,
@@ -16,7 +17,7 @@ use curr_reft::{
 use serde_json::json;
 
 use crate::{
-    args::{GlobalArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs},
+    args::{CompareArgs, GlobalArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs},
     interrupt::Interrupt,
     output::{Output, print},
     panics::working_on,
@@ -122,6 +123,11 @@ fn next_steps(run: &Path) -> String {
 pub(super) fn inspect(args: &InspectArgs, output: Output) -> Result<()> {
     let inspection = look_at(&args.run)?;
     output.print(&inspection, || inspection.to_string())
+}
+
+pub(super) fn compare(args: &CompareArgs, output: Output) -> Result<()> {
+    let compared = compare_runs(&args.first, &args.second, args.phase.as_deref())?;
+    output.print(&compared, || compared.to_string())
 }
 
 pub(super) fn replay(args: &ReplayArgs, output: Output) -> Result<()> {

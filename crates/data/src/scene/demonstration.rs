@@ -12,7 +12,7 @@ use reft_core::{Form, Sample};
 
 use super::{
     Cell, Question, SceneFacts,
-    question::{beside_cell, numbers, reading},
+    question::{beside, beside_cell, numbers, reading, verdicts},
 };
 use crate::forms;
 
@@ -58,8 +58,8 @@ pub fn completion(sample: &Sample, facts: &SceneFacts, style: Style) -> String {
     // A dense scene's answer is the reading itself; thinking it first would only double the tokens.
     let thinking = match (style, &facts.question) {
         (_, Question::ReadAll) => "at a glance".to_owned(),
-        // Nothing could be listed at a glance.
-        (_, Question::ListAll) | (Style::Careful, _) => think(sample, facts),
+        // Nothing could be listed or checked at a glance.
+        (_, Question::ListAll | Question::Check { .. }) | (Style::Careful, _) => think(sample, facts),
         (Style::Reading, question) => read(question, facts),
         (Style::Hasty, _) => "at a glance".to_owned(),
     };
@@ -83,21 +83,18 @@ fn think(sample: &Sample, facts: &SceneFacts) -> String {
         }
         Question::Cells { targets } => {
             steps.push(reading(targets.iter().map(|&target| &facts.placed[target])));
-            if !is_open {
-                steps.push(facts.question.answer(&facts.placed));
-            }
         }
         Question::Which if is_open => {}
         Question::Which => steps.push(facts.question.answer(&facts.placed)),
         Question::Math(operation) => steps.push(operation.derivation(&numbers(&facts.placed))),
-        Question::ReadAll | Question::ListAll | Question::Shape(_) => {}
+        Question::ReadAll | Question::ListAll | Question::Check { .. } | Question::Shape(_) => {}
     }
     match sample.form {
         Form::Open => {}
         Form::Binary => steps.extend(
             forms::shown(sample)
                 .into_iter()
-                .map(|shown| format!("{}? {}", name(shown, facts), sample.solution)),
+                .map(|shown| verdicts([(name(shown, facts).as_str(), sample.solution == "yes")])),
         ),
         Form::Choice => {
             steps.push(go_through(sample, facts));
@@ -114,24 +111,29 @@ fn go_through(sample: &Sample, facts: &SceneFacts) -> String {
     let options = ["A", "B", "C", "D", "E"].into_iter().zip(forms::shown(sample));
     let verdicts: Vec<String> = options
         .map(|(letter, shown)| {
-            let verdict = if right.contains(&letter) { "yes" } else { "no" };
-            format!("{letter} {}? {verdict}", name(shown, facts))
+            let verdict = verdicts([(name(shown, facts).as_str(), right.contains(&letter))]);
+            format!("{letter} {verdict}")
         })
         .collect();
     verdicts.join(", ")
 }
 
-/// An answer that was shown, as a derivation speaks of it: a box by the cell that its middle is in.
+/// An answer that was shown, as a derivation speaks of it, in the very words of what was found: a box by the cell that its
+/// middle is in, and cells beside the labels that were asked for.
 fn name(shown: &str, facts: &SceneFacts) -> String {
-    if !matches!(facts.question, Question::Where { .. }) {
-        return shown.to_owned();
-    }
-    let corners: Vec<u32> =
-        shown.trim_matches(['[', ']']).split(", ").filter_map(|number| number.parse().ok()).collect();
-    match corners[..] {
-        [x1, y1, x2, y2] => {
+    match &facts.question {
+        Question::Where { target } => {
+            let corners: Vec<u32> =
+                shown.trim_matches(['[', ']']).split(", ").filter_map(|number| number.parse().ok()).collect();
+            let [x1, y1, x2, y2] = corners[..] else { return shown.to_owned() };
             let middle = |low: u32, high: u32| low.midpoint(high) / facts.cell_side;
-            Cell { row: middle(y1, y2), column: middle(x1, x2) }.to_string()
+            let cell = Cell { row: middle(y1, y2), column: middle(x1, x2) };
+            beside(&facts.placed[*target].label, cell)
+        }
+        Question::Cells { targets } => {
+            let labels = targets.iter().map(|&target| &facts.placed[target].label);
+            let named = labels.zip(shown.split(", ")).map(|(label, cell)| format!("{label}{cell}"));
+            named.collect::<Vec<_>>().join(" ")
         }
         _ => shown.to_owned(),
     }

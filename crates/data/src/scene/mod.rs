@@ -18,7 +18,7 @@ use std::{panic::resume_unwind, sync::Arc, thread};
 use image::{Rgb, RgbImage};
 use rand::{
     Rng,
-    seq::{IndexedRandom as _, index},
+    seq::{IndexedRandom as _, IteratorRandom as _, index},
 };
 use rand_chacha::ChaCha8Rng;
 use reft_config::{PromptConfig, SceneData, SceneDomain};
@@ -28,7 +28,7 @@ pub use demonstration::{Style, Styles, completion};
 pub use glyphs::GlyphSet;
 pub use layout::{Cell, GRID, Placed};
 pub use params::{Background, Look, SceneParams};
-pub use question::{Operation, Question};
+pub use question::{Item, Operation, Question};
 pub use shapes::{Outline, ShapeQuestion};
 
 use crate::{DataError, prompt};
@@ -43,6 +43,9 @@ pub struct SceneFacts {
     /// Side of a cell of the grid, in pixels.
     pub cell_side: u32,
 }
+
+/// Things to be checked about a scene.
+const ITEMS_CHECKED: usize = 6;
 
 /// An empty picture.
 const BLANK: Rgb<u8> = Rgb([128; 3]);
@@ -59,6 +62,8 @@ enum Kind {
     ListAll,
     /// Cells of some digits.
     Cells,
+    /// Digits to be read and things about them to be checked.
+    Check,
     /// One coloured shape.
     Shape,
     /// A question of a task.
@@ -83,6 +88,7 @@ pub struct SceneSet {
     transcription: f64,
     listing: f64,
     cells: f64,
+    checking: f64,
     shapes: f64,
     blank: bool,
     noun: &'static str,
@@ -108,6 +114,7 @@ impl SceneSet {
             transcription: config.transcription,
             listing: config.listing,
             cells: config.cells,
+            checking: config.checking,
             shapes: config.shapes,
             blank: config.blank,
             noun,
@@ -187,7 +194,7 @@ impl SceneSet {
         }
         let count = rng.random_range(match kind {
             Kind::ReadAll => params.dense_glyphs.clone(),
-            Kind::ListAll => params.listed_glyphs.clone(),
+            Kind::ListAll | Kind::Check => params.listed_glyphs.clone(),
             Kind::Cells => CELLS_ASKED.max(*params.glyphs.start())..=*params.glyphs.end(),
             Kind::Asked(_) | Kind::Shape => params.glyphs.clone(),
         });
@@ -197,6 +204,7 @@ impl SceneSet {
         let (task, question) = match kind {
             Kind::ReadAll => (Task::Vqa, Question::ReadAll),
             Kind::ListAll | Kind::Shape => (Task::Vqa, Question::ListAll),
+            Kind::Check => (Task::Vqa, Question::Check { items: self.draw_items(&placed, rng) }),
             Kind::Cells => {
                 let targets = index::sample(rng, placed.len(), CELLS_ASKED.min(placed.len()));
                 (Task::Math, Question::Cells { targets: targets.into_vec() })
@@ -212,6 +220,7 @@ impl SceneSet {
             (self.transcription, Kind::ReadAll),
             (self.listing, Kind::ListAll),
             (self.cells, Kind::Cells),
+            (self.checking, Kind::Check),
             (self.shapes, Kind::Shape),
         ];
         for (share, kind) in shares {
@@ -221,6 +230,29 @@ impl SceneSet {
             left -= share;
         }
         self.tasks.get(index % self.tasks.len().max(1)).map_or(Kind::ReadAll, |&task| Kind::Asked(task))
+    }
+
+    /// Things to be checked about a scene of labels that differ, about half of them so: labels, and labels with cells.
+    fn draw_items(&self, placed: &[Placed], rng: &mut impl Rng) -> Vec<Item> {
+        let item = |_| {
+            let at = rng.random_range(0..placed.len());
+            let other = (at + rng.random_range(1..placed.len())) % placed.len();
+            let label = &placed[at].label;
+            let is_so = rng.random();
+            let absent =
+                || self.glyphs.labels().iter().filter(|label| placed.iter().all(|p| p.label != **label));
+            let text = match (rng.random_bool(0.3), is_so) {
+                (true, true) => label.to_string(),
+                (true, false) => match absent().choose(rng) {
+                    Some(label) => label.to_string(),
+                    None => question::beside(label, placed[other].cell),
+                },
+                (false, true) => question::beside(label, placed[at].cell),
+                (false, false) => question::beside(label, placed[other].cell),
+            };
+            Item { text, is_so }
+        };
+        (0..ITEMS_CHECKED).map(item).collect()
     }
 
     fn draw_question(&self, task: Task, target: usize, rng: &mut impl Rng) -> Question {
@@ -265,7 +297,9 @@ impl SceneSet {
                 labels = (0..count).map(|i| labels[i / run * run]).collect();
             }
             // All different, so that every one has one cell.
-            Kind::ListAll | Kind::Cells => labels = index::sample(rng, kinds, count.min(kinds)).into_vec(),
+            Kind::ListAll | Kind::Cells | Kind::Check => {
+                labels = index::sample(rng, kinds, count.min(kinds)).into_vec();
+            }
         }
         (labels, target)
     }
@@ -298,6 +332,7 @@ fn check(config: &SceneData, tasks: &[Task], glyphs: &GlyphSet) -> Result<(), Da
         ("transcription", config.transcription),
         ("listing", config.listing),
         ("cells", config.cells),
+        ("checking", config.checking),
         ("shapes", config.shapes),
     ] {
         if !(0.0..=1.0).contains(&share) {
@@ -307,9 +342,9 @@ fn check(config: &SceneData, tasks: &[Task], glyphs: &GlyphSet) -> Result<(), Da
     if !(0.0..=16.0).contains(&config.jitter) {
         return fail("jitter", format!("{} is no shift in pixels; give 0 to 16", config.jitter));
     }
-    let apart = config.transcription + config.listing + config.cells + config.shapes;
+    let apart = config.transcription + config.listing + config.cells + config.checking + config.shapes;
     if apart > 1.0 {
-        let message = "it, `transcription`, `cells` and `shapes` are more than all scenes";
+        let message = "it, `transcription`, `cells`, `checking` and `shapes` are more than all scenes";
         return fail("listing", message.into());
     }
     if config.careful.max(config.careful_open.unwrap_or_default()) + config.reading > 1.0 {

@@ -4,7 +4,7 @@
 
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::{Placed, ShapeQuestion};
+use super::{Cell, Placed, ShapeQuestion};
 
 /// A question about a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,26 @@ pub enum Question {
         /// Positions in reading order among the placed glyphs, in the order of the question.
         targets: Vec<usize>,
     },
+    /// Whether labels are there, and whether they stand in some cells.
+    Check {
+        /// What is to be checked: a label, or a label with a cell.
+        items: Vec<Item>,
+    },
     /// About a coloured shape.
     Shape(ShapeQuestion),
     /// All labels in reading order.
     ReadAll,
     /// All labels with their cells, by label.
     ListAll,
+}
+
+/// Something that may be so or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// As it is written: `7`, or `7k`.
+    pub text: String,
+    /// Whether it is so.
+    pub is_so: bool,
 }
 
 /// What to compute from the numbers of a scene.
@@ -142,6 +156,10 @@ impl Question {
                 let labels: Vec<&str> = targets.iter().map(|&i| &*placed[i].label).collect();
                 format!("Which cells hold {}?", labels.join(", "))
             }
+            Self::Check { items } => {
+                let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
+                format!("Check {}.", texts.join(", "))
+            }
             Self::Shape(shape) => shape.text(),
             Self::ReadAll => format!("Read all {noun} in order."),
             Self::ListAll => format!("List all {noun} by value."),
@@ -166,6 +184,7 @@ impl Question {
                 let cells: Vec<String> = targets.iter().map(|&i| placed[i].cell.to_string()).collect();
                 cells.join(", ")
             }
+            Self::Check { items } => verdicts(items.iter().map(|item| (item.text.as_str(), item.is_so))),
             Self::Shape(shape) => shape.answer(),
             Self::ReadAll => {
                 let labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
@@ -188,9 +207,19 @@ pub(super) fn reading<'a>(placed: impl IntoIterator<Item = &'a Placed>) -> Strin
 
 /// `3e`; for labels that are words, `cat e`.
 pub(super) fn beside_cell(placed: &Placed) -> String {
-    let Placed { label, cell, .. } = placed;
+    beside(&placed.label, placed.cell)
+}
+
+/// A label and a cell.
+pub(super) fn beside(label: &str, cell: Cell) -> String {
     let is_word = label.ends_with(char::is_alphabetic);
     format!("{label}{}{cell}", if is_word { " " } else { "" })
+}
+
+/// `7k? yes, 3a? no`: one thing after another, each verdict beside what it is about.
+pub(super) fn verdicts<'a>(items: impl IntoIterator<Item = (&'a str, bool)>) -> String {
+    let verdict = |(text, is_so): (&str, bool)| format!("{text}? {}", if is_so { "yes" } else { "no" });
+    items.into_iter().map(verdict).collect::<Vec<_>>().join(", ")
 }
 
 /// The labels as numbers. The scene set has checked that mathematics is asked about numbers only.

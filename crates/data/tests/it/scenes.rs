@@ -84,6 +84,7 @@ fn scenes_are_true_to_their_domain() {
                 }
                 Question::Which
                 | Question::Cells { .. }
+                | Question::Check { .. }
                 | Question::Shape(_)
                 | Question::ReadAll
                 | Question::ListAll => {}
@@ -214,7 +215,10 @@ fn cells_are_looked_up_in_what_was_read() {
                 let shown = sample.problem.rsplit_once(" Is it ").unwrap().1.trim_end_matches('?');
                 assert_eq!(sample.solution == "yes", shown == cells, "{} {text}", sample.problem);
             }
-            Form::Choice => assert!(text.contains(&format!("{} {cells}? yes", sample.solution)), "{text}"),
+            Form::Choice => {
+                let right = format!("{} {}? yes", sample.solution, found.join(" "));
+                assert!(text.contains(&right), "{text}");
+            }
         }
     }
     assert_eq!(forms.len(), 3);
@@ -229,6 +233,25 @@ fn blank_scenes_ask_the_same() {
         let picture = image::load_from_memory(&bytes(blank)).unwrap().into_rgb8();
         assert!(picture.pixels().all(|pixel| pixel.0 == [128; 3]));
     }
+}
+
+#[test]
+fn checks_are_right_about_half_of_the_time() {
+    let data = scenes(60, json!({"checking": 1.0}), &[Form::Open]).unwrap();
+    let mut so = 0;
+    for demonstration in data.demonstrations() {
+        let text =
+            demonstration.completion.strip_prefix("<think>").unwrap().strip_suffix("</answer>").unwrap();
+        let (reading, verdicts) = text.split_once("</think><answer>").unwrap();
+        let read: BTreeSet<&str> = reading.split(' ').collect();
+        for verdict in verdicts.split(", ") {
+            let (item, said) = verdict.split_once("? ").unwrap();
+            let is_so = read.contains(item) || read.iter().any(|read| &read[..1] == item);
+            assert_eq!(said, if is_so { "yes" } else { "no" }, "{text}");
+            so += usize::from(is_so);
+        }
+    }
+    assert!((130..=230).contains(&so), "180 of 360 expected: {so}");
 }
 
 #[test]
