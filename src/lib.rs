@@ -45,6 +45,7 @@ mod relative;
 pub mod replay;
 pub mod report;
 pub mod score;
+mod settings;
 pub mod table;
 pub mod train;
 

@@ -16,6 +16,7 @@ use crate::{
     model,
     phases::{Built, RecipePhases},
     ranks::Ranks,
+    settings,
 };
 
 /// Starts a run in `runs/<name>` and runs all phases.
@@ -47,7 +48,7 @@ pub fn start_with(
     let goes_on =
         ranks.world.attempt > 0 && from_first(&ranks, || Ok(RunDir::was_started_with(&dir, &toml)))?;
     if goes_on {
-        return go_on(&ranks, &dir, ChangedInputs::Refuse, observer, customize);
+        return go_on(&ranks, &dir, &Resume::default(), observer, customize);
     }
     let mut store = first(&ranks, || Ok(RunDir::create(&dir, &info, &toml)?))?;
     run(recipe, &ranks, store.as_mut(), observer, Start::New, customize)
@@ -63,43 +64,58 @@ pub enum ChangedInputs {
     Accept,
 }
 
+/// How a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Resume {
+    /// What becomes of inputs that have changed.
+    pub inputs: ChangedInputs,
+    /// Settings to change, `phase.open.steps=400`: of phases that have not begun, the length of the one under way, and when
+    /// checkpoints are saved. Others are refused by name.
+    pub set: Vec<String>,
+}
+
 /// Continues the run in `dir` from its newest checkpoint, with the recipe it was started with.
-pub fn resume(dir: &Path, changed: ChangedInputs, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-    resume_with(dir, changed, observer, |_, _| Ok(()))
+pub fn resume(dir: &Path, how: &Resume, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+    resume_with(dir, how, observer, |_, _| Ok(()))
 }
 
 /// [`resume`] with the stages replaced that the run was started with.
 pub fn resume_with(
     dir: &Path,
-    changed: ChangedInputs,
+    how: &Resume,
     observer: &mut dyn Observer,
     customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
-    go_on(&Ranks::join(observer)?, dir, changed, observer, customize)
+    go_on(&Ranks::join(observer)?, dir, how, observer, customize)
 }
 
 fn go_on(
     ranks: &Ranks,
     dir: &Path,
-    changed: ChangedInputs,
+    how: &Resume,
     observer: &mut dyn Observer,
     customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
     let mut store = first(ranks, || Ok(RunDir::open(dir)?))?;
     let config = from_first(ranks, || {
         let Some(store) = &mut store else { return Ok(String::new()) };
-        let config = store.config().map_err(StageError::from)?;
+        let mut config = store.config().map_err(StageError::from)?;
+        if !how.set.is_empty() {
+            config = settings::change(dir, &config, &how.set)
+                .map_err(|error| StageError::other("resume", error.to_string()))?;
+            store.change_config(&config).map_err(StageError::from)?;
+        }
         let first = store.first_config().unwrap_or_else(|| config.clone());
         let edited = difference(&first, &config);
         if !edited.is_empty() {
-            observer.message(&format!("config.toml was edited since the run started: {}", edited.join("; ")));
+            observer.message(&format!("settings were changed since the run started: {}", edited.join("; ")));
             store.event("config_edited", json!({"changes": edited}))?;
         }
         Ok(config)
     })?;
     let origin = dir.join("config.toml");
     let resolved = Resolved::from_text(&config, &origin.to_string_lossy(), &[])?;
-    run(&resolved.recipe, ranks, store.as_mut(), observer, Start::Again(changed), customize)
+    run(&resolved.recipe, ranks, store.as_mut(), observer, Start::Again(how.inputs), customize)
 }
 
 /// The run directory on rank 0, which alone has it.

@@ -106,6 +106,11 @@ impl RunDir {
         std::fs::read_to_string(&path).map_err(StoreError::io("read", path))
     }
 
+    /// Replaces the resolved recipe; the one that the run was created with stays in `inputs/config.toml`.
+    pub fn change_config(&self, config: &str) -> Result<(), StoreError> {
+        disk::replace_synced(&self.layout.config(), config.as_bytes())
+    }
+
     /// Notes what the run reads, the first time; refuses later when any of it has changed.
     pub fn check_inputs(&self, inputs: &[Input]) -> Result<(), StoreError> {
         refuse(inputs::record_or_compare(&self.layout, inputs)?)

@@ -22,6 +22,7 @@ Examples:
   reft train configs/demo.toml my-changes.toml --name second --set run.seed=7
   reft train configs/demo.toml --set phase.binary.steps=5 --dry-run
   reft train --resume runs/second
+  reft train --resume runs/second --set phase.open.steps=400
   torchrun --standalone --nproc-per-node 2 --no-python reft train configs/demo.toml
 
 Ctrl-C stops after the current step and keeps it; a second Ctrl-C stops at once.
@@ -37,8 +38,9 @@ pub(crate) struct TrainArgs {
     /// Folder that holds run directories.
     #[arg(long, default_value = "runs", value_name = "DIR")]
     pub(crate) runs: PathBuf,
-    /// Continue this run with the recipe it was started with.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipes", "set", "name"])]
+    /// Continue this run with the recipe it was started with. `--set` changes phases that have not begun, the steps of the
+    /// one under way, and how often checkpoints are saved; what was changed is noted.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipes", "name"])]
     pub(crate) resume: Option<PathBuf>,
     /// Go on although the model or data have changed since the run started, after a repair, say; it is noted.
     #[arg(long, requires = "resume")]

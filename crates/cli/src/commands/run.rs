@@ -12,7 +12,7 @@ use curr_reft::{
     pipeline::Outcome,
     replay::replay as replay_batch,
     report::{ReportSettings, report as write_report},
-    train::{self as training, ChangedInputs},
+    train::{self as training, ChangedInputs, Resume},
 };
 use serde_json::json;
 
@@ -31,8 +31,9 @@ pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Resu
     if let Some(run) = &args.resume {
         let mut watch = Watch::new(Interrupt::listen()?, global.quiet || rank()? > 0);
         working_on(run);
-        let changed = if args.accept_inputs { ChangedInputs::Accept } else { ChangedInputs::Refuse };
-        let outcome = training::resume(run, changed, &mut watch);
+        let inputs = if args.accept_inputs { ChangedInputs::Accept } else { ChangedInputs::Refuse };
+        let how = Resume { inputs, set: args.recipe.set.clone() };
+        let outcome = training::resume(run, &how, &mut watch);
         watch.clear();
         return finish(outcome?, run, output);
     }
