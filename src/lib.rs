@@ -47,6 +47,7 @@ pub mod report;
 pub mod score;
 mod settings;
 pub mod table;
+mod track;
 pub mod train;
 
 pub use error::Error;

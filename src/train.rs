@@ -17,6 +17,7 @@ use crate::{
     phases::{Built, RecipePhases},
     ranks::Ranks,
     settings,
+    track::Tracked,
 };
 
 /// Starts a run in `runs/<name>` and runs all phases.
@@ -179,6 +180,10 @@ fn run(
     let first_log =
         from_first(ranks, || Ok(store.as_ref().map(|store| store.log_path()).unwrap_or_default()))?;
     let (mut shared, mut log);
+    let run_dir = store.as_ref().map(|store| store.path().to_owned()).unwrap_or_default();
+    // Rank 0 alone has the run directory.
+    let trackers = if ranks.is_first() { &recipe.run.trackers[..] } else { &[] };
+    let mut observer = Tracked::new(observer, &run_dir, trackers);
     let store: &mut dyn RunStore = match store {
         Some(store) if ranks.size() == 1 => store,
         Some(store) => {
@@ -197,7 +202,7 @@ fn run(
         checkpoint_every: recipe.run.checkpoint_every,
         phases,
         store,
-        observer,
+        observer: &mut observer,
         peers: ranks,
     };
     Ok(run.run(&mut policy)?)

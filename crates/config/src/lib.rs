@@ -86,7 +86,7 @@ pub use optimizer::{LrScale, MomentsConfig, OptimizerConfig, Schedule, SmallWeig
 pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
-pub use recipe::{Recipe, RunConfig, Shard};
+pub use recipe::{Recipe, RunConfig, Shard, Tracker};
 pub use remote::{JudgeConfig, ProgramRewardConfig, ServerJudgeConfig, ServerRewardConfig};
 pub use reward::{
     CosineConfig, DetectionReward, LanguageConfig, LengthConfig, PartialCredit, RepetitionConfig,

@@ -1,6 +1,6 @@
 //! The whole recipe.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,27 @@ pub struct RunConfig {
     pub data_report: bool,
     /// What several ranks divide among them.
     pub shard: Shard,
+    /// Files for other tools beside `metrics.jsonl`.
+    pub trackers: Vec<Tracker>,
+}
+
+/// A tool that shows numbers of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tracker {
+    /// An event file in the run directory, for `tensorboard --logdir runs`.
+    Tensorboard,
+    /// `metrics.csv` in the run directory, one row a step.
+    Csv,
+}
+
+impl fmt::Display for Tracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tensorboard => "tensorboard",
+            Self::Csv => "csv",
+        })
+    }
 }
 
 /// What the ranks of a run divide among them; one rank has everything whatever it says.
@@ -86,6 +107,7 @@ impl Default for RunConfig {
             keep_checkpoints: 2,
             data_report: true,
             shard: Shard::None,
+            trackers: Vec::new(),
         }
     }
 }

@@ -1,0 +1,132 @@
+//! Trackers: a run's numbers in files that other tools show, beside `metrics.jsonl`, which stays the record.
+//!
+//! A tracker writes what `metrics.jsonl` holds. A run that goes on may have taken some steps back, so each process begins
+//! its file anew from the record and appends from there. What cannot be written is said once and never stops a run.
+
+mod csv;
+mod tensorboard;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use reft_config::Tracker;
+use reft_core::Metrics;
+use reft_pipeline::{Observer, PhaseInfo, StepReport};
+use reft_store::{MetricRow, RunReader};
+
+use csv::Csv;
+use tensorboard::TensorBoard;
+
+/// A step of a run, counted over all its phases from 1.
+pub(crate) struct Point<'a> {
+    /// Which step.
+    pub(crate) number: u64,
+    /// The phase.
+    pub(crate) phase: &'a str,
+    /// The step of the phase.
+    pub(crate) step: u64,
+    /// Its numbers.
+    pub(crate) metrics: &'a Metrics,
+}
+
+/// A file that takes one step after another.
+trait Sink {
+    /// Adds a step.
+    fn add(&mut self, point: &Point<'_>) -> io::Result<()>;
+}
+
+/// An observer that also writes trackers' files.
+pub(crate) struct Tracked<'a> {
+    inner: &'a mut dyn Observer,
+    run: PathBuf,
+    trackers: Vec<Tracker>,
+    /// Opened at the first step of this process, when the record has been taken back to the checkpoint.
+    open: Option<Vec<(Tracker, Box<dyn Sink>)>>,
+    n_steps: u64,
+}
+
+impl<'a> Tracked<'a> {
+    /// Writes into the run directory; with no trackers it passes everything on and does nothing else.
+    pub(crate) fn new(inner: &'a mut dyn Observer, run: &Path, trackers: &[Tracker]) -> Self {
+        Self { inner, run: run.to_owned(), trackers: trackers.to_vec(), open: None, n_steps: 0 }
+    }
+
+    fn track(&mut self, step: &StepReport<'_>) {
+        if self.trackers.is_empty() {
+            return;
+        }
+        if self.open.is_none() {
+            let mut rows = RunReader::open(&self.run).and_then(|run| run.metrics()).unwrap_or_default();
+            let is_this = |row: &MetricRow| row.phase == step.phase && row.step == step.step;
+            if !rows.last().is_some_and(is_this) {
+                let StepReport { phase, step, metrics, .. } = *step;
+                rows.push(MetricRow { phase: phase.to_owned(), step, metrics: metrics.clone() });
+            }
+            self.n_steps = rows.len() as u64;
+            let opened = self.trackers.clone().into_iter().filter_map(|tracker| {
+                let begun = begin(tracker, &self.run, &rows);
+                begun.map_err(|error| self.lost(tracker, &error)).ok().map(|sink| (tracker, sink))
+            });
+            self.open = Some(opened.collect());
+            return;
+        }
+        self.n_steps += 1;
+        let point = Point { number: self.n_steps, phase: step.phase, step: step.step, metrics: step.metrics };
+        let mut failed = Vec::new();
+        if let Some(open) = &mut self.open {
+            open.retain_mut(|(tracker, sink)| match sink.add(&point) {
+                Ok(()) => true,
+                Err(error) => {
+                    failed.push((*tracker, error));
+                    false
+                }
+            });
+        }
+        for (tracker, error) in failed {
+            self.lost(tracker, &error);
+        }
+    }
+
+    fn lost(&mut self, tracker: Tracker, error: &io::Error) {
+        self.inner.message(&format!(
+            "tracker `{tracker}` stops: {error}; the run goes on, its record is metrics.jsonl"
+        ));
+    }
+}
+
+/// A tracker's file with all steps so far.
+fn begin(tracker: Tracker, run: &Path, rows: &[MetricRow]) -> io::Result<Box<dyn Sink>> {
+    let mut sink: Box<dyn Sink> = match tracker {
+        Tracker::Tensorboard => Box::new(TensorBoard::create(run)?),
+        Tracker::Csv => Box::new(Csv::create(run)?),
+    };
+    for (row, number) in rows.iter().zip(1..) {
+        sink.add(&Point { number, phase: &row.phase, step: row.step, metrics: &row.metrics })?;
+    }
+    Ok(sink)
+}
+
+impl Observer for Tracked<'_> {
+    fn phase_started(&mut self, phase: &PhaseInfo<'_>) {
+        self.inner.phase_started(phase);
+    }
+
+    fn progress(&mut self, done: usize, total: usize) {
+        self.inner.progress(done, total);
+    }
+
+    fn step_done(&mut self, step: &StepReport<'_>) {
+        self.track(step);
+        self.inner.step_done(step);
+    }
+
+    fn message(&mut self, text: &str) {
+        self.inner.message(text);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.inner.should_stop()
+    }
+}
