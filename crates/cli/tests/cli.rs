@@ -203,3 +203,17 @@ fn what_is_no_run_is_refused() {
     let (code, stderr) = failure(&["train", "--resume", &path]);
     assert_eq!(code, 1, "{stderr}");
 }
+
+#[test]
+fn shells_complete_and_man_pages_are_written() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&["completions", shell]);
+        assert!(script.contains("compare") && script.contains("accept-inputs"), "{shell}: {script}");
+    }
+    let dir = TempDir::new().unwrap();
+    let pages = dir.path().join("man");
+    stdout(&["man", pages.to_str().unwrap()]);
+    let page = fs::read_to_string(pages.join("reft-train.1")).unwrap();
+    assert!(page.contains(".TH") && page.contains("--resume") || page.contains("\\-\\-resume"), "{page}");
+    assert!(pages.join("reft-config-check.1").exists() && pages.join("reft.1").exists());
+}

@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod model;
 mod run;
+mod shell;
 mod stored;
 
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +19,7 @@ pub(crate) use model::{
     DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
 };
 pub(crate) use run::{CompareArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
+pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stored::{GradeArgs, MissingArg, RejectArgs, ScoreArgs};
 
 /// Curriculum reinforcement finetuning of small vision-language models.
@@ -94,6 +96,10 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Say what was found of libtorch, CUDA and memory, and run a golden forward pass; or what a checkpoint is.
     Doctor(DoctorArgs),
+    /// Print a script that completes commands and options in a shell.
+    Completions(CompletionsArgs),
+    /// Write man pages.
+    Man(ManArgs),
 }
 
 #[cfg(test)]

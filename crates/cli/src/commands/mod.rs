@@ -4,6 +4,7 @@ mod config;
 mod data;
 mod model;
 mod run;
+mod shell;
 mod stored;
 
 use anyhow::Result;
@@ -32,5 +33,7 @@ pub(crate) fn run(command: Command, global: GlobalArgs) -> Result<()> {
         Command::Eval(args) => model::eval(&args, global, output),
         Command::Merge(args) => model::merge(&args, output),
         Command::Doctor(args) => model::doctor(&args, output),
+        Command::Completions(args) => shell::completions(args.shell),
+        Command::Man(args) => shell::man(&args.dir),
     }
 }
