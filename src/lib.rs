@@ -46,6 +46,7 @@ pub mod replay;
 pub mod report;
 pub mod score;
 mod settings;
+mod space;
 pub mod table;
 mod track;
 pub mod train;

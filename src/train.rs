@@ -16,7 +16,7 @@ use crate::{
     model,
     phases::{Built, RecipePhases},
     ranks::Ranks,
-    settings,
+    settings, space,
     track::Tracked,
 };
 
@@ -163,7 +163,8 @@ fn run(
     let mut policy = together(ranks, model::open_on(&seeded(recipe), device))?;
     let mut phases = RecipePhases::new(recipe).shared_by(Arc::clone(&ranks.group)).customize(customize);
     let checked = match store.as_deref_mut() {
-        Some(store) => check_data(recipe, &phases, &policy, benchmarks, store, observer, start),
+        Some(store) => space::check(recipe, &policy, store)
+            .and_then(|()| check_data(recipe, &phases, &policy, benchmarks, store, observer, start)),
         None => Ok(()),
     };
     together(ranks, checked)?;

@@ -77,6 +77,14 @@ pub(crate) fn file_len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
+/// The length of a file, or of all files in a folder and its folders.
+pub(crate) fn tree_len(path: &Path) -> u64 {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|entry| tree_len(&entry.path())).sum(),
+        Err(_) => file_len(path),
+    }
+}
+
 /// Waits until the disk has a file's bytes. A missing file is fine.
 pub(crate) fn sync_file(path: &Path) -> Result<(), StoreError> {
     match File::open(path).and_then(|file| file.sync_all()) {

@@ -90,6 +90,11 @@ impl RunDir {
         Ok(run)
     }
 
+    /// Bytes that are free where it is, as far as the system tells, and bytes that its checkpoints take.
+    pub fn space(&self) -> (Option<u64>, u64) {
+        (fs4::available_space(&self.layout.root).ok(), disk::tree_len(&self.layout.checkpoints()))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.layout.root
