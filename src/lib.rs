@@ -47,6 +47,7 @@ pub mod report;
 pub mod score;
 mod settings;
 mod space;
+pub mod step;
 pub mod table;
 mod track;
 pub mod train;

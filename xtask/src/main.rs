@@ -36,6 +36,9 @@ enum Command {
         /// Provide the CUDA libraries too (Linux on x86-64, about 3 GB to download).
         #[arg(long)]
         cuda: bool,
+        /// Link it into this folder too, as `.libtorch`: that of a crate of yours (`examples/own_crate`).
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
     },
     /// Provide libtorch, then run every test of the workspace.
     Test,
@@ -93,8 +96,11 @@ enum Command {
 fn main() -> ExitCode {
     let root = cargo::root();
     let result = match Args::parse().command {
-        Command::Libtorch { cuda: true } => libtorch::provide(&root, Want::Only(Set::Cuda)),
-        Command::Libtorch { cuda: false } => libtorch::provide(&root, Want::Only(Set::Cpu)),
+        Command::Libtorch { cuda, into } => {
+            let want = Want::Only(if cuda { Set::Cuda } else { Set::Cpu });
+            let link = || into.map_or(Ok(()), |folder| libtorch::link_into(&root, &folder));
+            libtorch::provide(&root, want).and_then(|()| link())
+        }
         Command::Test => ci::test(&root),
         Command::Demo { seed, recipe, runs } => demo::demo(&root, &recipe, &runs, seed),
         Command::Ablation { args } => ablation::ablation(&root, &args),

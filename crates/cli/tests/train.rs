@@ -128,6 +128,9 @@ fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     let compared = reft(&["compare", whole.to_str().unwrap(), killed.to_str().unwrap()]);
     assert!(compared.contains("+0.0    1.000  0, 0"), "the same answers\n{compared}");
     assert!(compared.contains("run.name: \"whole\" -> \"killed\""), "{compared}");
+    let shown = reft(&["inspect", whole.to_str().unwrap(), "--phase", "open", "--step", "2"]);
+    assert!(shown.starts_with("open step 2: ") && shown.contains("right: "), "{shown}");
+    assert!(shown.contains("accuracy ") && shown.contains("  adv ") && shown.contains(" tokens"), "{shown}");
     let mut compare = Command::new(env!("CARGO_BIN_EXE_reft"));
     let output = compare.arg("compare").args([&whole, &whole]).args(["--phase", "nine"]).output().unwrap();
     let refused = String::from_utf8(output.stderr).unwrap();

@@ -1,7 +1,8 @@
 //! Prints the questions and demonstrations of a recipe's scenes, one text a line, line breaks as `\n`: what
 //! `fixtures/generate/pico_tokenizer.py` trains a tokenizer on.
 //!
-//! `cargo run --release -p reft-data --example scene_texts -- configs/pico/pretrain.toml 2000 > texts.txt`
+//! `cargo run --release -p reft-data --example scene_texts -- configs/pico/pretrain.toml 2000 > texts.txt`, or only of the
+//! data sets that are named behind the number.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::{env, error::Error};
@@ -11,13 +12,17 @@ use reft_core::{Form, Part, Seed};
 use reft_data::Dataset;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let usage = "usage: scene_texts RECIPE.toml SCENES_PER_DATA_SET";
+    let usage = "usage: scene_texts RECIPE.toml SCENES_PER_DATA_SET [DATA...]";
     let mut args = env::args().skip(1);
     let (recipe, count) = args.next().zip(args.next()).ok_or(usage)?;
     let count = count.parse()?;
     let recipe = Resolved::read(&[recipe.into()], &[])?.recipe;
-    for data in recipe.data.values() {
+    let named: Vec<String> = args.collect();
+    for (name, data) in &recipe.data {
         let DataConfig::Scenes(scenes) = data else { continue };
+        if !named.is_empty() && !named.contains(name) {
+            continue;
+        }
         let mut scenes = scenes.clone();
         scenes.count = scenes.count.min(count);
         let forms = &Form::ALL;

@@ -58,6 +58,14 @@ pub(crate) fn provide(root: &Path, want: Want) -> Result<()> {
     Ok(())
 }
 
+/// Links the checkout's libtorch into another folder too, for a crate of one's own beside it.
+pub(crate) fn link_into(root: &Path, folder: &Path) -> Result<()> {
+    let link = folder.join(".libtorch");
+    point(&link, &root.join(".libtorch"))?;
+    say(&format!("linked: {}", link.display()));
+    Ok(())
+}
+
 /// The user's `LIBTORCH`. Cargo sets the variable to our own link when it runs this program; that one is not a choice.
 pub(crate) fn chosen_by_user(root: &Path) -> Option<PathBuf> {
     let value = PathBuf::from(env::var_os("LIBTORCH").filter(|value| !value.is_empty())?);

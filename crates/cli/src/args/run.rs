@@ -74,11 +74,18 @@ pub(crate) struct CompareArgs {
 #[command(after_help = "\
 Examples:
   reft inspect runs/demo
-  reft inspect runs/demo --json")]
+  reft inspect runs/demo --json
+  reft inspect runs/demo --phase open --step 20")]
 pub(crate) struct InspectArgs {
     /// The run directory.
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
+    /// Show the questions of a step with all their answers, and what each earned.
+    #[arg(long, value_name = "N")]
+    pub(crate) step: Option<u64>,
+    /// The phase of the step; the one that recorded answers last when not given.
+    #[arg(long, value_name = "NAME", requires = "step")]
+    pub(crate) phase: Option<String>,
 }
 
 #[derive(Debug, Args)]

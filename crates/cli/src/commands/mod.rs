@@ -10,15 +10,16 @@ mod stored;
 use anyhow::Result;
 
 use crate::{
+    Customize,
     args::{Command, GlobalArgs},
     output::Output,
 };
 
 /// Runs a command.
-pub(crate) fn run(command: Command, global: GlobalArgs) -> Result<()> {
+pub(crate) fn run(command: Command, global: GlobalArgs, customize: &mut Customize<'_>) -> Result<()> {
     let output = Output::new(global.json);
     match command {
-        Command::Train(args) => run::train(args, global, output),
+        Command::Train(args) => run::train(args, global, output, customize),
         Command::Inspect(args) => run::inspect(&args, output),
         Command::Compare(args) => run::compare(&args, output),
         Command::Replay(args) => run::replay(&args, output),

@@ -12,28 +12,36 @@ use curr_reft::{
     pipeline::Outcome,
     replay::replay as replay_batch,
     report::{ReportSettings, report as write_report},
+    step::answers_of_step,
     train::{self as training, ChangedInputs, Resume},
 };
 use serde_json::json;
 
 use crate::{
+    Customize,
     args::{CompareArgs, GlobalArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs},
     interrupt::Interrupt,
     output::{Output, print},
     panics::working_on,
+    program,
     progress::Watch,
 };
 
 /// Questions to show at the end of a run, as they were answered before and after.
 const EXAMPLES: usize = 3;
 
-pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Result<()> {
+pub(super) fn train(
+    args: TrainArgs,
+    global: GlobalArgs,
+    output: Output,
+    customize: &mut Customize<'_>,
+) -> Result<()> {
     if let Some(run) = &args.resume {
         let mut watch = Watch::new(Interrupt::listen()?, global.quiet || rank()? > 0);
         working_on(run);
         let inputs = if args.accept_inputs { ChangedInputs::Accept } else { ChangedInputs::Refuse };
         let how = Resume { inputs, set: args.recipe.set.clone() };
-        let outcome = training::resume(run, &how, &mut watch);
+        let outcome = training::resume_with(run, &how, &mut watch, customize);
         watch.clear();
         return finish(outcome?, run, output);
     }
@@ -45,7 +53,7 @@ pub(super) fn train(args: TrainArgs, global: GlobalArgs, output: Output) -> Resu
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet || rank()? > 0);
     let run = args.runs.join(&recipe.run.name);
     working_on(&run);
-    let outcome = training::start(&recipe, &args.runs, &mut watch);
+    let outcome = training::start_with(&recipe, &args.runs, &mut watch, customize);
     watch.clear();
     finish(outcome?, &run, output)
 }
@@ -94,7 +102,8 @@ fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
                 None => "nothing was trained yet".to_owned(),
             };
             bail!(
-                "interrupted in phase `{phase}` after step {step}, {kept}; continue with `reft train --resume {}`",
+                "interrupted in phase `{phase}` after step {step}, {kept}; continue with `{} train --resume {}`",
+                program(),
                 run.display()
             )
         }
@@ -122,6 +131,10 @@ fn next_steps(run: &Path) -> String {
 }
 
 pub(super) fn inspect(args: &InspectArgs, output: Output) -> Result<()> {
+    if let Some(step) = args.step {
+        let answers = answers_of_step(&args.run, args.phase.as_deref(), step)?;
+        return output.print(&answers, || answers.to_string());
+    }
     let inspection = look_at(&args.run)?;
     output.print(&inspection, || inspection.to_string())
 }
