@@ -112,7 +112,7 @@ fn rollout_and_trainer_see_the_same_numbers() {
     let steps = std::env::var("REFT_EXACT_STEPS").map_or(1, |steps| steps.parse().unwrap());
     let dir = compare_runs(true, steps);
     let tokens = exact_tokens(&dir.path().join("1/exact"));
-    assert!(tokens > 7_000.0 * steps as f64, "{tokens}");
+    assert!(tokens > 6_500.0 * steps as f64, "{tokens}");
 }
 
 #[test]
