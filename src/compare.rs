@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     Error,
-    examples::{Answer, answers},
+    examples::{Answer, first_answers},
 };
 
 /// How two runs differ. `Display` is a text with a table.
@@ -113,13 +113,7 @@ fn evaluation(run: &RunReader, path: &Path, wanted: Option<&str>) -> Result<Stri
 fn sheets(run: &RunReader, phase: &str) -> Result<BTreeMap<String, BTreeMap<String, Answer>>, Error> {
     let reports = run.reports()?.into_iter().filter(|report| report.phase == phase);
     Ok(reports
-        .map(|report| {
-            let mut sheet = BTreeMap::new();
-            for answer in answers(run, &run.predictions(phase, &report.benchmark)) {
-                sheet.entry(answer.sample.clone()).or_insert(answer);
-            }
-            (report.benchmark, sheet)
-        })
+        .map(|report| (report.benchmark.clone(), first_answers(run, phase, &report.benchmark)))
         .collect())
 }
 

@@ -63,10 +63,7 @@ pub(crate) fn compare_with(reader: &RunReader, run: &Path, n: usize) -> Result<V
     for (benchmark, phases) in &by_benchmark {
         let [first, .., last] = phases.as_slice() else { continue };
         let before = answers(reader, &reader.predictions(first, benchmark));
-        let mut after: BTreeMap<String, Answer> = BTreeMap::new();
-        for answer in answers(reader, &reader.predictions(last, benchmark)) {
-            after.entry(answer.sample.clone()).or_insert(answer);
-        }
+        let mut after = first_answers(reader, last, benchmark);
         let mut seen = BTreeSet::new();
         for before in before {
             // With several answers to a question, the first stands for it.
@@ -128,6 +125,15 @@ impl Comparison {
 }
 
 /// The answers in a Parquet file of a run; none where it is damaged.
+/// The first answer to each question of a benchmark, which stands for it where there are several.
+pub(crate) fn first_answers(reader: &RunReader, phase: &str, benchmark: &str) -> BTreeMap<String, Answer> {
+    let mut first = BTreeMap::new();
+    for answer in answers(reader, &reader.predictions(phase, benchmark)) {
+        first.entry(answer.sample.clone()).or_insert(answer);
+    }
+    first
+}
+
 pub(crate) fn answers(reader: &RunReader, path: &Path) -> Vec<Answer> {
     reader.rows(path).iter().map(answer).collect()
 }

@@ -6,7 +6,7 @@ use reft_eval::Paired;
 use reft_store::RunReader;
 use serde::Serialize;
 
-use crate::{Error, examples::answers};
+use crate::{Error, examples::first_answers};
 
 /// Chance of a difference that is called chance where it is exceeded.
 const CHANCE: f64 = 0.05;
@@ -49,11 +49,9 @@ pub(crate) fn gains(run: &RunReader) -> Result<Vec<Gain>, Error> {
     let mut gains = Vec::new();
     for report in run.reports()? {
         let (phase, benchmark) = (report.phase, report.benchmark);
-        let mut right = BTreeMap::new();
-        for answer in answers(run, &run.predictions(&phase, &benchmark)) {
-            // With several answers to a question, the first stands for it.
-            right.entry(answer.sample).or_insert(answer.right == Some(true));
-        }
+        let answers = first_answers(run, &phase, &benchmark).into_iter();
+        let right: BTreeMap<String, bool> =
+            answers.map(|(question, answer)| (question, answer.right == Some(true))).collect();
         if let Some((before, earlier)) = last.get(&benchmark) {
             let pairs: Vec<(bool, bool)> =
                 right.iter().filter_map(|(question, &now)| Some((*earlier.get(question)?, now))).collect();

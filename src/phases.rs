@@ -539,15 +539,7 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
     }
 
     fn plan(&self) -> Vec<PhasePlan> {
-        let plan = |phase: &PhaseConfig| PhasePlan {
-            kind: phase.kind(),
-            steps: match phase {
-                PhaseConfig::Grpo(phase) => Some(phase.steps),
-                PhaseConfig::Sft(phase) => Some(phase.steps),
-                PhaseConfig::Reject(_) | PhaseConfig::Eval(_) => None,
-            },
-        };
-        self.recipe.phase.iter().map(plan).collect()
+        self.recipe.phase.iter().map(|phase| PhasePlan { kind: phase.kind(), steps: phase.steps() }).collect()
     }
 
     fn build(

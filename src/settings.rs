@@ -59,7 +59,8 @@ impl Progress {
         let (name, setting) = rest.split_once('.').unwrap_or((rest, ""));
         let begun = self.begun.iter().find(|begun| *begun == name)?;
         let is_last = self.begun.last() == Some(begun);
-        let steps = recipe.phase.iter().find(|phase| phase.name() == begun.as_str()).and_then(steps);
+        let steps =
+            recipe.phase.iter().find(|phase| phase.name() == begun.as_str()).and_then(PhaseConfig::steps);
         match (is_last, setting, steps) {
             (true, "steps", Some(steps)) if steps > self.steps => None,
             (true, "steps", Some(_)) => {
@@ -68,14 +69,6 @@ impl Progress {
             (true, ..) => Some(format!("phase `{begun}` is under way; of it only `steps` may be changed")),
             (false, ..) => Some(format!("phase `{begun}` is done")),
         }
-    }
-}
-
-fn steps(phase: &PhaseConfig) -> Option<u64> {
-    match phase {
-        PhaseConfig::Grpo(phase) => Some(phase.steps),
-        PhaseConfig::Sft(phase) => Some(phase.steps),
-        PhaseConfig::Reject(_) | PhaseConfig::Eval(_) => None,
     }
 }
 

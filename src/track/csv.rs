@@ -1,7 +1,6 @@
 //! `metrics.csv`: one row a step, one column a metric, for spreadsheets and data frames.
 
 use std::{
-    collections::BTreeSet,
     fmt::Write as _,
     fs,
     io::{self, Write as _},
@@ -10,63 +9,56 @@ use std::{
 
 use super::{Point, Sink};
 
-/// The file, and what it holds.
+/// The file, and its columns.
 pub(super) struct Csv {
     path: PathBuf,
-    columns: BTreeSet<String>,
-    rows: Vec<Row>,
-}
-
-struct Row {
-    begin: String,
-    numbers: Vec<(String, f64)>,
+    /// Metrics in the order in which they came.
+    columns: Vec<String>,
 }
 
 impl Csv {
     /// An empty one in a run directory.
     pub(super) fn create(run: &Path) -> io::Result<Self> {
-        let new = Self { path: run.join("metrics.csv"), columns: BTreeSet::new(), rows: Vec::new() };
+        let new = Self { path: run.join("metrics.csv"), columns: Vec::new() };
         fs::write(&new.path, new.head())?;
         Ok(new)
     }
 
     fn head(&self) -> String {
-        ["global_step", "phase", "step"]
-            .into_iter()
-            .chain(self.columns.iter().map(String::as_str))
-            .collect::<Vec<_>>()
-            .join(",")
-            + "\n"
+        let columns = self.columns.iter().map(String::as_str);
+        ["global_step", "phase", "step"].into_iter().chain(columns).collect::<Vec<_>>().join(",") + "\n"
     }
 
-    fn line(&self, row: &Row) -> String {
-        let mut line = row.begin.clone();
-        for column in &self.columns {
-            line.push(',');
-            if let Some((_, value)) = row.numbers.iter().find(|(name, _)| name == column) {
-                let _ = write!(line, "{value}");
-            }
-        }
-        line + "\n"
+    /// Adds columns, empty in the rows so far: a phase of another kind brings other numbers.
+    fn widen(&mut self, new: Vec<String>) -> io::Result<()> {
+        let text = fs::read_to_string(&self.path)?;
+        let empty = ",".repeat(new.len());
+        self.columns.extend(new);
+        let rows = text.lines().skip(1).map(|row| format!("{row}{empty}\n"));
+        fs::write(&self.path, self.head() + &rows.collect::<String>())
     }
 }
 
 impl Sink for Csv {
     fn add(&mut self, point: &Point<'_>) -> io::Result<()> {
-        // Names of phases are letters, digits, `-` and `_`: nothing to quote.
-        let begin = format!("{},{},{}", point.number, point.phase, point.step);
-        let numbers: Vec<(String, f64)> =
-            point.metrics.iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let n_columns = self.columns.len();
-        self.columns.extend(numbers.iter().map(|(name, _)| name.clone()));
-        self.rows.push(Row { begin, numbers });
-        if self.columns.len() > n_columns {
-            // A phase of another kind brings other numbers: its columns are those of all rows.
-            let lines: String = self.rows.iter().map(|row| self.line(row)).collect();
-            return fs::write(&self.path, self.head() + &lines);
+        let names = point.metrics.iter().map(|(name, _)| name);
+        let new: Vec<String> = names
+            .filter(|name| self.columns.iter().all(|column| column != name))
+            .map(str::to_owned)
+            .collect();
+        if !new.is_empty() {
+            self.widen(new)?;
         }
-        let last = self.rows.last().map(|row| self.line(row)).unwrap_or_default();
-        fs::OpenOptions::new().append(true).open(&self.path)?.write_all(last.as_bytes())
+        // Names of phases are letters, digits, `-` and `_`: nothing to quote.
+        let mut line = format!("{},{},{}", point.number, point.phase, point.step);
+        for column in &self.columns {
+            line.push(',');
+            if let Some(value) = point.metrics.get(column) {
+                let _ = write!(line, "{value}");
+            }
+        }
+        line.push('\n');
+        fs::OpenOptions::new().append(true).open(&self.path)?.write_all(line.as_bytes())
     }
 }
 
@@ -94,8 +86,8 @@ mod tests {
         }
         assert_eq!(
             fs::read_to_string(run.path().join("metrics.csv")).unwrap(),
-            "global_step,phase,step,grpo/kl,reward/mean,sft/loss\n\
-             1,warm,1,,,0.5\n2,warm,2,,,0.25\n3,open,1,0.000000001,1.5,\n4,open,2,,2,\n"
+            "global_step,phase,step,sft/loss,grpo/kl,reward/mean\n\
+             1,warm,1,0.5,,\n2,warm,2,0.25,,\n3,open,1,,0.000000001,1.5\n4,open,2,,,2\n"
         );
     }
 }

@@ -59,6 +59,7 @@ impl<'a> Tracked<'a> {
         }
         if self.open.is_none() {
             let mut rows = RunReader::open(&self.run).and_then(|run| run.metrics()).unwrap_or_default();
+            // An evaluation shows a step before it records it.
             let is_this = |row: &MetricRow| row.phase == step.phase && row.step == step.step;
             if !rows.last().is_some_and(is_this) {
                 let StepReport { phase, step, metrics, .. } = *step;

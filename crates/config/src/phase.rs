@@ -38,6 +38,15 @@ impl PhaseConfig {
         }
     }
 
+    /// Its steps; none where they depend on data that are not read yet.
+    pub fn steps(&self) -> Option<u64> {
+        match self {
+            Self::Grpo(phase) => Some(phase.steps),
+            Self::Sft(phase) => Some(phase.steps),
+            Self::Reject(_) | Self::Eval(_) => None,
+        }
+    }
+
     /// The phase's kind as it is written in the recipe.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@ and `reft config check RECIPE.toml` names every problem of one.
 A recipe is `[run]`, `[model]`, `[prompt]`, data sets `[data.NAME]`, and `[[phase]]` in the order in which they run.
 `[sft]`, `[grpo]`, `[reject]` and `[eval]` hold defaults of the phases of their kind, with the same keys.
 `--set grpo.lr=1e-6` changes a key of all phases of a kind, `--set phase.NAME.lr=1e-6` of one.
-A key without a default has to be given, unless it says that it may be left out.
+A default `required` means that the key has to be given, `none` that it may be left out.
 ";
 
 /// The page as Markdown.

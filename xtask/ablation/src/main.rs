@@ -77,6 +77,8 @@ fn main() -> ExitCode {
 fn ablation(args: &Args) -> Result<Outcome> {
     let study = args.task.study();
     let runs = args.runs.clone().unwrap_or_else(|| Path::new("runs").join(study.name));
+    // Before hours of runs, not after them.
+    section::replace(&read(&args.output)?, study.name, "")?;
     if !args.report_only {
         let reft = match &args.reft {
             Some(path) => path.clone(),
@@ -108,8 +110,7 @@ fn ablation(args: &Args) -> Result<Outcome> {
 /// Writes the section and the curves from the finished runs.
 fn report(study: &'static Study, runs: &Path, seeds: u64, output: &Path) -> Result<()> {
     let results = results::read(study, runs, seeds)?;
-    let document = fs::read_to_string(output).with_context(|| output.display().to_string())?;
-    let document = section::replace(&document, study.name, &section::write(&results, "img"))?;
+    let document = section::replace(&read(output)?, study.name, &section::write(&results, "img"))?;
 
     let images = output.parent().unwrap_or(Path::new("")).join("img");
     fs::create_dir_all(&images).with_context(|| images.display().to_string())?;
@@ -124,6 +125,10 @@ fn report(study: &'static Study, runs: &Path, seeds: u64, output: &Path) -> Resu
         fs::write(&path, svg).with_context(|| path.display().to_string())?;
     }
     fs::write(output, document).with_context(|| output.display().to_string())
+}
+
+fn read(document: &Path) -> Result<String> {
+    fs::read_to_string(document).with_context(|| document.display().to_string())
 }
 
 /// A line on stderr. Losing one is no reason to stop.

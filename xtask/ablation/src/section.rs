@@ -18,7 +18,9 @@ fn marks(study: &str) -> [String; 2] {
 pub(crate) fn replace(document: &str, study: &str, section: &str) -> Result<String> {
     let [first, last] = marks(study);
     let (Some(begin), Some(end)) = (document.find(&first), document.find(&last)) else {
-        bail!("no place for the section; put these two lines where it should be:\n{first}\n{last}");
+        bail!(
+            "no place for the section in the document; put these two lines where it should be:\n{first}\n{last}"
+        );
     };
     if end < begin {
         bail!("`{last}` stands before `{first}`");

@@ -132,7 +132,7 @@ fn name(shown: &str, facts: &SceneFacts) -> String {
         }
         Question::Cells { targets } => {
             let labels = targets.iter().map(|&target| &facts.placed[target].label);
-            let named = labels.zip(shown.split(", ")).map(|(label, cell)| format!("{label}{cell}"));
+            let named = labels.zip(shown.split(", ")).map(|(label, cell)| beside(label, cell));
             named.collect::<Vec<_>>().join(" ")
         }
         _ => shown.to_owned(),

@@ -2,9 +2,11 @@
 //!
 //! Wordings are fixed and few: a model of a million parameters has to learn them all.
 
+use std::fmt::Display;
+
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::{Cell, Placed, ShapeQuestion};
+use super::{Placed, ShapeQuestion};
 
 /// A question about a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,7 +213,7 @@ pub(super) fn beside_cell(placed: &Placed) -> String {
 }
 
 /// A label and a cell.
-pub(super) fn beside(label: &str, cell: Cell) -> String {
+pub(super) fn beside(label: &str, cell: impl Display) -> String {
     let is_word = label.ends_with(char::is_alphabetic);
     format!("{label}{}{cell}", if is_word { " " } else { "" })
 }
