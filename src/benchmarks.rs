@@ -73,10 +73,13 @@ pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Resul
 pub(crate) fn open_all(recipe: &Recipe) -> Result<Vec<AnyBenchmark>, Error> {
     let mut all = Vec::new();
     for phase in &recipe.phase {
-        let PhaseConfig::Eval(phase) = phase else { continue };
+        let data = match phase {
+            PhaseConfig::Eval(phase) => &phase.data[..],
+            phase => phase.validation().map_or(&[][..], |validation| &validation.data),
+        };
         let open = |config| AnyBenchmark::open(config, &recipe.prompt, None);
-        let opened: Vec<AnyBenchmark> = phase.benchmarks.iter().map(open).collect::<Result<_, Error>>()?;
-        let data = phase.data.iter().map(String::as_str);
+        let opened: Vec<AnyBenchmark> = phase.benchmarks().iter().map(open).collect::<Result<_, Error>>()?;
+        let data = data.iter().map(String::as_str);
         check_names(data.chain(opened.iter().map(Benchmark::name)))?;
         all.extend(opened);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use reft_core::Metrics;
 use reft_eval::{EvalReport, summary_table};
-use reft_store::{RunReader, Summary};
+use reft_store::{RunReader, Summary, ValidationPoint};
 use serde::{Deserialize as _, Serialize};
 
 use crate::{
@@ -36,6 +36,9 @@ pub struct Inspection {
     pub summary: Summary,
     /// The reports of each evaluation phase, in order.
     pub results: Vec<(String, Vec<EvalReport>)>,
+    /// What phases asked while they trained.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub validations: Vec<ValidationPoint>,
     /// How answers changed from each evaluation to the next.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gains: Vec<Gain>,
@@ -60,7 +63,8 @@ pub fn inspect(run: &Path) -> Result<Inspection, Error> {
         }
     }
     let gains = gains(&reader)?;
-    Ok(Inspection { run: run.to_owned(), summary, results, gains, damaged: reader.damaged() })
+    let validations = reader.validations()?;
+    Ok(Inspection { run: run.to_owned(), summary, results, validations, gains, damaged: reader.damaged() })
 }
 
 impl fmt::Display for Inspection {
@@ -80,6 +84,10 @@ impl fmt::Display for Inspection {
         for phase in phases {
             let numbers = changes(&phase.first, &phase.last);
             writeln!(f, "{:<16} {:>6}  {}", phase.phase, phase.steps, numbers.join("   "))?;
+        }
+        let courses = courses(&self.validations);
+        if !courses.is_empty() {
+            writeln!(f, "\nevaluated while training, accuracy in %\n{}", courses.join("\n"))?;
         }
         if !self.results.is_empty() {
             writeln!(f, "\n{}", summary_table(&self.results).trim_end())?;
@@ -104,6 +112,37 @@ fn changes(first: &Metrics, last: &Metrics) -> Vec<String> {
         Some(format!("{label} {} -> {}", short(before), short(after)))
     });
     shown.collect()
+}
+
+/// `open             val  24.0 -> 61.5, best 63.0 after 80 steps`, a line for each phase and benchmark.
+fn courses(points: &[ValidationPoint]) -> Vec<String> {
+    let mut courses: Vec<Vec<&ValidationPoint>> = Vec::new();
+    for point in points.iter().filter(|point| point.accuracy().is_some()) {
+        let is_same = |c: &&mut Vec<&ValidationPoint>| {
+            (&c[0].phase, &c[0].benchmark) == (&point.phase, &point.benchmark)
+        };
+        match courses.iter_mut().find(is_same) {
+            Some(course) => course.push(point),
+            None => courses.push(vec![point]),
+        }
+    }
+    let percent = |point: &ValidationPoint| 100.0 * point.accuracy().unwrap_or_default();
+    let line = |points: Vec<&ValidationPoint>| {
+        let (first, last) = (points[0], points[points.len() - 1]);
+        // The earliest of equals.
+        let is_better = |best, point| if percent(point) > percent(best) { point } else { best };
+        let best = points.iter().copied().fold(first, is_better);
+        format!(
+            "{:<16} {}  {:.1} -> {:.1}, best {:.1} after {} steps",
+            first.phase,
+            first.benchmark,
+            percent(first),
+            percent(last),
+            percent(best),
+            best.step
+        )
+    };
+    courses.into_iter().map(line).collect()
 }
 
 /// Three significant digits or so.
@@ -151,12 +190,19 @@ mod tests {
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(folder.join("report.json"), text).unwrap();
         }
+        for (step, accuracy) in [(0, 0.25), (10, 0.625), (20, 0.625)] {
+            let folder = root.join(format!("validation/binary/step_{step:06}/val"));
+            std::fs::create_dir_all(&folder).unwrap();
+            let text = json!({"overall": {"accuracy": accuracy}}).to_string();
+            std::fs::write(folder.join("report.json"), text).unwrap();
+        }
 
         let text = inspect(&root).unwrap().to_string();
         for expected in [
             "demo (not finished, 1 attempt)",
             // Means of the first and of the last two of twenty steps.
             "reward 0.15 -> 1.95   kl 0.0010 -> 0.0010",
+            "binary           val  25.0 -> 62.5, best 62.5 after 10 steps",
             "digits math",
             "50.0 (15.0-85.0)",
         ] {

@@ -35,6 +35,7 @@ pub mod gains;
 pub mod generate;
 pub mod grade;
 pub mod images;
+pub mod init;
 pub mod inspect;
 pub mod model;
 mod partial;

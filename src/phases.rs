@@ -8,8 +8,8 @@ use std::{
 };
 
 use reft_config::{
-    BadImages, DataConfig, EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, PhaseConfig, Recipe, RejectPhase,
-    RewardConfig, SftPhase, Shard, WithForm,
+    BadImages, DataConfig, EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, Keep, PhaseConfig, Recipe,
+    RejectPhase, RewardConfig, SftPhase, Shard, ValidationConfig, WithForm,
 };
 use reft_core::{
     Benchmark, Demonstration, Form, ImageSource, Progress, RunStore, Sample, SampleId, Seed, StageError,
@@ -21,6 +21,7 @@ use reft_eval::TaskBenchmark;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{
     EvalStages, Guard, PhaseBuilder, PhasePlan, Preflight, RejectStages, RlStages, SftStages, Stages,
+    Validation,
 };
 use reft_reject::{BestOf, RuleJudge, ServerJudge, from_kept};
 use reft_reward::{Accuracy, Deadline, Format, Rubric, advantage, solution};
@@ -122,6 +123,7 @@ impl<'a> RecipePhases<'a> {
         check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
         let data = self.dataset(&phase.data, &phase.forms, seed, policy)?;
+        let phase = &phase.in_steps(data.samples.len());
         let preflight = phase.preflight.enabled.then(|| preflight(phase, &data.samples));
         let curriculum = reft_curriculum::build(&phase.curriculum, pool(&data), seed.at("curriculum"))
             .map_err(|e| StageError::other(format!("curriculum of phase `{}`", phase.name), e))?;
@@ -146,6 +148,7 @@ impl<'a> RecipePhases<'a> {
                     .with_group(Arc::clone(&self.group), self.recipe.run.shard),
             ),
             max_skipped: phase.max_skipped,
+            validation: self.validation(&phase.name, phase.validation.as_ref(), policy)?,
         });
         Ok((stages, data.samples))
     }
@@ -164,6 +167,7 @@ impl<'a> RecipePhases<'a> {
                 None => self.dataset(name, &phase.forms, seed, policy)?.weighted_demonstrations(),
             });
         }
+        let phase = &phase.in_steps(demonstrations.len());
         Ok(Stages::Sft(SftStages {
             steps: phase.steps,
             batch_size: phase.batch_size,
@@ -171,6 +175,7 @@ impl<'a> RecipePhases<'a> {
             trainer: Box::new(
                 SftTrainer::new(phase, seed).with_group(Arc::clone(&self.group), self.recipe.run.shard),
             ),
+            validation: self.validation(&phase.name, phase.validation.as_ref(), policy)?,
         }))
     }
 
@@ -217,7 +222,7 @@ impl<'a> RecipePhases<'a> {
         Ok(samples)
     }
 
-    fn eval(&self, phase: &EvalPhase, policy: &Vlm) -> Result<Stages<Vlm>, StageError> {
+    fn eval(&self, phase: &EvalPhase, policy: &Vlm) -> Result<EvalStages<Vlm>, StageError> {
         let budget = Some(policy.processor().budget());
         let benchmarks = phase.data.iter().map(|name| {
             // The questions of a benchmark depend on nothing but its data set, so that all phases and runs compare.
@@ -231,11 +236,27 @@ impl<'a> RecipePhases<'a> {
                 .map_err(|e| StageError::other(format!("benchmark `{}`", config.name), e))?;
             Ok(Box::new(benchmark) as Box<dyn Benchmark>)
         });
-        Ok(Stages::Eval(EvalStages {
+        Ok(EvalStages {
             benchmarks: benchmarks.chain(published).collect::<Result<_, StageError>>()?,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
             rollout: Box::new(GenerationEngine::default()),
+        })
+    }
+
+    /// What phase `name` asks while it trains.
+    fn validation(
+        &self,
+        name: &str,
+        config: Option<&ValidationConfig>,
+        policy: &Vlm,
+    ) -> Result<Option<Validation<Vlm>>, StageError> {
+        let Some(config) = config else { return Ok(None) };
+        Ok(Some(Validation {
+            every: config.every,
+            asked: self.eval(&config.as_eval(name), policy)?,
+            keep_best: config.keep == Keep::Best,
+            patience: config.patience,
         }))
     }
 
@@ -407,6 +428,11 @@ impl<'a> RecipePhases<'a> {
             // Names of rejection phases are no data sets.
             let names = names.into_iter().filter(|name| self.recipe.data.contains_key(*name));
             uses.extend(names.map(|data| Use { data, forms: as_forms(forms), trains, seed }));
+            if let Some(validation) = phase.validation() {
+                let forms = as_forms(&validation.forms);
+                let of = |data| Use { data, forms: forms.clone(), trains: false, seed: Seed::new(0) };
+                uses.extend(validation.data.iter().map(|data| of(data.as_str())));
+            }
         }
         uses
     }
@@ -556,7 +582,7 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
                 let questions = self.questions(phase, policy)?;
                 (self.reject(phase, policy, questions.clone())?, questions)
             }
-            PhaseConfig::Eval(phase) => (self.eval(phase, policy)?, Vec::new()),
+            PhaseConfig::Eval(phase) => (Stages::Eval(self.eval(phase, policy)?), Vec::new()),
         };
         let before = marks(&stages);
         let built = Built {

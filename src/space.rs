@@ -1,6 +1,6 @@
 //! Whether checkpoints fit on the disk, asked before the first step instead of found out after hours.
 
-use reft_config::{MomentsConfig, OptimizerConfig, PhaseConfig, Recipe, SmallWeights};
+use reft_config::{Keep, MomentsConfig, OptimizerConfig, PhaseConfig, Recipe, SmallWeights};
 use reft_store::RunDir;
 use reft_vlm::Vlm;
 
@@ -15,17 +15,26 @@ struct Needs {
     checkpoints: u64,
     /// The final model.
     last: u64,
+    /// The best policy of a phase that keeps it, and the one that takes its place.
+    best: u64,
 }
 
 impl Needs {
     /// Of `learned` numbers with `state` bytes each of the optimizer's, saved in `policy` bytes; `merged` is a whole model
     /// beside an adapter.
     fn new(learned: u64, state: u64, policy: u64, merged: u64, keep: usize) -> Self {
-        Self { checkpoint: policy + learned * state, checkpoints: keep as u64 + 1, last: policy + merged }
+        let checkpoint = policy + learned * state;
+        Self { checkpoint, checkpoints: keep as u64 + 1, last: policy + merged, best: 0 }
+    }
+
+    /// With the policies of `phases` that keep their best.
+    fn with_best(self, policy: u64, phases: &[PhaseConfig]) -> Self {
+        let keeps_best = |phase: &PhaseConfig| phase.validation().is_some_and(|v| v.keep == Keep::Best);
+        Self { best: if phases.iter().any(keeps_best) { 2 * policy } else { 0 }, ..self }
     }
 
     fn total(self) -> u64 {
-        self.checkpoint * self.checkpoints + self.last
+        self.checkpoint * self.checkpoints + self.last + self.best
     }
 }
 
@@ -49,9 +58,9 @@ pub(crate) fn check(recipe: &Recipe, policy: &Vlm, run: &RunDir) -> Result<(), E
         Some(_) => {
             let merged = recipe.model.lora.as_ref().is_some_and(|lora| lora.merge);
             let merged = if merged { all * width } else { 0 };
-            Needs::new(learned, state, 4 * learned, merged, keep)
+            Needs::new(learned, state, 4 * learned, merged, keep).with_best(4 * learned, &recipe.phase)
         }
-        None => Needs::new(learned, state, all * width, 0, keep),
+        None => Needs::new(learned, state, all * width, 0, keep).with_best(all * width, &recipe.phase),
     };
     let (free, held) = run.space();
     match free.and_then(|free| refusal(needs, free, held)) {
@@ -114,6 +123,6 @@ mod tests {
     #[test]
     fn adapters_are_small_and_a_merged_model_is_not() {
         let needs = Needs::new(1_000, bytes_per_number(&OptimizerConfig::default(), false), 4_000, 7_500, 1);
-        assert_eq!(needs, Needs { checkpoint: 12_000, checkpoints: 2, last: 11_500 });
+        assert_eq!(needs, Needs { checkpoint: 12_000, checkpoints: 2, last: 11_500, best: 0 });
     }
 }

@@ -335,7 +335,7 @@ fn inputs(recipe: &Recipe) -> Vec<Input> {
         Some(Input { name: format!("phase.{}.curriculum.difficulty", phase.name()), path })
     });
     let benchmarks = recipe.phase.iter().flat_map(|phase| {
-        phase.benchmarks().unwrap_or_default().iter().map(|benchmark| Input {
+        phase.benchmarks().iter().map(|benchmark| Input {
             name: format!("phase.{}.benchmarks.{}", phase.name(), benchmark.name),
             path: benchmark.path.clone(),
         })

@@ -14,7 +14,7 @@ use std::{
 use reft_config::Tracker;
 use reft_core::Metrics;
 use reft_pipeline::{Observer, PhaseInfo, StepReport};
-use reft_store::{MetricRow, RunReader};
+use reft_store::{MetricRow, RunReader, ValidationPoint};
 
 use csv::Csv;
 use tensorboard::TensorBoard;
@@ -35,6 +35,12 @@ pub(crate) struct Point<'a> {
 trait Sink {
     /// Adds a step.
     fn add(&mut self, point: &Point<'_>) -> io::Result<()>;
+
+    /// Adds what was asked of a benchmark while a phase trained, after `number` steps of the run. The default leaves it to
+    /// the record.
+    fn validated(&mut self, _number: u64, _benchmark: &str, _accuracy: f64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An observer that also writes trackers' files.
@@ -58,7 +64,10 @@ impl<'a> Tracked<'a> {
             return;
         }
         if self.open.is_none() {
-            let mut rows = RunReader::open(&self.run).and_then(|run| run.metrics()).unwrap_or_default();
+            let reader = RunReader::open(&self.run);
+            let mut rows = reader.as_ref().map_or(Ok(Vec::new()), RunReader::metrics).unwrap_or_default();
+            let validations =
+                reader.as_ref().map_or(Ok(Vec::new()), RunReader::validations).unwrap_or_default();
             // An evaluation shows a step before it records it.
             let is_this = |row: &MetricRow| row.phase == step.phase && row.step == step.step;
             if !rows.last().is_some_and(is_this) {
@@ -67,7 +76,7 @@ impl<'a> Tracked<'a> {
             }
             self.n_steps = rows.len() as u64;
             let opened = self.trackers.clone().into_iter().filter_map(|tracker| {
-                let begun = begin(tracker, &self.run, &rows);
+                let begun = begin(tracker, &self.run, &rows, &validations);
                 begun.map_err(|error| self.lost(tracker, &error)).ok().map(|sink| (tracker, sink))
             });
             self.open = Some(opened.collect());
@@ -75,9 +84,14 @@ impl<'a> Tracked<'a> {
         }
         self.n_steps += 1;
         let point = Point { number: self.n_steps, phase: step.phase, step: step.step, metrics: step.metrics };
+        self.each(|sink| sink.add(&point));
+    }
+
+    /// What every open tracker takes; one that cannot is left.
+    fn each(&mut self, mut add: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
         let mut failed = Vec::new();
         if let Some(open) = &mut self.open {
-            open.retain_mut(|(tracker, sink)| match sink.add(&point) {
+            open.retain_mut(|(tracker, sink)| match add(sink.as_mut()) {
                 Ok(()) => true,
                 Err(error) => {
                     failed.push((*tracker, error));
@@ -98,13 +112,25 @@ impl<'a> Tracked<'a> {
 }
 
 /// A tracker's file with all steps so far.
-fn begin(tracker: Tracker, run: &Path, rows: &[MetricRow]) -> io::Result<Box<dyn Sink>> {
+fn begin(
+    tracker: Tracker,
+    run: &Path,
+    rows: &[MetricRow],
+    validations: &[ValidationPoint],
+) -> io::Result<Box<dyn Sink>> {
     let mut sink: Box<dyn Sink> = match tracker {
         Tracker::Tensorboard => Box::new(TensorBoard::create(run)?),
         Tracker::Csv => Box::new(Csv::create(run)?),
     };
     for (row, number) in rows.iter().zip(1..) {
         sink.add(&Point { number, phase: &row.phase, step: row.step, metrics: &row.metrics })?;
+    }
+    for point in validations {
+        let Some(accuracy) = point.accuracy() else { continue };
+        // Behind the last row that is not after it: for step 0 that of the phase before.
+        let first = rows.iter().position(|row| row.phase == point.phase).unwrap_or(rows.len());
+        let done = rows[first..].iter().filter(|row| row.phase == point.phase && row.step <= point.step);
+        sink.validated((first + done.count()) as u64, &point.benchmark, accuracy)?;
     }
     Ok(sink)
 }
@@ -121,6 +147,12 @@ impl Observer for Tracked<'_> {
     fn step_done(&mut self, step: &StepReport<'_>) {
         self.track(step);
         self.inner.step_done(step);
+    }
+
+    fn validated(&mut self, phase: &str, step: u64, benchmark: &str, accuracy: f64) {
+        let number = self.n_steps;
+        self.each(|sink| sink.validated(number, benchmark, accuracy));
+        self.inner.validated(phase, step, benchmark, accuracy);
     }
 
     fn message(&mut self, text: &str) {

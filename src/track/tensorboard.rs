@@ -41,6 +41,23 @@ impl TensorBoard {
         Ok(board)
     }
 
+    fn scalars<'a>(&mut self, step: u64, numbers: impl Iterator<Item = (&'a str, f64)>) -> io::Result<()> {
+        let mut summary = Vec::new();
+        for (name, number) in numbers {
+            let mut value = Vec::new();
+            bytes(&mut value, 1, name.as_bytes());
+            value.push(2 << 3 | 5);
+            value.extend((number as f32).to_le_bytes());
+            bytes(&mut summary, 1, &value);
+        }
+        let mut event = Vec::new();
+        double(&mut event, 1, now());
+        event.push(2 << 3);
+        varint(&mut event, step);
+        bytes(&mut event, 5, &summary);
+        self.write(&event)
+    }
+
     fn write(&mut self, event: &[u8]) -> io::Result<()> {
         let length = (event.len() as u64).to_le_bytes();
         let mut record = Vec::with_capacity(event.len() + 16);
@@ -55,20 +72,11 @@ impl TensorBoard {
 
 impl Sink for TensorBoard {
     fn add(&mut self, point: &Point<'_>) -> io::Result<()> {
-        let mut summary = Vec::new();
-        for (name, number) in point.metrics.iter() {
-            let mut value = Vec::new();
-            bytes(&mut value, 1, name.as_bytes());
-            value.push(2 << 3 | 5);
-            value.extend((number as f32).to_le_bytes());
-            bytes(&mut summary, 1, &value);
-        }
-        let mut event = Vec::new();
-        double(&mut event, 1, now());
-        event.push(2 << 3);
-        varint(&mut event, point.number);
-        bytes(&mut event, 5, &summary);
-        self.write(&event)
+        self.scalars(point.number, point.metrics.iter())
+    }
+
+    fn validated(&mut self, number: u64, benchmark: &str, accuracy: f64) -> io::Result<()> {
+        self.scalars(number, [(&*format!("validation/{benchmark}/accuracy"), accuracy)].into_iter())
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod args;
 mod commands;
+mod follow;
 mod interrupt;
 mod output;
 mod pace;

@@ -20,6 +20,9 @@ use crate::{interrupt::Interrupt, output::visible, pace::Pace};
 /// Lines per phase, next to its first and last step.
 const LINES: u64 = 10;
 
+/// Columns of a bar beside title and message: percent, bar, steps, time left.
+const BAR: usize = 52;
+
 /// Without a terminal, at least one line in this time.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -53,6 +56,8 @@ pub(crate) struct Watch {
     phase: Option<ProgressBar>,
     step: Option<ProgressBar>,
     pace: Pace,
+    /// Columns of the phase's title.
+    title_width: usize,
     last_line: Instant,
 }
 
@@ -66,6 +71,7 @@ impl Watch {
             phase: None,
             step: None,
             pace: Pace::new(),
+            title_width: 0,
             last_line: Instant::now(),
         }
     }
@@ -84,6 +90,15 @@ impl Watch {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
+    }
+
+    /// Columns beside `taken` others; in a file there are as many as it takes.
+    fn room(&self, taken: usize) -> usize {
+        if !self.terminal {
+            return usize::MAX;
+        }
+        let (_rows, columns) = console::Term::stderr().size();
+        usize::from(columns).saturating_sub(taken)
     }
 
     /// A line above the bars.
@@ -112,15 +127,16 @@ impl Observer for Watch {
         self.clear();
         self.pace.phase(phase);
         let title = format!("[{}/{}] {} ({})", phase.index + 1, phase.phases, phase.name, phase.kind);
+        self.title_width = title.chars().count();
         let resumed = match phase.done {
             0 => String::new(),
             done => format!(", resumed after step {done}"),
         };
-        self.line(&format!("{title}: {} steps{resumed}", phase.total));
+        self.line(&format!("{title}: {} steps of {}{resumed}", phase.total, phase.batch));
         if self.quiet || !self.terminal {
             return;
         }
-        let bar = self.bar(&title, "{prefix} [{bar:20}] {pos}/{len}, {eta} left  {msg}");
+        let bar = self.bar(&title, "{prefix} {percent:>3}% [{bar:20}] {pos}/{len}, {eta} left  {msg}");
         bar.set_length(phase.total);
         bar.set_position(phase.done);
         bar.reset_eta();
@@ -138,18 +154,27 @@ impl Observer for Watch {
 
     fn step_done(&mut self, step: &StepReport<'_>) {
         self.pace.step(step.step);
-        let numbers =
-            [numbers(step.metrics), slowest(step.timings), format!("  run {}", self.pace.words())].concat();
+        // What matters most comes first: what a narrow terminal has no room for is left out.
+        let mut parts = vec![format!("run {}", self.pace.words())];
+        parts.extend(numbers(step.metrics));
+        parts.extend(slowest(step.timings));
+        parts.extend(memory());
         if let Some(bar) = &self.phase {
             bar.set_length(step.total);
             bar.set_position(step.step);
-            bar.set_message(numbers.clone());
+            bar.set_message(fitting(&parts, self.room(self.title_width + BAR)));
         }
         let every = (step.total / LINES).max(1);
         let due = step.step == 1 || step.step == step.total || step.step.is_multiple_of(every);
         if due || self.last_line.elapsed() > SILENCE {
-            self.line(&format!("  {} {:>5}/{}  {numbers}", step.phase, step.step, step.total));
+            let start = format!("  {} {:>5}/{}  ", step.phase, step.step, step.total);
+            let room = self.room(start.chars().count());
+            self.line(&format!("{start}{}", fitting(&parts, room)));
         }
+    }
+
+    fn validated(&mut self, phase: &str, step: u64, benchmark: &str, accuracy: f64) {
+        self.line(&format!("  {phase} after {step} steps: {benchmark} {:.1}%", 100.0 * accuracy));
     }
 
     fn message(&mut self, text: &str) {
@@ -161,8 +186,29 @@ impl Observer for Watch {
     }
 }
 
-/// The numbers of a step in one line.
-fn numbers(metrics: &Metrics) -> String {
+/// As many parts as there are columns for, whole ones; the first in any case.
+fn fitting(parts: &[String], columns: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        let gap = if line.is_empty() { "" } else { "  " };
+        let is_first = line.is_empty();
+        if !is_first && line.chars().count() + gap.len() + part.chars().count() > columns {
+            break;
+        }
+        line.push_str(gap);
+        line.push_str(part);
+    }
+    line
+}
+
+/// What the process holds of the machine's memory.
+fn memory() -> Option<String> {
+    let held = memory_stats::memory_stats()?.physical_mem;
+    Some(format!("{:.1} GiB", held as f64 / f64::from(1 << 30)))
+}
+
+/// The numbers of a step.
+pub(crate) fn numbers(metrics: &Metrics) -> Vec<String> {
     let mut parts: Vec<String> = SHOWN
         .iter()
         .filter_map(|&(name, label, shape)| {
@@ -179,17 +225,14 @@ fn numbers(metrics: &Metrics) -> String {
         Some(format!("{name} {:.1}%", value * 100.0))
     });
     parts.extend(benchmarks);
-    parts.join("  ")
+    parts
 }
 
 /// The rank that others waited for, where they did so for more than a fifth of the step.
-fn slowest(timings: &Metrics) -> String {
+fn slowest(timings: &Metrics) -> Option<String> {
     let number = |name| timings.get(name).unwrap_or(0.0);
     let (waited, step) = (number("ranks/wait_s"), number("time/step_s"));
-    if waited <= 0.2 * step {
-        return String::new();
-    }
-    format!("  waited {waited:.1} s for rank {}", number("ranks/slowest"))
+    (waited > 0.2 * step).then(|| format!("waited {waited:.1} s for rank {}", number("ranks/slowest")))
 }
 
 #[cfg(test)]
@@ -203,7 +246,7 @@ mod tests {
             for &(name, value) in pairs {
                 metrics.set(name, value);
             }
-            numbers(&metrics)
+            numbers(&metrics).join("  ")
         };
         assert_eq!(
             line(&[("grpo/kl", 0.00123), ("reward/mean", 1.5), ("groups/mixed", 0.625), ("other", 1.0)]),
@@ -225,10 +268,20 @@ mod tests {
         let step = ("time/step_s", 10.0);
         assert_eq!(
             words(&[step, ("ranks/wait_s", 3.21), ("ranks/slowest", 2.0)]),
-            "  waited 3.2 s for rank 2"
+            Some("waited 3.2 s for rank 2".to_owned())
         );
-        assert_eq!(words(&[step, ("ranks/wait_s", 1.0), ("ranks/slowest", 2.0)]), "");
-        assert_eq!(words(&[step]), "");
-        assert_eq!(words(&[]), "");
+        assert_eq!(words(&[step, ("ranks/wait_s", 1.0), ("ranks/slowest", 2.0)]), None);
+        assert_eq!(words(&[step]), None);
+        assert_eq!(words(&[]), None);
+    }
+
+    #[test]
+    fn a_line_has_whole_parts() {
+        let parts = ["run 2m, 8m left", "reward 1.50", "mixed 62%"].map(str::to_owned);
+        assert_eq!(fitting(&parts, usize::MAX), "run 2m, 8m left  reward 1.50  mixed 62%");
+        assert_eq!(fitting(&parts, 39), "run 2m, 8m left  reward 1.50  mixed 62%");
+        assert_eq!(fitting(&parts, 38), "run 2m, 8m left  reward 1.50");
+        assert_eq!(fitting(&parts, 3), "run 2m, 8m left");
+        assert_eq!(fitting(&[], 10), "");
     }
 }

@@ -54,9 +54,10 @@ const RECIPE: &str = "model.path = 'fixtures'\ndata.d = { type = 'file', path = 
 #[test]
 fn help_teaches_and_bad_usage_is_2() {
     assert!(stdout(&["--help"]).contains("Examples:"));
-    for command in
-        ["train", "generate", "logprobs", "eval", "merge", "grade", "score", "reject", "inspect", "report"]
-    {
+    for command in [
+        "train", "generate", "logprobs", "eval", "merge", "grade", "score", "reject", "inspect", "report",
+        "init",
+    ] {
         assert!(stdout(&[command, "--help"]).contains("Examples:"), "{command}");
     }
     for args in [&["train"][..], &["fly"], &["score", "--reward", "best"], &["train", "a", "--resume", "b"]] {
@@ -84,6 +85,44 @@ fn all_problems_of_a_recipe_are_named() {
     let (code, stderr) = failure(&["train", &good, "--set", "model.path=nowhere"]);
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains("`model.path`: `nowhere` does not exist"), "{stderr}");
+}
+
+#[test]
+fn a_first_recipe_is_written_and_checks() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let of = |data: &str, output: &str, more: &[&str]| {
+        let args = ["init", "--model", "fixtures/pico-vlm", "--data", data, "-o", output];
+        [&args[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |args: &[String]| stdout(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let fails = |args: &[String]| failure(&args.iter().map(String::as_str).collect::<Vec<_>>()).1;
+
+    let recipe = path("math.toml");
+    let geometry = "fixtures/benchmarks/geometry.jsonl";
+    let told = run(&of(geometry, &recipe, &["--task", "math", "--test", geometry, "--name", "x-1"]));
+    assert!(told.contains("10 rows: 10 math") && told.contains("reft train"), "{told}");
+    let phases = "base, binary, choice, open, kept, self-improvement, curr-reft";
+    assert_eq!(stdout(&["config", "check", &recipe]), format!("ok: 7 phases ({phases})\n"));
+    assert!(
+        fails(&of(geometry, &recipe, &["--task", "math"])).contains("name another file"),
+        "must not overwrite"
+    );
+
+    // Answers to imitate and no solutions.
+    let chats =
+        json!({"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]});
+    let chats = file(&dir, "chats.jsonl", &format!("{chats}\n"));
+    let recipe = path("sft.toml");
+    run(&of(&chats, &recipe, &[]));
+    assert_eq!(stdout(&["config", "check", &recipe]), "ok: 1 phases (sft)\n");
+
+    assert!(fails(&of(geometry, &path("a.toml"), &[])).contains("names no task"));
+    assert!(
+        fails(&of(geometry, &path("a.toml"), &["--task", "sums"]))
+            .contains("give one of detection, classify")
+    );
+    assert!(!dir.path().join("a.toml").exists());
 }
 
 #[test]

@@ -113,13 +113,24 @@ fn spread_kind_tables(
         for phase in phases {
             let table = phase.text("kind").and_then(|kind| defaults.get(kind));
             if let (Some(table), Node::Table(_)) = (table, &*phase) {
-                let mut merged = table.clone();
-                merged.merge(phase.clone());
-                *phase = merged;
+                lay_under(phase, table.clone());
+            }
+            if let Some(validation) = get_mut(phase, "validation") {
+                let mut table = defaults.get("eval").cloned().unwrap_or_else(Node::empty);
+                // What is asked at the end should not decide what is kept unless the recipe says so.
+                table.remove("data");
+                table.remove("benchmarks");
+                lay_under(validation, table);
             }
         }
     }
     Ok(())
+}
+
+/// Gives `node` what `defaults` has and it has not.
+fn lay_under(node: &mut Node, mut defaults: Node) {
+    defaults.merge(std::mem::replace(node, Node::empty()));
+    *node = defaults;
 }
 
 /// Applies one `--set key=value`.

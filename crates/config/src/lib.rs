@@ -59,6 +59,7 @@ mod schema;
 mod stages;
 mod structure;
 mod validate;
+mod validation;
 
 pub use benchmark::{BenchmarkConfig, ChatConfig};
 pub use curriculum::{
@@ -94,3 +95,4 @@ pub use reward::{
 };
 pub use stages::{AdvantageConfig, SamplingConfig, TrainableConfig, WithForm};
 pub use validate::is_plain_name;
+pub use validation::{Keep, ValidationConfig};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AdvantageConfig, BenchmarkConfig, ClipRange, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
     JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig,
-    RewardConfig, SamplingConfig, TrainableConfig, WithForm,
+    RewardConfig, SamplingConfig, TrainableConfig, ValidationConfig, WithForm,
 };
 
 /// One phase.
@@ -40,11 +40,12 @@ impl PhaseConfig {
 
     /// Its steps; none where they depend on data that are not read yet.
     pub fn steps(&self) -> Option<u64> {
-        match self {
-            Self::Grpo(phase) => Some(phase.steps),
-            Self::Sft(phase) => Some(phase.steps),
-            Self::Reject(_) | Self::Eval(_) => None,
-        }
+        let steps = match self {
+            Self::Grpo(phase) => phase.steps,
+            Self::Sft(phase) => phase.steps,
+            Self::Reject(_) | Self::Eval(_) => 0,
+        };
+        (steps > 0).then_some(steps)
     }
 
     /// The phase's kind as it is written in the recipe.
@@ -79,8 +80,12 @@ pub struct GrpoPhase {
     /// Forms to turn the open samples into.
     #[serde(default = "GrpoPhase::open")]
     pub forms: Vec<WithForm>,
-    /// Optimizer steps.
+    /// Optimizer steps; 0 where `epochs` says how many.
+    #[serde(default)]
     pub steps: u64,
+    /// Passes over the questions, in place of `steps`; the last step of the last pass may begin another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Prompts per step. Curr-ReFT: 8.
     #[serde(default = "GrpoPhase::default_prompts")]
     pub prompts_per_step: usize,
@@ -167,9 +172,24 @@ pub struct GrpoPhase {
     /// Which parts of the model learn.
     #[serde(default)]
     pub trainable: TrainableConfig,
+    /// Evaluation while the phase trains; left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
+}
+
+/// Steps of so many samples each in which `epochs` passes over `samples` are done.
+fn in_steps(epochs: f64, samples: usize, per_step: usize) -> u64 {
+    (epochs * samples as f64 / per_step.max(1) as f64).ceil() as u64
 }
 
 impl GrpoPhase {
+    /// The phase with its length in steps, over so many questions.
+    #[must_use]
+    pub fn in_steps(&self, questions: usize) -> Self {
+        let steps = self.epochs.map_or(self.steps, |n| in_steps(n, questions, self.prompts_per_step));
+        Self { steps, ..self.clone() }
+    }
+
     /// The clip range: the phase's, else that of the loss's paper; none where the loss does not clip.
     pub fn clip_range(&self) -> Option<ClipRange> {
         self.loss.clip_range().map(|paper| ClipRange {
@@ -220,8 +240,12 @@ pub struct SftPhase {
     /// Forms of the demonstrations that scenes bring.
     #[serde(default = "GrpoPhase::open")]
     pub forms: Vec<WithForm>,
-    /// Optimizer steps. Curr-ReFT: 2,000.
+    /// Optimizer steps; 0 where `epochs` says how many. Curr-ReFT: 2,000.
+    #[serde(default)]
     pub steps: u64,
+    /// Passes over the demonstrations, in place of `steps`; the last step of the last pass may begin another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Demonstrations per step. Curr-ReFT: 32.
     #[serde(default = "SftPhase::default_batch")]
     pub batch_size: usize,
@@ -243,9 +267,19 @@ pub struct SftPhase {
     /// Which parts of the model learn.
     #[serde(default)]
     pub trainable: TrainableConfig,
+    /// Evaluation while the phase trains; left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
 }
 
 impl SftPhase {
+    /// The phase with its length in steps, over so many demonstrations.
+    #[must_use]
+    pub fn in_steps(&self, demonstrations: usize) -> Self {
+        let steps = self.epochs.map_or(self.steps, |n| in_steps(n, demonstrations, self.batch_size));
+        Self { steps, ..self.clone() }
+    }
+
     fn default_batch() -> usize {
         32
     }
@@ -334,11 +368,20 @@ impl PhaseConfig {
         }
     }
 
-    /// Benchmarks of the field that the phase asks.
-    pub fn benchmarks(&self) -> Option<&[BenchmarkConfig]> {
+    /// Benchmarks of the field that the phase asks, those of its validation too.
+    pub fn benchmarks(&self) -> &[BenchmarkConfig] {
         match self {
-            Self::Eval(phase) => Some(&phase.benchmarks),
-            Self::Sft(_) | Self::Grpo(_) | Self::Reject(_) => None,
+            Self::Eval(phase) => &phase.benchmarks,
+            phase => phase.validation().map_or(&[], |validation| &validation.benchmarks),
+        }
+    }
+
+    /// What the phase evaluates while it trains.
+    pub fn validation(&self) -> Option<&ValidationConfig> {
+        match self {
+            Self::Grpo(phase) => phase.validation.as_ref(),
+            Self::Sft(phase) => phase.validation.as_ref(),
+            Self::Reject(_) | Self::Eval(_) => None,
         }
     }
 }
@@ -347,7 +390,7 @@ impl EvalPhase {
     fn default_prompts() -> usize {
         64
     }
-    fn greedy() -> SamplingConfig {
+    pub(crate) fn greedy() -> SamplingConfig {
         SamplingConfig { group_size: 1, temperature: 0.0, ..SamplingConfig::default() }
     }
 }

@@ -123,6 +123,26 @@ pub trait RunStore: Recorder {
         report: &Value,
     ) -> Result<(), StageError>;
 
+    /// The outcome of a benchmark that a phase asked after `step` steps while it trained.
+    fn save_validation(
+        &mut self,
+        phase: &str,
+        step: u64,
+        benchmark: &str,
+        graded: &[GradedGroup],
+        report: &Value,
+    ) -> Result<(), StageError>;
+
+    /// Keeps the policy as it is after `step` steps of a phase, beside those that were kept before.
+    fn save_best(&mut self, phase: &str, step: u64, policy: &dyn Checkpointed) -> Result<(), StageError>;
+
+    /// Where [`RunStore::save_best`] has put it; an error where it is gone or damaged.
+    fn best(&self, phase: &str, step: u64) -> Result<PathBuf, StageError>;
+
+    /// Forgets the policies that [`RunStore::save_best`] has kept for a phase, but that of step `keep`. Those of phases that
+    /// are done go with the next checkpoint.
+    fn drop_best(&mut self, phase: &str, keep: u64) -> Result<(), StageError>;
+
     /// Keeps a batch that could not be trained on, with the weights that it was tried on, for a replay. Returns where.
     fn keep_batch(
         &mut self,

@@ -39,6 +39,7 @@
 //!         guard: None,
 //!         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
 //!         max_skipped: 3,
+//!         validation: None,
 //!     }))
 //! });
 //! let dir = tempfile::tempdir()?;
@@ -78,6 +79,7 @@ mod share;
 mod shared_store;
 mod skip;
 mod stopwatch;
+mod validation;
 
 pub use error::RunError;
 pub use eval::evaluate;
@@ -88,3 +90,4 @@ pub use preflight::{Miss, Preflight, PreflightError, SelfTest, self_test};
 pub use run::{Outcome, Run};
 pub use share::{from_first, tell};
 pub use shared_store::SharedStore;
+pub use validation::Validation;

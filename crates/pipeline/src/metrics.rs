@@ -120,7 +120,7 @@ fn parts(metrics: &mut Metrics, groups: &[ScoredGroup]) {
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, n) = values.fold((0.0, 0_u64), |(sum, n), value| (sum + value, n + 1));
     if n == 0 { 0.0 } else { sum / n as f64 }
 }

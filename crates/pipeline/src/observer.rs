@@ -13,6 +13,9 @@ pub trait Observer {
     /// A step is done and recorded.
     fn step_done(&mut self, _step: &StepReport<'_>) {}
 
+    /// A phase asked a benchmark after `step` steps while it trained; `accuracy` is the mean score, 0 to 1.
+    fn validated(&mut self, _phase: &str, _step: u64, _benchmark: &str, _accuracy: f64) {}
+
     /// Something a person should read.
     fn message(&mut self, _text: &str) {}
 
@@ -40,6 +43,8 @@ pub struct PhaseInfo<'a> {
     pub done: u64,
     /// Steps in all.
     pub total: u64,
+    /// What a step is made of: `16 questions x 8 answers`.
+    pub batch: &'a str,
     /// The phases behind it.
     pub ahead: &'a [PhasePlan],
 }

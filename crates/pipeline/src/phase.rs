@@ -8,7 +8,7 @@ use reft_core::{
     SupervisedTrainer,
 };
 
-use crate::{Guard, PhasePlan, Preflight};
+use crate::{Guard, PhasePlan, Preflight, Validation};
 
 /// Makes the stages of each phase, lazily: a phase may need what an earlier one left in the store.
 pub trait PhaseBuilder<P: ?Sized> {
@@ -61,6 +61,7 @@ impl<P: ?Sized> PhaseBuilder<P> for Vec<Phase<P>> {
 }
 
 /// The stages of one phase.
+#[expect(clippy::large_enum_variant, reason = "a run has one at a time")]
 pub enum Stages<P: ?Sized> {
     /// Reinforcement learning.
     Rl(RlStages<P>),
@@ -80,6 +81,24 @@ impl<P: ?Sized> Stages<P> {
             Self::Sft(_) => "sft",
             Self::Reject(_) => "reject",
             Self::Eval(_) => "eval",
+        }
+    }
+
+    /// What a step is made of, in words.
+    pub fn batch(&self) -> String {
+        let asked = |questions: usize, sampling: &SamplingParams| match sampling.group_size {
+            1 => format!("{questions} questions"),
+            n => format!("{questions} questions x {n} answers"),
+        };
+        match self {
+            Self::Rl(stages) => asked(stages.prompts_per_step, &stages.sampling),
+            Self::Sft(stages) => {
+                let (size, n) = (stages.batch_size, stages.demonstrations.len());
+                let passes = (stages.steps as f64 * size as f64) / n.max(1) as f64;
+                format!("{size} demonstrations, {passes:.1} passes over {n}")
+            }
+            Self::Reject(stages) => asked(stages.prompts_per_step, &stages.sampling),
+            Self::Eval(stages) => asked(stages.prompts_per_step, &stages.sampling),
         }
     }
 
@@ -136,6 +155,8 @@ pub struct RlStages<P: ?Sized> {
     pub optimizer: Box<dyn PolicyOptimizer<P>>,
     /// Updates in a row that may be left out because loss or gradient are not finite; the last one stops the run.
     pub max_skipped: u64,
+    /// What is asked while the phase trains; none asks nothing.
+    pub validation: Option<Validation<P>>,
 }
 
 /// Supervised fine-tuning (`sft.rs`).
@@ -148,6 +169,8 @@ pub struct SftStages<P: ?Sized> {
     pub demonstrations: Vec<Demonstration>,
     /// Moves the weights.
     pub trainer: Box<dyn SupervisedTrainer<P>>,
+    /// What is asked while the phase trains; none asks nothing.
+    pub validation: Option<Validation<P>>,
 }
 
 /// Rejection sampling (`reject.rs`).

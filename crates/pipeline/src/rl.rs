@@ -9,7 +9,15 @@ use std::borrow::Cow;
 use reft_core::{Checkpoint, Checkpointed, Metrics, ScoredGroup, StageError};
 use serde_json::{Value, json};
 
-use crate::{RlStages, context::Context, fill, guard::Watch, metrics, preflight, skip, stopwatch::Stopwatch};
+use crate::{
+    RlStages,
+    context::Context,
+    fill,
+    guard::Watch,
+    metrics, preflight, skip,
+    stopwatch::Stopwatch,
+    validation::{self, Course, Verdict},
+};
 
 /// All steps of the phase, from its start or from `resumed` on.
 pub(crate) fn run<P: Checkpointed>(
@@ -28,26 +36,38 @@ pub(crate) fn run<P: Checkpointed>(
         stages.optimizer.begin_phase(policy)?;
         preflight::check(ctx, policy, stages)?;
     }
-    while ctx.cursor.step < stages.steps {
+    let mut course = validation::resume(ctx, stages.validation.as_ref(), resumed)?;
+    loop {
+        match validation::turn(ctx, policy, stages.validation.as_mut(), &mut course) {
+            Ok(Verdict::GoOn) if ctx.cursor.step < stages.steps => {}
+            Ok(_) => break,
+            Err(error) => {
+                if matches!(error, StageError::Interrupted) {
+                    let states = save_states(ctx, stages, watch.as_ref(), &course)?;
+                    save(ctx, policy, stages, &states, &course)?;
+                }
+                return Err(error);
+            }
+        }
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
-        let states = save_states(ctx, stages, watch.as_ref())?;
+        let states = save_states(ctx, stages, watch.as_ref(), &course)?;
         let expected = ctx.expected.clone();
         match step(ctx, policy, stages, watch.as_mut()) {
             Ok(true) => {}
             Ok(false) => break,
             Err(StageError::Interrupted) => {
                 ctx.expected = expected;
-                save(ctx, policy, stages, &states)?;
+                save(ctx, policy, stages, &states, &course)?;
                 return Err(StageError::Interrupted);
             }
             Err(error) => return Err(error),
         }
         if ctx.checkpoint_due() {
-            let states = save_states(ctx, stages, watch.as_ref())?;
-            save(ctx, policy, stages, &states)?;
+            let states = save_states(ctx, stages, watch.as_ref(), &course)?;
+            save(ctx, policy, stages, &states, &course)?;
         }
     }
-    Ok(())
+    validation::end(ctx, policy, stages.validation.as_ref(), &course)
 }
 
 /// One step. `false` when the curriculum has no more samples.
@@ -130,15 +150,18 @@ fn save<P: Checkpointed>(
     policy: &P,
     stages: &RlStages<P>,
     states: &Value,
+    course: &Course,
 ) -> Result<(), StageError> {
     let optimizer: &dyn Checkpointed = stages.optimizer.as_ref();
-    ctx.checkpoint(&[("policy", policy), ("optimizer", optimizer)], states)
+    ctx.checkpoint(&[("policy", policy), ("optimizer", optimizer)], states)?;
+    validation::saved(ctx, stages.validation.as_ref(), course)
 }
 
 fn save_states<P: ?Sized>(
     ctx: &Context<'_>,
     stages: &RlStages<P>,
     watch: Option<&Watch>,
+    course: &Course,
 ) -> Result<Value, StageError> {
     let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
     let mut states = json!({"curriculum": stages.curriculum.save()?, "filters": filters?});
@@ -150,6 +173,9 @@ fn save_states<P: ?Sized>(
     }
     if let Some(watch) = watch {
         states["guard"] = watch.save()?;
+    }
+    if stages.validation.is_some() {
+        states["validation"] = course.save();
     }
     Ok(states)
 }

@@ -123,6 +123,7 @@ fn run_phase<P: Checkpointed>(
         phases: n_phases,
         done: ctx.cursor.step,
         total: ctx.total,
+        batch: &stages.batch(),
         ahead: phases.plan().get(index + 1..).unwrap_or_default(),
     });
 

@@ -10,6 +10,7 @@ use crate::{
     SftStages,
     context::{Context, check_finite},
     stopwatch::Stopwatch,
+    validation::{self, Course, Verdict},
 };
 
 /// Demonstrations with which the trainer looks at the policy before its first step.
@@ -32,6 +33,7 @@ pub(crate) fn run<P: Checkpointed>(
     if let Some(checkpoint) = resumed {
         stages.trainer.load(&checkpoint.dir.join("optimizer"))?;
     }
+    let mut course = validation::resume(ctx, stages.validation.as_ref(), resumed)?;
     let mut order = Shuffle::new(stages.demonstrations.len(), ctx.phase_seed());
     if resumed.is_none() && stages.steps > 0 {
         let mut first = batch(stages, &mut order, 0);
@@ -41,10 +43,19 @@ pub(crate) fn run<P: Checkpointed>(
             ctx.store.event("preflight", json!({"phase": ctx.phase, "learning": learning}))?;
         }
     }
-    while ctx.cursor.step < stages.steps {
-        if let Err(stop) = ctx.check_stop() {
-            save(ctx, policy, stages)?;
-            return Err(stop);
+    loop {
+        let turn = ctx
+            .check_stop()
+            .and_then(|()| validation::turn(ctx, policy, stages.validation.as_mut(), &mut course));
+        match turn {
+            Ok(Verdict::GoOn) if ctx.cursor.step < stages.steps => {}
+            Ok(_) => break,
+            Err(error) => {
+                if matches!(error, StageError::Interrupted) {
+                    save(ctx, policy, stages, &course)?;
+                }
+                return Err(error);
+            }
         }
         let mut clock = Stopwatch::start(ctx.peers);
         let batch = batch(stages, &mut order, ctx.cursor.step);
@@ -54,15 +65,25 @@ pub(crate) fn run<P: Checkpointed>(
         clock.lap("update");
         ctx.trained(&metrics, &clock.stop(ctx.peers)?)?;
         if ctx.checkpoint_due() {
-            save(ctx, policy, stages)?;
+            save(ctx, policy, stages, &course)?;
         }
     }
-    Ok(())
+    validation::end(ctx, policy, stages.validation.as_ref(), &course)
 }
 
-fn save<P: Checkpointed>(ctx: &mut Context<'_>, policy: &P, stages: &SftStages<P>) -> Result<(), StageError> {
+fn save<P: Checkpointed>(
+    ctx: &mut Context<'_>,
+    policy: &P,
+    stages: &SftStages<P>,
+    course: &Course,
+) -> Result<(), StageError> {
     let trainer: &dyn Checkpointed = stages.trainer.as_ref();
-    ctx.checkpoint(&[("policy", policy), ("optimizer", trainer)], &json!({}))
+    let mut states = json!({});
+    if stages.validation.is_some() {
+        states["validation"] = course.save();
+    }
+    ctx.checkpoint(&[("policy", policy), ("optimizer", trainer)], &states)?;
+    validation::saved(ctx, stages.validation.as_ref(), course)
 }
 
 fn batch<P: ?Sized>(stages: &SftStages<P>, order: &mut Shuffle, done: u64) -> Vec<Demonstration> {

@@ -157,6 +157,31 @@ impl RunStore for SharedStore<'_> {
         self.write_together(|store| store.save_report(phase, benchmark, graded, report))
     }
 
+    fn save_validation(
+        &mut self,
+        phase: &str,
+        step: u64,
+        benchmark: &str,
+        graded: &[GradedGroup],
+        report: &Value,
+    ) -> Result<(), StageError> {
+        self.write_together(|store| store.save_validation(phase, step, benchmark, graded, report))
+    }
+
+    fn save_best(&mut self, phase: &str, step: u64, policy: &dyn Checkpointed) -> Result<(), StageError> {
+        self.write_together(|store| store.save_best(phase, step, policy))
+    }
+
+    fn best(&self, phase: &str, step: u64) -> Result<PathBuf, StageError> {
+        from_first(self.peers, || {
+            self.own.store().map_or(Ok(PathBuf::new()), |store| store.best(phase, step))
+        })
+    }
+
+    fn drop_best(&mut self, phase: &str, keep: u64) -> Result<(), StageError> {
+        self.write_together(|store| store.drop_best(phase, keep))
+    }
+
     fn keep_batch(
         &mut self,
         phase: &str,

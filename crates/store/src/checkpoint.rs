@@ -72,6 +72,21 @@ pub(crate) fn save(
     Ok(target)
 }
 
+/// Saves a policy alone as `folder/name`; on failure nothing of it stays.
+pub(crate) fn save_policy(folder: &Path, name: &str, policy: &dyn Checkpointed) -> Result<(), StageError> {
+    let temporary = folder.join(format!(".tmp-{name}"));
+    let write = || {
+        disk::remove(&temporary)?;
+        disk::create_dir(&temporary)?;
+        policy.save(&temporary)?;
+        Manifest::of(&temporary)?.write(&temporary)?;
+        Ok(disk::rename_dir(&temporary, &folder.join(name))?)
+    };
+    write().inspect_err(|_: &StageError| {
+        let _ = disk::remove(&temporary);
+    })
+}
+
 fn write(dir: &Path, state: &State, parts: &[(&str, &dyn Checkpointed)]) -> Result<(), StageError> {
     disk::remove(dir)?;
     disk::create_dir(dir)?;

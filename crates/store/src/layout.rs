@@ -65,6 +65,18 @@ impl Layout {
         self.root.join("eval").join(phase)
     }
 
+    pub(crate) fn validation(&self, phase: &str) -> PathBuf {
+        self.root.join("validation").join(phase)
+    }
+
+    pub(crate) fn all_best(&self) -> PathBuf {
+        self.root.join("best")
+    }
+
+    pub(crate) fn best(&self, phase: &str) -> PathBuf {
+        self.all_best().join(phase)
+    }
+
     pub(crate) fn all_non_finite(&self) -> PathBuf {
         self.root.join("non_finite")
     }
@@ -79,7 +91,17 @@ impl Layout {
 
     /// The folders that hold what a run has done.
     pub(crate) fn results(&self) -> Vec<PathBuf> {
-        let names = ["checkpoints", "completions", "rejection", "eval", "non_finite", "partial", "final"];
+        let names = [
+            "checkpoints",
+            "completions",
+            "rejection",
+            "eval",
+            "validation",
+            "best",
+            "non_finite",
+            "partial",
+            "final",
+        ];
         names.map(|name| self.root.join(name)).into()
     }
 

@@ -49,6 +49,6 @@ pub use error::StoreError;
 pub use info::RunInfo;
 pub use inputs::{ImageFiles, Input};
 pub use rank_log::RankLog;
-pub use read::{BenchmarkReport, MetricRow, PhaseSummary, RunReader, Summary};
+pub use read::{BenchmarkReport, MetricRow, PhaseSummary, RunReader, Summary, ValidationPoint};
 pub use run_dir::{RunDir, note_panic};
 pub use table::read_rows;

@@ -10,7 +10,12 @@ use reft_core::Metrics;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{RunInfo, StoreError, disk, info::RunRecord, layout::Layout, read_rows};
+use crate::{
+    RunInfo, StoreError, disk,
+    info::RunRecord,
+    layout::{Layout, parse_step},
+    read_rows,
+};
 
 /// Reads a run directory without owning it.
 #[derive(Debug)]
@@ -73,6 +78,26 @@ pub struct BenchmarkReport {
     pub report: Value,
 }
 
+/// The outcome of one benchmark that a phase asked while it trained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ValidationPoint {
+    /// The training phase.
+    pub phase: String,
+    /// Steps that it had done.
+    pub step: u64,
+    /// The benchmark.
+    pub benchmark: String,
+    /// Its `report.json`.
+    pub report: Value,
+}
+
+impl ValidationPoint {
+    /// The accuracy, 0 to 1, as far as the report has one.
+    pub fn accuracy(&self) -> Option<f64> {
+        [&self.report["overall"]["accuracy"], &self.report["accuracy"]].into_iter().find_map(Value::as_f64)
+    }
+}
+
 impl RunReader {
     /// Fails when `root` is not a run directory.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
@@ -126,7 +151,7 @@ impl RunReader {
     /// The completion files of a phase by step; [`RunReader::rows`] reads one.
     pub fn completions(&self, phase: &str) -> Result<Vec<PathBuf>, StoreError> {
         let files = disk::entries(&self.layout.completions(phase))?;
-        Ok(files.into_iter().filter(|path| crate::layout::parse_step(path).is_some()).collect())
+        Ok(files.into_iter().filter(|path| parse_step(path).is_some()).collect())
     }
 
     /// The predictions of a benchmark; [`RunReader::rows`] reads them.
@@ -139,26 +164,43 @@ impl RunReader {
     pub fn reports(&self) -> Result<Vec<BenchmarkReport>, StoreError> {
         let mut reports = Vec::new();
         for phase in &self.record.info.phases {
-            for dir in disk::entries(&self.layout.eval(phase))? {
-                let path = dir.join("report.json");
-                if !path.exists() {
-                    continue;
+            for (benchmark, report) in self.reports_in(&self.layout.eval(phase))? {
+                reports.push(BenchmarkReport { phase: phase.clone(), benchmark, report });
+            }
+        }
+        Ok(reports)
+    }
+
+    /// What phases have asked while they trained, phases and steps in order.
+    pub fn validations(&self) -> Result<Vec<ValidationPoint>, StoreError> {
+        let mut points = Vec::new();
+        for phase in &self.record.info.phases {
+            for dir in disk::entries(&self.layout.validation(phase))? {
+                let Some(step) = parse_step(&dir) else { continue };
+                for (benchmark, report) in self.reports_in(&dir)? {
+                    points.push(ValidationPoint { phase: phase.clone(), step, benchmark, report });
                 }
-                let report = match serde_json::from_slice(&disk::read(&path)?) {
-                    Ok(report) => report,
-                    Err(error) => {
-                        self.note_damaged(
-                            StoreError::Damaged { path, reason: error.to_string() }.to_string(),
-                        );
-                        continue;
-                    }
-                };
-                let benchmark = dir.file_name().unwrap_or_default();
-                reports.push(BenchmarkReport {
-                    phase: phase.clone(),
-                    benchmark: benchmark.to_string_lossy().into_owned(),
-                    report,
-                });
+            }
+        }
+        Ok(points)
+    }
+
+    /// `BENCHMARK/report.json` in a folder, by name. A damaged one is left out and noted.
+    fn reports_in(&self, folder: &Path) -> Result<Vec<(String, Value)>, StoreError> {
+        let mut reports = Vec::new();
+        for dir in disk::entries(folder)? {
+            let path = dir.join("report.json");
+            if !path.exists() {
+                continue;
+            }
+            match serde_json::from_slice(&disk::read(&path)?) {
+                Ok(report) => {
+                    let benchmark = dir.file_name().unwrap_or_default();
+                    reports.push((benchmark.to_string_lossy().into_owned(), report));
+                }
+                Err(error) => {
+                    self.note_damaged(StoreError::Damaged { path, reason: error.to_string() }.to_string());
+                }
             }
         }
         Ok(reports)

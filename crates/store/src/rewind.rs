@@ -31,6 +31,8 @@ pub(crate) fn rewind(
         let steps_to_keep = if index == cursor.phase { cursor.step } else { 0 };
         drop_later(&layout.completions(phase), steps_to_keep)?;
         drop_later(&layout.non_finite(phase), steps_to_keep)?;
+        drop_later(&layout.validation(phase), steps_to_keep)?;
+        drop_later(&layout.best(phase), steps_to_keep)?;
         disk::remove(&layout.rejection(phase))?;
         disk::remove(&layout.eval(phase))?;
     }

@@ -17,8 +17,9 @@ use crate::{
     clock, disk,
     info::{RunRecord, not_a_run},
     inputs,
-    layout::{Layout, step_name},
+    layout::{Layout, parse_step, step_name},
     lock::{self, RunLock},
+    manifest::Manifest,
     records, rewind,
 };
 
@@ -203,6 +204,14 @@ impl RunDir {
         Ok(Lengths { metrics: disk::file_len(&metrics), timings: disk::file_len(&timings) })
     }
 
+    fn write_report(&mut self, dir: &Path, graded: &[GradedGroup], report: &Value) -> Result<(), StageError> {
+        let predictions = dir.join("predictions.parquet");
+        records::write_graded(&predictions, graded)?;
+        self.unsynced.push(predictions);
+        let text = format!("{report:#}\n");
+        Ok(disk::replace_synced(&dir.join("report.json"), text.as_bytes())?)
+    }
+
     fn other_stages(&self, phase: &str, then: &[String], now: &[String]) -> String {
         let stages = |names: &[String]| match names {
             [] => "the recipe's stages".to_owned(),
@@ -309,6 +318,9 @@ impl RunStore for RunDir {
         })?;
         self.last_checkpoint = Some(dir);
         self.note("checkpoint", json!({"checkpoint": name}))?;
+        for phase in &self.record.info.phases[..cursor.phase.min(self.record.info.phases.len())] {
+            disk::remove(&self.layout.best(phase))?;
+        }
         checkpoint::retain(&self.layout, self.record.info.keep_checkpoints)?;
         Ok(rewind::drop_chunks(&self.layout, cursor.global_step)?)
     }
@@ -342,12 +354,42 @@ impl RunStore for RunDir {
         graded: &[GradedGroup],
         report: &Value,
     ) -> Result<(), StageError> {
-        let dir = self.layout.eval(phase).join(benchmark);
-        let predictions = dir.join("predictions.parquet");
-        records::write_graded(&predictions, graded)?;
-        self.unsynced.push(predictions);
-        let text = format!("{report:#}\n");
-        Ok(disk::replace_synced(&dir.join("report.json"), text.as_bytes())?)
+        self.write_report(&self.layout.eval(phase).join(benchmark), graded, report)
+    }
+
+    fn save_validation(
+        &mut self,
+        phase: &str,
+        step: u64,
+        benchmark: &str,
+        graded: &[GradedGroup],
+        report: &Value,
+    ) -> Result<(), StageError> {
+        let dir = self.layout.validation(phase).join(step_name(step)).join(benchmark);
+        self.write_report(&dir, graded, report)
+    }
+
+    fn save_best(&mut self, phase: &str, step: u64, policy: &dyn Checkpointed) -> Result<(), StageError> {
+        let folder = self.layout.best(phase);
+        disk::create_dir(&folder)?;
+        checkpoint::save_policy(&folder, &step_name(step), policy)
+    }
+
+    fn best(&self, phase: &str, step: u64) -> Result<PathBuf, StageError> {
+        let dir = self.layout.best(phase).join(step_name(step));
+        match Manifest::verify(&dir) {
+            Ok(()) => Ok(dir),
+            Err(reason) => Err(StoreError::Damaged { path: dir, reason }.into()),
+        }
+    }
+
+    fn drop_best(&mut self, phase: &str, keep: u64) -> Result<(), StageError> {
+        for path in disk::entries(&self.layout.best(phase))? {
+            if parse_step(&path) != Some(keep) {
+                disk::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn keep_batch(
@@ -393,6 +435,7 @@ impl RunStore for RunDir {
         self.record.finished = true;
         self.record.write(&self.layout)?;
         disk::remove(&self.layout.partial())?;
+        disk::remove(&self.layout.all_best())?;
         Ok(self.note("finish", json!({}))?)
     }
 

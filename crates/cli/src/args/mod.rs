@@ -5,6 +5,7 @@
 mod benchmark;
 mod config;
 mod data;
+mod init;
 mod model;
 mod run;
 mod shell;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use benchmark::BenchmarkArgs;
 pub(crate) use config::{ConfigCommand, RecipeFiles};
 pub(crate) use data::{DataCommand, DataInspectArgs, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
+pub(crate) use init::InitArgs;
 pub(crate) use model::{
     DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
 };
@@ -33,6 +35,7 @@ pub(crate) use stored::{GradeArgs, MissingArg, RejectArgs, ScoreArgs};
     propagate_version = true,
     after_long_help = "\
 Examples:
+  reft init --model DIR --data train.parquet         write a recipe for a model and a file
   reft train configs/demo.toml                       run a recipe
   reft train configs/demo.toml --set grpo.lr=1e-6    with a setting changed in all GRPO phases
   reft train --resume runs/demo                      continue after a stop, a crash or a kill
@@ -64,6 +67,8 @@ pub(crate) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a first recipe for a model and a data file.
+    Init(InitArgs),
     /// Run the phases of a recipe, or continue a run.
     Train(TrainArgs),
     /// Sample completions for a file of chats.

@@ -75,6 +75,7 @@ pub(crate) struct CompareArgs {
 Examples:
   reft inspect runs/demo
   reft inspect runs/demo --json
+  reft inspect runs/demo --follow
   reft inspect runs/demo --phase open --step 20")]
 pub(crate) struct InspectArgs {
     /// The run directory.
@@ -83,6 +84,9 @@ pub(crate) struct InspectArgs {
     /// Show the questions of a step with all their answers, and what each earned.
     #[arg(long, value_name = "N")]
     pub(crate) step: Option<u64>,
+    /// Print a line for each step as it is done, until the run is over.
+    #[arg(long, conflicts_with = "step")]
+    pub(crate) follow: bool,
     /// The phase of the step; the one that recorded answers last when not given.
     #[arg(long, value_name = "NAME", requires = "step")]
     pub(crate) phase: Option<String>,

@@ -2,6 +2,7 @@
 
 mod config;
 mod data;
+mod init;
 mod model;
 mod run;
 mod shell;
@@ -19,6 +20,7 @@ use crate::{
 pub(crate) fn run(command: Command, global: GlobalArgs, customize: &mut Customize<'_>) -> Result<()> {
     let output = Output::new(global.json);
     match command {
+        Command::Init(args) => init::run(&args, output),
         Command::Train(args) => run::train(args, global, output, customize),
         Command::Inspect(args) => run::inspect(&args, output),
         Command::Compare(args) => run::compare(&args, output),

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::{
     Customize,
     args::{CompareArgs, GlobalArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs},
+    follow::follow,
     interrupt::Interrupt,
     output::{Output, print},
     panics::working_on,
@@ -131,6 +132,9 @@ fn next_steps(run: &Path) -> String {
 }
 
 pub(super) fn inspect(args: &InspectArgs, output: Output) -> Result<()> {
+    if args.follow {
+        return follow(&args.run, &Interrupt::listen()?);
+    }
     if let Some(step) = args.step {
         let answers = answers_of_step(&args.run, args.phase.as_deref(), step)?;
         return output.print(&answers, || answers.to_string());

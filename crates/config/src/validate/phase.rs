@@ -13,7 +13,7 @@ use super::{
 use crate::{
     AdvantageConfig, Device, Dtype, EvalPhase, GradientConfig, GrpoPhase, JudgeConfig, KlPlace, LrScale,
     OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights,
-    TrainableConfig, nearest::suggestion,
+    TrainableConfig, ValidationConfig, nearest::suggestion,
 };
 
 /// The smallest temperature of a policy that learns.
@@ -32,7 +32,7 @@ pub(super) fn check(recipe: &Recipe, i: usize, at: &mut At<'_>) {
 fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     check_data_name(recipe, &phase.data, at);
     check_forms(&phase.forms, at);
-    at.at_least_one(phase.steps, "steps");
+    check_length(phase.steps, phase.epochs, at);
     at.at_least_one(phase.prompts_per_step as u64, "prompts_per_step");
     at.at_least_one(phase.updates_per_batch as u64, "updates_per_batch");
     at.in_range(phase.lr, 0.0.., "lr", "0 or above");
@@ -85,6 +85,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         &mut at.at("gradient"),
     );
     check_trainable(phase.trainable, at);
+    check_validation(recipe, phase.validation.as_ref(), &mut at.at("validation"));
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
     curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
     filter::check(&phase.filter, &mut at.at("filter"));
@@ -160,7 +161,7 @@ fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
         });
     }
     check_forms(&phase.forms, at);
-    at.at_least_one(phase.steps, "steps");
+    check_length(phase.steps, phase.epochs, at);
     at.at_least_one(phase.batch_size as u64, "batch_size");
     at.in_range(phase.lr, 0.0.., "lr", "0 or above");
     check_optimizer(recipe, &phase.optimizer, &mut at.at("optimizer"));
@@ -172,6 +173,26 @@ fn check_sft(recipe: &Recipe, i: usize, phase: &SftPhase, at: &mut At<'_>) {
         &mut at.at("gradient"),
     );
     check_trainable(phase.trainable, at);
+    check_validation(recipe, phase.validation.as_ref(), &mut at.at("validation"));
+}
+
+/// That a phase has one length.
+fn check_length(steps: u64, epochs: Option<f64>, at: &mut At<'_>) {
+    match epochs {
+        Some(epochs) => {
+            at.in_range(epochs, f64::MIN_POSITIVE.., "epochs", "above 0");
+            at.require(steps == 0, "epochs", || {
+                format!("says how long the phase is, and `steps = {steps}` does too; leave one of them out (`steps = 0` here)")
+            });
+        }
+        None => at.require(steps >= 1, "steps", || "must be at least 1; or set `epochs`".to_owned()),
+    }
+}
+
+fn check_validation(recipe: &Recipe, validation: Option<&ValidationConfig>, at: &mut At<'_>) {
+    let Some(validation) = validation else { return };
+    at.at_least_one(validation.every, "every");
+    check_eval(recipe, &validation.as_eval("validation"), at);
 }
 
 fn check_reject(recipe: &Recipe, phase: &RejectPhase, at: &mut At<'_>) {

@@ -12,7 +12,7 @@ use reft_core::{Form, Sample};
 
 use super::{
     Cell, Question, SceneFacts,
-    question::{beside, beside_cell, numbers, reading, verdicts},
+    question::{compared, compared_lists, found, in_words, looked_up, numbers, reading},
 };
 use crate::forms;
 
@@ -59,7 +59,8 @@ pub fn completion(sample: &Sample, facts: &SceneFacts, style: Style) -> String {
     let thinking = match (style, &facts.question) {
         (_, Question::ReadAll) => "at a glance".to_owned(),
         // Nothing could be listed or checked at a glance.
-        (_, Question::ListAll | Question::Check { .. }) | (Style::Careful, _) => think(sample, facts),
+        (_, Question::ListAll | Question::CheckLabels { .. } | Question::CheckCells { .. })
+        | (Style::Careful, _) => think(sample, facts),
         (Style::Reading, question) => read(question, facts),
         (Style::Hasty, _) => "at a glance".to_owned(),
     };
@@ -79,23 +80,32 @@ fn think(sample: &Sample, facts: &SceneFacts) -> String {
     let is_open = sample.form == Form::Open;
     match &facts.question {
         Question::Where { target } => {
-            steps.push(beside_cell(&facts.placed[*target]));
+            steps.push(found(&facts.placed[*target]));
         }
         Question::Cells { targets } => {
-            steps.push(reading(targets.iter().map(|&target| &facts.placed[target])));
+            let found: Vec<String> = targets.iter().map(|&target| found(&facts.placed[target])).collect();
+            steps.push(found.join(" "));
         }
         Question::Which if is_open => {}
         Question::Which => steps.push(facts.question.answer(&facts.placed)),
-        Question::Math(operation) => steps.push(operation.derivation(&numbers(&facts.placed))),
-        Question::ReadAll | Question::ListAll | Question::Check { .. } | Question::Shape(_) => {}
+        Question::Math(operation) => {
+            let numbers = numbers(&facts.placed);
+            steps.push(operation.derivation(&numbers));
+            if !is_open {
+                steps.push(in_words(operation.result(&numbers)));
+            }
+        }
+        Question::ReadAll
+        | Question::ListAll
+        | Question::CheckLabels { .. }
+        | Question::CheckCells { .. }
+        | Question::Shape(_) => {}
     }
     match sample.form {
         Form::Open => {}
-        Form::Binary => steps.extend(
-            forms::shown(sample)
-                .into_iter()
-                .map(|shown| verdicts([(name(shown, facts).as_str(), sample.solution == "yes")])),
-        ),
+        Form::Binary => {
+            steps.extend(forms::shown(sample).into_iter().map(|shown| compare(shown, sample.form, facts)));
+        }
         Form::Choice => {
             steps.push(go_through(sample, facts));
             steps.push(format!("so {}", sample.solution));
@@ -104,37 +114,45 @@ fn think(sample: &Sample, facts: &SceneFacts) -> String {
     steps.join("; ")
 }
 
-/// Compares the options with what was found, one by one: `A 15? no, B 17? yes`. Each comparison then is between
-/// neighbours; to find the right option among all at once, a small model does not learn.
+/// Compares the options with what was found, one by one: `A fifteen = ten? no, B ten = ten? yes`. To find the right option
+/// among all at once, a small model does not learn.
 fn go_through(sample: &Sample, facts: &SceneFacts) -> String {
-    let right: Vec<&str> = sample.solution.split(", ").collect();
     let options = ["A", "B", "C", "D", "E"].into_iter().zip(forms::shown(sample));
-    let verdicts: Vec<String> = options
-        .map(|(letter, shown)| {
-            let verdict = verdicts([(name(shown, facts).as_str(), right.contains(&letter))]);
-            format!("{letter} {verdict}")
-        })
-        .collect();
-    verdicts.join(", ")
+    let verdicts = options.map(|(letter, shown)| format!("{letter} {}", compare(shown, sample.form, facts)));
+    verdicts.collect::<Vec<_>>().join(", ")
 }
 
-/// An answer that was shown, as a derivation speaks of it, in the very words of what was found: a box by the cell that its
-/// middle is in, and cells beside the labels that were asked for.
-fn name(shown: &str, facts: &SceneFacts) -> String {
+/// Compares what was shown with what was found, in words of one token: boxes as the cells that their middles are in, and
+/// numbers in words.
+fn compare(shown: &str, form: Form, facts: &SceneFacts) -> String {
+    let placed = &facts.placed;
     match &facts.question {
         Question::Where { target } => {
-            let corners: Vec<u32> =
-                shown.trim_matches(['[', ']']).split(", ").filter_map(|number| number.parse().ok()).collect();
-            let [x1, y1, x2, y2] = corners[..] else { return shown.to_owned() };
-            let middle = |low: u32, high: u32| low.midpoint(high) / facts.cell_side;
-            let cell = Cell { row: middle(y1, y2), column: middle(x1, x2) };
-            beside(&facts.placed[*target].label, cell)
+            let cell = cell_of_box(shown, facts.cell_side).unwrap_or_else(|| shown.to_owned());
+            compared([(&*cell, &*placed[*target].cell.to_string())])
         }
         Question::Cells { targets } => {
-            let labels = targets.iter().map(|&target| &facts.placed[target].label);
-            let named = labels.zip(shown.split(", ")).map(|(label, cell)| beside(label, cell));
-            named.collect::<Vec<_>>().join(" ")
+            let cells: Vec<String> = targets.iter().map(|&target| placed[target].cell.to_string()).collect();
+            compared(shown.split(", ").zip(cells.iter().map(String::as_str)))
         }
-        _ => shown.to_owned(),
+        Question::Math(operation) => {
+            let claim = shown.parse().map_or_else(|_| shown.to_owned(), in_words);
+            compared([(&*claim, &*in_words(operation.result(&numbers(placed))))])
+        }
+        // An option is one label, which is right where it is among others.
+        Question::Which if form == Form::Choice => looked_up(shown, placed),
+        question => {
+            let found = question.answer(placed);
+            compared_lists(&shown.split(", ").collect::<Vec<_>>(), &found.split(", ").collect::<Vec<_>>())
+        }
     }
+}
+
+/// The cell that the middle of a box is in.
+fn cell_of_box(shown: &str, cell_side: u32) -> Option<String> {
+    let corners: Vec<u32> =
+        shown.trim_matches(['[', ']']).split(", ").filter_map(|number| number.parse().ok()).collect();
+    let [x1, y1, x2, y2] = corners[..] else { return None };
+    let middle = |low: u32, high: u32| low.midpoint(high) / cell_side;
+    Some(Cell { row: middle(y1, y2), column: middle(x1, x2) }.to_string())
 }

@@ -18,7 +18,7 @@ use std::{panic::resume_unwind, sync::Arc, thread};
 use image::{Rgb, RgbImage};
 use rand::{
     Rng,
-    seq::{IndexedRandom as _, IteratorRandom as _, index},
+    seq::{IndexedRandom as _, SliceRandom as _, index},
 };
 use rand_chacha::ChaCha8Rng;
 use reft_config::{PromptConfig, SceneData, SceneDomain};
@@ -28,7 +28,7 @@ pub use demonstration::{Style, Styles, completion};
 pub use glyphs::GlyphSet;
 pub use layout::{Cell, GRID, Placed};
 pub use params::{Background, Look, SceneParams};
-pub use question::{Item, Operation, Question};
+pub use question::{Operation, Question};
 pub use shapes::{Outline, ShapeQuestion};
 
 use crate::{DataError, prompt};
@@ -44,8 +44,11 @@ pub struct SceneFacts {
     pub cell_side: u32,
 }
 
-/// Things to be checked about a scene.
-const ITEMS_CHECKED: usize = 6;
+/// Labels to be checked about a scene.
+const LABELS_CHECKED: usize = 6;
+
+/// Cells to be checked about one label.
+const CELLS_CHECKED: usize = 4;
 
 /// An empty picture.
 const BLANK: Rgb<u8> = Rgb([128; 3]);
@@ -204,7 +207,7 @@ impl SceneSet {
         let (task, question) = match kind {
             Kind::ReadAll => (Task::Vqa, Question::ReadAll),
             Kind::ListAll | Kind::Shape => (Task::Vqa, Question::ListAll),
-            Kind::Check => (Task::Vqa, Question::Check { items: self.draw_items(&placed, rng) }),
+            Kind::Check => (Task::Vqa, self.draw_check(&placed, rng)),
             Kind::Cells => {
                 let targets = index::sample(rng, placed.len(), CELLS_ASKED.min(placed.len()));
                 (Task::Math, Question::Cells { targets: targets.into_vec() })
@@ -232,27 +235,28 @@ impl SceneSet {
         self.tasks.get(index % self.tasks.len().max(1)).map_or(Kind::ReadAll, |&task| Kind::Asked(task))
     }
 
-    /// Things to be checked about a scene of labels that differ, about half of them so: labels, and labels with cells.
-    fn draw_items(&self, placed: &[Placed], rng: &mut impl Rng) -> Vec<Item> {
-        let item = |_| {
-            let at = rng.random_range(0..placed.len());
-            let other = (at + rng.random_range(1..placed.len())) % placed.len();
-            let label = &placed[at].label;
-            let is_so = rng.random();
-            let absent =
-                || self.glyphs.labels().iter().filter(|label| placed.iter().all(|p| p.label != **label));
-            let text = match (rng.random_bool(0.3), is_so) {
-                (true, true) => label.to_string(),
-                (true, false) => match absent().choose(rng) {
-                    Some(label) => label.to_string(),
-                    None => question::beside(label, placed[other].cell),
-                },
-                (false, true) => question::beside(label, placed[at].cell),
-                (false, false) => question::beside(label, placed[other].cell),
+    /// Something to be checked about a scene of labels that differ: labels of which about half are there, or cells of
+    /// which one is right in three of four questions.
+    fn draw_check(&self, placed: &[Placed], rng: &mut impl Rng) -> Question {
+        if rng.random() {
+            let absent: Vec<&Arc<str>> = self
+                .glyphs
+                .labels()
+                .iter()
+                .filter(|label| placed.iter().all(|p| p.label != **label))
+                .collect();
+            let label = |_| match absent.choose(rng).filter(|_| rng.random()) {
+                Some(label) => Arc::clone(label),
+                None => Arc::clone(&placed[rng.random_range(0..placed.len())].label),
             };
-            Item { text, is_so }
-        };
-        (0..ITEMS_CHECKED).map(item).collect()
+            return Question::CheckLabels { labels: (0..LABELS_CHECKED).map(label).collect() };
+        }
+        let among = index::sample(rng, placed.len(), placed.len().min(CELLS_CHECKED + 1)).into_vec();
+        let target = among[0];
+        let shown = among.into_iter().skip(usize::from(rng.random_bool(0.25))).take(CELLS_CHECKED);
+        let mut cells: Vec<Cell> = shown.map(|i| placed[i].cell).collect();
+        cells.shuffle(rng);
+        Question::CheckCells { target, cells }
     }
 
     fn draw_question(&self, task: Task, target: usize, rng: &mut impl Rng) -> Question {

@@ -2,11 +2,11 @@
 //!
 //! Wordings are fixed and few: a model of a million parameters has to learn them all.
 
-use std::fmt::Display;
+use std::sync::Arc;
 
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::{Placed, ShapeQuestion};
+use super::{Cell, Placed, ShapeQuestion};
 
 /// A question about a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,17 @@ pub enum Question {
         /// Positions in reading order among the placed glyphs, in the order of the question.
         targets: Vec<usize>,
     },
-    /// Whether labels are there, and whether they stand in some cells.
-    Check {
-        /// What is to be checked: a label, or a label with a cell.
-        items: Vec<Item>,
+    /// Which of some labels are there.
+    CheckLabels {
+        /// The labels in the order of the question.
+        labels: Vec<Arc<str>>,
+    },
+    /// In which of some cells a label stands.
+    CheckCells {
+        /// Position of the label in reading order among the placed glyphs.
+        target: usize,
+        /// The cells in the order of the question.
+        cells: Vec<Cell>,
     },
     /// About a coloured shape.
     Shape(ShapeQuestion),
@@ -36,15 +43,6 @@ pub enum Question {
     ReadAll,
     /// All labels with their cells, by label.
     ListAll,
-}
-
-/// Something that may be so or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// As it is written: `7`, or `7k`.
-    pub text: String,
-    /// Whether it is so.
-    pub is_so: bool,
 }
 
 /// What to compute from the numbers of a scene.
@@ -158,9 +156,10 @@ impl Question {
                 let labels: Vec<&str> = targets.iter().map(|&i| &*placed[i].label).collect();
                 format!("Which cells hold {}?", labels.join(", "))
             }
-            Self::Check { items } => {
-                let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
-                format!("Check {}.", texts.join(", "))
+            Self::CheckLabels { labels } => format!("Check {}.", labels.join(", ")),
+            Self::CheckCells { target, cells } => {
+                let cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
+                format!("Check {} at {}.", placed[*target].label, cells.join(", "))
             }
             Self::Shape(shape) => shape.text(),
             Self::ReadAll => format!("Read all {noun} in order."),
@@ -186,7 +185,16 @@ impl Question {
                 let cells: Vec<String> = targets.iter().map(|&i| placed[i].cell.to_string()).collect();
                 cells.join(", ")
             }
-            Self::Check { items } => verdicts(items.iter().map(|item| (item.text.as_str(), item.is_so))),
+            Self::CheckLabels { labels } => {
+                let checked: Vec<String> = labels.iter().map(|label| looked_up(label, placed)).collect();
+                checked.join(", ")
+            }
+            Self::CheckCells { target, cells } => {
+                let cell = placed[*target].cell.to_string();
+                let checked: Vec<String> =
+                    cells.iter().map(|claim| compared([(&*claim.to_string(), &*cell)])).collect();
+                format!("{}; {}", found(&placed[*target]), checked.join(", "))
+            }
             Self::Shape(shape) => shape.answer(),
             Self::ReadAll => {
                 let labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
@@ -203,25 +211,89 @@ impl Question {
 
 /// What stands where, each label beside its cell: `3e 7k`. Neighbours are what a small model can look up.
 pub(super) fn reading<'a>(placed: impl IntoIterator<Item = &'a Placed>) -> String {
-    let items: Vec<String> = placed.into_iter().map(beside_cell).collect();
+    let beside = |placed: &Placed| {
+        let is_word = placed.label.ends_with(char::is_alphabetic);
+        format!("{}{}{}", placed.label, if is_word { " " } else { "" }, placed.cell)
+    };
+    let items: Vec<String> = placed.into_iter().map(beside).collect();
     items.join(" ")
 }
 
-/// `3e`; for labels that are words, `cat e`.
-pub(super) fn beside_cell(placed: &Placed) -> String {
-    beside(&placed.label, placed.cell)
+/// A label that was looked for, and its cell: `7 k`.
+pub(super) fn found(placed: &Placed) -> String {
+    format!("{} {}", placed.label, placed.cell)
 }
 
-/// A label and a cell.
-pub(super) fn beside(label: &str, cell: impl Display) -> String {
-    let is_word = label.ends_with(char::is_alphabetic);
-    format!("{label}{}{cell}", if is_word { " " } else { "" })
+/// What a claim looks like where it stands beside nothing.
+const NONE: &str = "none";
+
+/// Whether a label is there, from looking it up: `7 k? yes`, `3 none? no`.
+pub(super) fn looked_up(label: &str, placed: &[Placed]) -> String {
+    let there = placed.iter().find(|placed| &*placed.label == label);
+    let cell = there.map_or_else(|| NONE.to_owned(), |placed| placed.cell.to_string());
+    format!("{label} {cell}? {}", yes_no(there.is_some()))
 }
 
-/// `7k? yes, 3a? no`: one thing after another, each verdict beside what it is about.
-pub(super) fn verdicts<'a>(items: impl IntoIterator<Item = (&'a str, bool)>) -> String {
-    let verdict = |(text, is_so): (&str, bool)| format!("{text}? {}", if is_so { "yes" } else { "no" });
-    items.into_iter().map(verdict).collect::<Vec<_>>().join(", ")
+/// Claims beside what was found, up to the first that differs, and whether all are the same: `e = e k = o? no`.
+///
+/// A small model learns that two words are equal when they stand beside each other and each is one token, in a tenth of
+/// the steps in which it learns that a word stands somewhere before.
+pub(super) fn compared<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut words = Vec::new();
+    let mut is_same = true;
+    for (claim, found) in pairs {
+        words.push(format!("{claim} = {found}"));
+        is_same = claim == found;
+        if !is_same {
+            break;
+        }
+    }
+    format!("{}? {}", words.join(" "), yes_no(is_same))
+}
+
+/// [`compared`] of lists that may differ in length.
+pub(super) fn compared_lists(claims: &[&str], found: &[&str]) -> String {
+    let n = claims.len().max(found.len());
+    let none = std::iter::repeat(&NONE);
+    compared(claims.iter().chain(none.clone()).copied().zip(found.iter().chain(none).copied()).take(n))
+}
+
+fn yes_no(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
+}
+
+/// A whole number in words, `seventeen`; in digits where it is below 0 or above 99. A word is one token, where a
+/// number has one for each digit.
+pub(super) fn in_words(number: i64) -> String {
+    const UNITS: [&str; 20] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ];
+    const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+    match usize::try_from(number) {
+        Ok(number @ 0..20) => UNITS[number].to_owned(),
+        Ok(number @ 20..100) if number.is_multiple_of(10) => TENS[number / 10 - 2].to_owned(),
+        Ok(number @ 20..100) => format!("{}-{}", TENS[number / 10 - 2], UNITS[number % 10]),
+        _ => number.to_string(),
+    }
 }
 
 /// The labels as numbers. The scene set has checked that mathematics is asked about numbers only.
@@ -238,6 +310,14 @@ fn sorted(numbers: &[i64]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_in_words() {
+        let cases = [(0, "zero"), (19, "nineteen"), (20, "twenty"), (36, "thirty-six"), (99, "ninety-nine")];
+        for (number, words) in cases.into_iter().chain([(100, "100"), (-1, "-1")]) {
+            assert_eq!(in_words(number), words);
+        }
+    }
 
     #[test]
     fn operations_by_hand() {

@@ -84,7 +84,8 @@ fn scenes_are_true_to_their_domain() {
                 }
                 Question::Which
                 | Question::Cells { .. }
-                | Question::Check { .. }
+                | Question::CheckLabels { .. }
+                | Question::CheckCells { .. }
                 | Question::Shape(_)
                 | Question::ReadAll
                 | Question::ListAll => {}
@@ -205,18 +206,22 @@ fn cells_are_looked_up_in_what_was_read() {
         let [reading, found] = [0, 1].map(|i| thinking.split("; ").nth(i).unwrap());
         let read: BTreeSet<&str> = reading.split(' ').collect();
         let found: Vec<&str> = found.split(' ').collect();
-        assert!(found.iter().all(|item| read.contains(item)), "{text}");
-        let labels: Vec<&str> = found.iter().map(|item| &item[..1]).collect();
+        let (labels, cells): (Vec<&str>, Vec<&str>) = found.chunks(2).map(|pair| (pair[0], pair[1])).unzip();
+        assert!(labels.iter().zip(&cells).all(|(label, cell)| read.contains(&*format!("{label}{cell}"))));
         assert_eq!(labels.join(", "), asked);
-        let cells = found.iter().map(|item| &item[1..]).collect::<Vec<_>>().join(", ");
+        let accepted: Vec<String> = cells.iter().map(|cell| format!("{cell} = {cell}")).collect();
+        let accepted = format!("{}? yes", accepted.join(" "));
+        let cells = cells.join(", ");
         match sample.form {
             Form::Open => assert_eq!(sample.solution, cells),
             Form::Binary => {
                 let shown = sample.problem.rsplit_once(" Is it ").unwrap().1.trim_end_matches('?');
                 assert_eq!(sample.solution == "yes", shown == cells, "{} {text}", sample.problem);
+                assert_eq!(sample.solution == "yes", text.contains(&accepted), "{text}");
+                assert!(text.contains(&format!("? {}</think>", sample.solution)), "{text}");
             }
             Form::Choice => {
-                let right = format!("{} {}? yes", sample.solution, found.join(" "));
+                let right = format!("{} {accepted}", sample.solution);
                 assert!(text.contains(&right), "{text}");
             }
         }
@@ -236,22 +241,37 @@ fn blank_scenes_ask_the_same() {
 }
 
 #[test]
-fn checks_are_right_about_half_of_the_time() {
-    let data = scenes(60, json!({"checking": 1.0}), &[Form::Open]).unwrap();
-    let mut so = 0;
+fn checks_are_right() {
+    let data = scenes(120, json!({"checking": 1.0}), &[Form::Open]).unwrap();
+    let (mut labels, mut cells) = ([0, 0], [0, 0]);
     for demonstration in data.demonstrations() {
         let text =
             demonstration.completion.strip_prefix("<think>").unwrap().strip_suffix("</answer>").unwrap();
         let (reading, verdicts) = text.split_once("</think><answer>").unwrap();
         let read: BTreeSet<&str> = reading.split(' ').collect();
+        // `7 o; k = o? no, o = o? yes` about cells, `7 o? yes, 3 none? no` about labels.
+        let (target, verdicts) = match verdicts.split_once("; ") {
+            Some((found, verdicts)) => (found.split_once(' '), verdicts),
+            None => (None, verdicts),
+        };
         for verdict in verdicts.split(", ") {
-            let (item, said) = verdict.split_once("? ").unwrap();
-            let is_so = read.contains(item) || read.iter().any(|read| &read[..1] == item);
+            let (words, said) = verdict.split_once("? ").unwrap();
+            let (is_so, counts) = if let Some((label, cell)) = target {
+                let (claim, found) = words.split_once(" = ").unwrap();
+                assert_eq!(found, cell, "{text}");
+                (read.contains(&*format!("{label}{claim}")), &mut cells)
+            } else {
+                let (label, cell) = words.split_once(' ').unwrap();
+                assert_eq!(cell != "none", read.contains(&*format!("{label}{cell}")), "{text}");
+                (read.iter().any(|read| &read[..1] == label), &mut labels)
+            };
             assert_eq!(said, if is_so { "yes" } else { "no" }, "{text}");
-            so += usize::from(is_so);
+            counts[usize::from(is_so)] += 1;
         }
     }
-    assert!((130..=230).contains(&so), "180 of 360 expected: {so}");
+    let share = |[no, yes]: [usize; 2]| yes as f64 / (no + yes) as f64;
+    assert!((0.4..0.6).contains(&share(labels)), "{labels:?}");
+    assert!((0.13..0.25).contains(&share(cells)), "three in sixteen: {cells:?}");
 }
 
 #[test]
@@ -318,15 +338,16 @@ fn careful_answers_compare_what_they_were_shown() {
         match sample.form {
             Form::Open => assert!(!thinking.contains('?') && !last.starts_with("so "), "{thinking}"),
             Form::Binary => {
-                // A shown box is compared by its cell, anything else as it was shown.
-                let shown = sample.problem.rsplit_once(" Is it ").unwrap().1;
-                let verdict = format!("{shown} {}", sample.solution);
-                assert!(last.ends_with(&sample.solution), "{}: {completion}", sample.problem);
+                // A box is compared by its cell, a number in words, classes one by one up to the first that differs.
                 assert!(
-                    sample.task == Task::Detection || last == verdict,
+                    last.ends_with(&format!("? {}", sample.solution)),
                     "{}: {completion}",
                     sample.problem
                 );
+                let pairs = last.split_once('?').unwrap().0;
+                let words: Vec<&str> = pairs.split(" = ").flat_map(|part| part.split(' ')).collect();
+                let is_same = words.chunks(2).all(|pair| pair[0] == pair[1]);
+                assert_eq!(is_same, sample.solution == "yes", "{}: {completion}", sample.problem);
             }
             Form::Choice => {
                 assert_eq!(last, format!("so {}", sample.solution));
@@ -336,11 +357,15 @@ fn careful_answers_compare_what_they_were_shown() {
                 assert_eq!(thinking.matches("? ").count(), options, "{}: {completion}", sample.problem);
             }
         }
-        // The cell that is said to hold the digit is the cell of the option that is said to be right.
-        if sample.task == Task::Detection && thinking.contains("? yes") {
-            let found = &thinking.split("; ").nth(1).unwrap()[1..];
-            assert!(thinking.contains(&format!("{found}? yes")), "{}: {completion}", sample.problem);
-        }
+        // What was found, a digit's cell or a number, and what is said to be right are the same words.
+        let steps: Vec<&str> = thinking.split("; ").collect();
+        let found = match sample.task {
+            Task::Detection => steps[1].split_once(' ').unwrap().1,
+            Task::Math if sample.form != Form::Open => steps[2],
+            _ => continue,
+        };
+        let accepted = thinking.contains(&format!(" {found} = {found}? yes"));
+        assert_eq!(accepted, thinking.contains("? yes"), "{}: {completion}", sample.problem);
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use reft_core::{
     AdvantageEstimator, Checkpointed, Completion, CutAnswers, Judge, Judgement, Metrics, PolicyOptimizer,
-    Reward, RewardOutcome, RewardParts, Sample, ScoredGroup, StageError,
+    Reward, RewardOutcome, RewardParts, RunStore, Sample, ScoredGroup, StageError,
 };
 use reft_pipeline::{Phase, RunError, Stages};
 use reft_store::{KeptBatch, MetricRow, RunReader};
@@ -54,7 +54,11 @@ impl PolicyOptimizer<TablePolicy> for Diverges {
 fn a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, failed) = (dir.path().join("whole"), dir.path().join("failed"));
-    let good = || vec![toy::rl("open", 20)];
+    let good = || {
+        vec![Phase::new("open", |_: &mut TablePolicy, _: &dyn RunStore| {
+            Ok(Stages::Rl(rl_stages("open", 20)))
+        })]
+    };
     toy::run(&whole, good(), &mut ()).0.unwrap();
 
     let diverging = Phase::new("open", |_, _| {

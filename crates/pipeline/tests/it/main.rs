@@ -11,3 +11,4 @@ mod preflight;
 mod ranks;
 mod refill;
 mod toy;
+mod validation;

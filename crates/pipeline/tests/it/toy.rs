@@ -9,7 +9,7 @@ use std::{
 use reft_core::{Alone, CutAnswers, Demonstration, Peers, RunStore, SamplingParams, Seed};
 use reft_pipeline::{
     EvalStages, Observer, Outcome, Phase, RejectStages, RlStages, Run, RunError, SftStages, SharedStore,
-    Stages,
+    Stages, Validation,
 };
 use reft_store::{RunDir, RunInfo};
 use reft_testkit::{
@@ -60,11 +60,16 @@ pub(crate) fn rl_stages(form: &str, steps: u64) -> RlStages<TablePolicy> {
         guard: None,
         optimizer: Box::new(ToyGrpo::new(2.0, 0.01)),
         max_skipped: 3,
+        validation: None,
     }
 }
 
 pub(crate) fn rl(form: &'static str, steps: u64) -> Phase<TablePolicy> {
-    Phase::new(form, move |_, _| Ok(Stages::Rl(rl_stages(form, steps))))
+    Phase::new(form, move |_, _| {
+        // Evaluated where checkpoints are written and where not.
+        let validation = (form == "open").then(|| validation(6, 0));
+        Ok(Stages::Rl(RlStages { validation, ..rl_stages(form, steps) }))
+    })
 }
 
 pub(crate) fn reject_stages() -> RejectStages<TablePolicy> {
@@ -96,23 +101,31 @@ pub(crate) fn sft(name: &str, steps: u64, from: &'static str) -> Phase<TablePoli
                 })
                 .collect(),
             trainer: Box::new(ToySft::new(0.5)),
+            validation: Some(validation(5, 0)),
         }))
     })
 }
 
+/// Keeps the best policy by two benchmarks.
+pub(crate) fn validation(every: u64, patience: u64) -> Validation<TablePolicy> {
+    Validation { every, asked: eval_stages(), keep_best: true, patience }
+}
+
 pub(crate) fn eval(name: &str) -> Phase<TablePolicy> {
-    Phase::new(name, |_, _| {
-        let benchmark = |name: &str, samples| ToyBenchmark { name: name.into(), samples };
-        Ok(Stages::Eval(EvalStages {
-            benchmarks: vec![
-                Box::new(benchmark("open", sums(12))),
-                Box::new(benchmark("binary", as_binary(&sums(6)))),
-            ],
-            prompts_per_step: 2,
-            sampling: sampling(4, 1.0),
-            rollout: Box::new(ToyEngine),
-        }))
-    })
+    Phase::new(name, |_, _| Ok(Stages::Eval(eval_stages())))
+}
+
+fn eval_stages() -> EvalStages<TablePolicy> {
+    let benchmark = |name: &str, samples| ToyBenchmark { name: name.into(), samples };
+    EvalStages {
+        benchmarks: vec![
+            Box::new(benchmark("open", sums(12))),
+            Box::new(benchmark("binary", as_binary(&sums(6)))),
+        ],
+        prompts_per_step: 2,
+        sampling: sampling(4, 1.0),
+        rollout: Box::new(ToyEngine),
+    }
 }
 
 /// Starts or resumes the run in `dir`.
@@ -167,7 +180,7 @@ fn open(dir: &Path, phases: &Phases) -> RunDir {
 /// Everything that two runs of one recipe must have in common, by path.
 pub(crate) fn results(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for part in ["metrics.jsonl", "completions", "rejection", "eval", "final"] {
+    for part in ["metrics.jsonl", "completions", "rejection", "eval", "validation", "final"] {
         collect(dir, &dir.join(part), &mut files);
     }
     files
