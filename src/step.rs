@@ -24,6 +24,8 @@ pub struct StepAnswers {
 pub struct GroupAnswers {
     /// The question's id.
     pub sample: String,
+    /// The open sample that the question was made of, whose picture it has.
+    pub picture: String,
     /// The task.
     pub task: String,
     /// The form.
@@ -90,6 +92,13 @@ pub fn answers_of_step(run: &Path, phase: Option<&str>, step: u64) -> Result<Ste
     Ok(StepAnswers { phase: phase.clone(), step, groups: groups(&reader.rows(file)) })
 }
 
+/// The answers of a step from its file; none where it is damaged.
+pub(crate) fn answers_in(reader: &RunReader, phase: &str, file: &Path) -> StepAnswers {
+    let digits = file.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("step_"));
+    let step = digits.and_then(|digits| digits.parse().ok()).unwrap_or_default();
+    StepAnswers { phase: phase.to_owned(), step, groups: groups(&reader.rows(file)) }
+}
+
 /// Rows of one question follow each other.
 fn groups(rows: &[Map<String, Value>]) -> Vec<GroupAnswers> {
     let mut groups: Vec<GroupAnswers> = Vec::new();
@@ -98,8 +107,10 @@ fn groups(rows: &[Map<String, Value>]) -> Vec<GroupAnswers> {
         let is_first = row.get("index").and_then(Value::as_u64) == Some(0);
         if is_first || groups.last().is_none_or(|group| group.sample != text("sample")) {
             let verdict = [text("verdict"), text("reason")];
+            let (sample, parent) = (text("sample"), text("parent"));
             groups.push(GroupAnswers {
-                sample: text("sample"),
+                picture: if parent.is_empty() { sample.clone() } else { parent },
+                sample,
                 task: text("task"),
                 form: text("form"),
                 prompt: text("prompt"),

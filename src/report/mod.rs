@@ -1,6 +1,10 @@
-//! A run as one HTML file: results, curves, completions with their images. It needs no network and no other file.
+//! Runs as one HTML file: results, curves, answers with their pictures. It needs no network and no other file.
+//!
+//! `data.rs` and `browse.rs` gather what there is, `page.rs` puts it into a page as JSON, and `assets/report.js` draws it.
 
+mod browse;
 mod curves;
+mod data;
 mod page;
 
 use std::{
@@ -8,34 +12,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::Engine as _;
-use reft_core::ImageRef;
 use reft_store::{RunReader, write_whole};
 use serde::Serialize;
 
-use crate::{
-    Error,
-    examples::{Answer, Pictures, answers, bytes_of, compare_with, mime_of},
-    inspect::inspect,
-};
-use page::{Page, Shown};
+use crate::{Error, compare::compare};
+use browse::Browse;
+use data::RunData;
+use page::{Page, Pair};
 
 pub use curves::Curve;
 
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct ReportSettings {
-    /// The HTML file; `report.html` in the run directory when none.
+    /// The HTML file; `report.html` in the first run's directory when none.
     pub output: Option<PathBuf>,
-    /// A folder for the curves as SVG files too.
+    /// A folder for the curves of the first run as SVG files too.
     pub curves: Option<PathBuf>,
-    /// Completions from the first and from the last step of each phase.
+    /// Questions of each step that is shown, with all their answers.
     pub completions: usize,
+    /// Seconds after which the page loads itself again, while the run goes on.
+    pub watch: Option<u64>,
 }
 
 impl Default for ReportSettings {
     fn default() -> Self {
-        Self { output: None, curves: None, completions: 3 }
+        Self { output: None, curves: None, completions: 4, watch: None }
     }
 }
 
@@ -48,69 +50,52 @@ pub struct Written {
     pub curves: Vec<PathBuf>,
     /// What was left out because it is damaged.
     pub damaged: Vec<String>,
+    /// Whether all runs are over.
+    pub is_finished: bool,
 }
 
-/// Writes the report of a run, of one that is over or of one that another process works on.
-pub fn report(run: &Path, settings: &ReportSettings) -> Result<Written, Error> {
-    let reader = RunReader::open(run)?;
-    let mut inspection = inspect(run)?;
-    let curves = curves::of(&reader.metrics()?)?;
-    let mut pictures = Pictures::of_run(run)?;
+/// Steps of a phase whose questions are shown, and questions before and after.
+const STEPS: usize = 8;
+const CHANGES: usize = 12;
 
-    let mut phases = Vec::new();
-    for phase in &reader.info().phases {
-        let files = reader.completions(phase)?;
-        let Some(first) = files.first() else { continue };
-        let mut shown = excerpt(&reader, first, settings.completions);
-        if let Some(last) = files.last().filter(|last| *last != first) {
-            shown.extend(excerpt(&reader, last, settings.completions));
-        }
-        let data = pictures.data_of(phase).unwrap_or_default();
-        let shown = shown.into_iter().map(|(step, answer)| {
-            let image = pictures.find(&data, &answer.picture).and_then(|image| data_uri(&image));
-            Shown { step, answer, image }
-        });
-        phases.push((phase.clone(), shown.collect()));
-    }
-
-    let compared = compare_with(&reader, run, 9)?;
-    inspection.damaged = reader.damaged();
-    let html = Page { inspection: &inspection, curves: &curves, compared, phases }.html();
-    let output = settings.output.clone().unwrap_or_else(|| run.join("report.html"));
+/// Writes the report of runs beside each other, of ones that are over or of ones that other processes work on.
+pub fn report(runs: &[PathBuf], settings: &ReportSettings) -> Result<Written, Error> {
+    let Some(first) = runs.first() else {
+        return Err(Error::File { path: PathBuf::new(), message: "name a run directory".into() });
+    };
+    // Side by side, a page of as many runs would be too large.
+    let browse = Browse {
+        groups: settings.completions.div_ceil(runs.len()),
+        steps: STEPS,
+        changes: CHANGES / runs.len(),
+    };
+    let shown = runs.iter().map(|run| RunData::of(run, browse)).collect::<Result<Vec<_>, Error>>()?;
+    let pairs: Vec<Pair> = runs[1..]
+        .iter()
+        .zip(&shown[1..])
+        // Runs without a benchmark in common stand beside each other all the same.
+        .filter_map(|(run, data)| Some(Pair::new(&shown[0], data, &compare(first, run, None).ok()?)))
+        .collect();
+    let damaged = shown.iter().flat_map(RunData::damaged).cloned().collect();
+    let is_finished = shown.iter().all(RunData::is_finished);
+    let html = Page { runs: &shown, pairs, watch: settings.watch.filter(|_| !is_finished) }.html()?;
+    let output = settings.output.clone().unwrap_or_else(|| first.join("report.html"));
     write_whole(&output, html.as_bytes())?;
+    let curves = settings.curves.as_ref().map_or_else(|| Ok(Vec::new()), |folder| draw(first, folder))?;
+    Ok(Written { report: output, curves, damaged, is_finished })
+}
+
+/// The curves of a run as SVG files.
+fn draw(run: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    fs::create_dir_all(folder)
+        .map_err(|error| Error::File { path: folder.to_owned(), message: error.to_string() })?;
     let mut files = Vec::new();
-    if let Some(folder) = &settings.curves {
-        fs::create_dir_all(folder)
-            .map_err(|error| Error::File { path: folder.clone(), message: error.to_string() })?;
-        for curve in &curves {
-            let path = folder.join(format!("{}.svg", curve.metric.replace('/', "-")));
-            write_whole(&path, curve.svg.as_bytes())?;
-            files.push(path);
-        }
+    for curve in curves::of(&RunReader::open(run)?.metrics()?)? {
+        let path = folder.join(format!("{}.svg", curve.metric.replace('/', "-")));
+        write_whole(&path, curve.svg.as_bytes())?;
+        files.push(path);
     }
-    Ok(Written { report: output, curves: files, damaged: inspection.damaged })
-}
-
-/// The first answers of `n` different questions of a step, with the step's name.
-fn excerpt(reader: &RunReader, file: &Path, n: usize) -> Vec<(String, Answer)> {
-    let step = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', " ");
-    let mut shown: Vec<(String, Answer)> = Vec::new();
-    for answer in answers(reader, file) {
-        if shown.len() == n {
-            break;
-        }
-        if shown.iter().all(|(_, other)| other.sample != answer.sample) {
-            shown.push((step.clone(), answer));
-        }
-    }
-    shown
-}
-
-/// An image inside the page; none where its file is gone.
-fn data_uri(image: &ImageRef) -> Option<String> {
-    let bytes = bytes_of(image).ok()?;
-    let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
-    Some(format!("data:{};base64,{text}", mime_of(&bytes)))
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -190,24 +175,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("demo");
         run(&root);
-        let settings =
-            ReportSettings { output: None, curves: Some(dir.path().join("curves")), completions: 2 };
-        let written = report(&root, &settings).unwrap();
+        let curves = Some(dir.path().join("curves"));
+        let written =
+            report(std::slice::from_ref(&root), &ReportSettings { curves, ..ReportSettings::default() })
+                .unwrap();
         assert_eq!(written.report, root.join("report.html"));
         assert!(fs::read_to_string(dir.path().join("curves/reward-mean.svg")).unwrap().starts_with("<svg"));
 
         let html = fs::read_to_string(&written.report).unwrap();
-        for expected in [
-            "Mean reward",
-            "a completion",
-            "reward 1.50",
-            "Before and after",
-            "&lt;i&gt;after",
-            "data:image/png;base64,",
-        ] {
+        for expected in
+            ["a completion", "data:image/png;base64,", "\"reward\":1.5", "\\u003ci>after", "sft/loss"]
+        {
             assert!(html.contains(expected), "no {expected}");
         }
-        assert!(!html.contains("<i>"), "model output is not escaped");
+        assert!(!html.contains("<i>after"), "what a model wrote must not be markup");
+        assert_eq!(html.matches("</script>").count(), 3, "nothing may end a script but the page");
+    }
+
+    #[test]
+    fn runs_beside_each_other_and_damaged_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = ["one", "two"].map(|name| dir.path().join(name));
+        for root in &runs {
+            run(root);
+        }
+        let both = report(&runs, &ReportSettings::default()).unwrap();
+        let html = fs::read_to_string(&both.report).unwrap();
+        assert!(
+            html.contains("\"pairs\":[{\"first\":\"demo\",\"second\":\"demo\",\"rows\":[{"),
+            "{}",
+            &html[..200]
+        );
+        assert!(!both.is_finished && both.damaged.is_empty());
+
+        // Whatever is damaged is left out and named; there is a page all the same.
+        fs::write(runs[1].join("completions/open/step_000002.parquet"), "PAR1 no more").unwrap();
+        fs::write(runs[1].join("eval/after/d/report.json"), "{").unwrap();
+        fs::write(
+            runs[1].join("metrics.jsonl"),
+            "{\"phase\":\"open\"\n\u{0}\u{0}\n{\"phase\":\"open\",\"step\":2,\"a\":1}\n",
+        )
+        .unwrap();
+        fs::write(runs[1].join("config.toml"), "[phase").unwrap();
+        let both = report(&runs, &ReportSettings::default()).unwrap();
+        assert!(both.damaged.len() >= 3, "{:?}", both.damaged);
+        assert!(report(&[], &ReportSettings::default()).is_err());
     }
 
     #[test]

@@ -32,6 +32,36 @@ impl Recipe {
         Ok(toml::to_string(self)?)
     }
 
+    /// The recipe with nothing said but what must be: names, paths, data sets, lengths. What differs from it is what the
+    /// recipe sets. None where a part cannot be without more.
+    pub fn bare(&self) -> Option<Self> {
+        fn only(value: &toml::Value, keys: &[&str]) -> toml::Value {
+            let entries = value.as_table().into_iter().flatten();
+            let kept = entries.filter(|(key, _)| keys.contains(&key.as_str()));
+            toml::Value::Table(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+        }
+        let mut table = toml::Table::try_from(self).ok()?;
+        for (name, part) in &mut table {
+            match (name.as_str(), part) {
+                ("run", part) => *part = only(part, &["name"]),
+                ("model", part) => *part = only(part, &["path"]),
+                ("prompt", part) => *part = only(part, &[]),
+                ("data", toml::Value::Table(sets)) => {
+                    for (_, set) in sets.iter_mut() {
+                        *set = only(set, &["type", "path", "glyphs", "split", "count", "sources"]);
+                    }
+                }
+                ("phase", toml::Value::Array(phases)) => {
+                    for phase in phases {
+                        *phase = only(phase, &["kind", "name", "data", "steps", "epochs"]);
+                    }
+                }
+                _ => {}
+            }
+        }
+        table.try_into().ok()
+    }
+
     /// The JSON schema of recipe files, for editors.
     pub fn json_schema_of_files() -> serde_json::Value {
         crate::schema::published()

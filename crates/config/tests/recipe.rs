@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use reft_config::{ConfigError, LoraConfig, LoraLayers, LossScale, PhaseConfig, Recipe, Resolved};
+use reft_config::{
+    ConfigError, LoraConfig, LoraLayers, LossScale, PhaseConfig, Recipe, Resolved, difference,
+};
 
 /// Every phase kind, with a table of defaults per kind.
 const RECIPE: &str = r#"
@@ -492,6 +494,19 @@ fn every_fault_is_named_with_its_key() {
         };
         assert!(error.contains(expected), "{text}\n  want {expected}\n  got {error}");
     }
+}
+
+#[test]
+fn what_a_recipe_sets_is_what_differs_from_a_bare_one() {
+    let recipe = resolve(&["run.seed=3", "data.test.limit=7"]).unwrap();
+    let bare = recipe.bare().unwrap();
+    let changed = difference(&bare.to_toml().unwrap(), &recipe.to_toml().unwrap());
+    let keys: Vec<&str> = changed.iter().map(|change| change.split(':').next().unwrap()).collect();
+    let of_phases = ["phase.after.sampling.max_new_tokens", "phase.binary.forms", "phase.binary.lr"];
+    for key in ["run.seed", "data.test.limit"].into_iter().chain(of_phases) {
+        assert!(keys.contains(&key), "{key}: {changed:?}");
+    }
+    assert!(keys.iter().all(|key| !key.contains("clip_low") && !key.contains(".steps")), "{changed:?}");
 }
 
 #[test]

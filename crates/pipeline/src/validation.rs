@@ -169,10 +169,9 @@ pub(crate) fn end<P: Checkpointed>(
     policy.load(&dir)?;
     ctx.store.event("best_kept", json!({"phase": ctx.phase, "step": step, "score": score}))?;
     ctx.observer.message(&format!(
-        "phase `{}` ends with its policy after {step} steps, {:.1} % right; that after {} steps had less",
+        "phase `{}` ends with its policy after {step} steps, {:.1} % right, the best of its evaluations",
         ctx.phase,
-        100.0 * score,
-        ctx.cursor.step
+        100.0 * score
     ));
     Ok(())
 }

@@ -96,20 +96,29 @@ pub(crate) struct InspectArgs {
 #[command(after_help = "\
 Examples:
   reft report runs/demo
-  reft report runs/demo --output demo.html --completions 5")]
+  reft report runs/demo --watch                                   renew it while the run goes on
+  reft report runs/first runs/second --output both.html           beside each other, with paired differences
+  reft report runs/demo --curves docs/img --completions 8
+
+The page is one file that needs no network: results, curves, the questions of some steps with all their answers, the
+pictures with right and answered boxes, questions before and after, recipe, data and machine.")]
 pub(crate) struct ReportArgs {
-    /// The run directory.
-    #[arg(value_name = "RUN")]
-    pub(crate) run: PathBuf,
-    /// The file to write; `report.html` in the run directory by default.
+    /// The run directories.
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The file to write; `report.html` in the first run's directory by default.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write the curves as SVG files into this folder, too.
+    /// Write the curves of the first run as SVG files into this folder, too.
     #[arg(long, value_name = "DIR")]
     pub(crate) curves: Option<PathBuf>,
-    /// Completions to show from the first and from the last step of each phase.
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    /// Questions to show of each step that is shown, with all their answers.
+    #[arg(long, default_value_t = 4, value_name = "N")]
     pub(crate) completions: usize,
+    /// Write it anew every so many seconds until the run is over; the page loads itself again.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "20",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) watch: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `reft train`, `reft inspect`, `reft compare`, `reft report`.
 
-use std::{env, fmt::Write as _, path::Path};
+use std::{env, fmt::Write as _, path::Path, thread, time::Duration};
 
 use anyhow::{Result, bail};
 use curr_reft::{
@@ -113,7 +113,7 @@ fn finish(outcome: Outcome, run: &Path, output: Output) -> Result<()> {
 
 /// Writes the report of a finished run. A run is not lost for one.
 fn report_of(run: &Path) -> String {
-    match write_report(run, &ReportSettings::default()) {
+    match write_report(&[run.to_owned()], &ReportSettings::default()) {
         Ok(written) => format!(
             "\nreport      {}\n            curves, tables and completions as one file: open it in a browser\n",
             written.report.display()
@@ -158,11 +158,26 @@ pub(super) fn report(args: &ReportArgs, output: Output) -> Result<()> {
         output: args.output.clone(),
         curves: args.curves.clone(),
         completions: args.completions,
+        watch: args.watch,
     };
-    let written = write_report(&args.run, &settings)?;
+    let written = write_report(&args.runs, &settings)?;
     output.print(&written, || {
         let files = std::iter::once(&written.report).chain(&written.curves);
         let damaged = written.damaged.iter().map(|what| format!("left out: {what}"));
         files.map(|path| path.display().to_string()).chain(damaged).collect::<Vec<_>>().join("\n")
-    })
+    })?;
+    let Some(seconds) = args.watch.filter(|_| !written.is_finished) else { return Ok(()) };
+    let interrupt = Interrupt::listen()?;
+    loop {
+        // In small pieces, so that Ctrl-C is heard.
+        for _ in 0..5 * seconds {
+            if interrupt.asked() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        if write_report(&args.runs, &settings)?.is_finished {
+            return Ok(());
+        }
+    }
 }
