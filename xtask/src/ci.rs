@@ -12,6 +12,7 @@ use crate::{
     cargo::{run, run_built, run_with},
     console::{heading, say},
     libtorch::{self, Want},
+    own_crate,
     torch_free::TORCH_FREE,
 };
 
@@ -37,6 +38,7 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     for name in examples(root)? {
         run_built(root, &format!("examples/{name}"), &[])?;
     }
+    own_crate::check(root)?;
     clock.lap("examples");
     run_with(root, &["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])?;
     clock.lap("documentation");

@@ -7,6 +7,7 @@ mod console;
 mod demo;
 mod gpu;
 mod libtorch;
+mod own_crate;
 mod soak;
 mod torch_free;
 
