@@ -24,6 +24,7 @@
 
 pub mod audit;
 pub mod benchmarks;
+pub mod branch;
 mod chats;
 pub mod compare;
 pub mod difficulty;

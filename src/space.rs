@@ -40,11 +40,7 @@ impl Needs {
 
 /// Refuses a run whose checkpoints will not fit beside what its directory holds already.
 pub(crate) fn check(recipe: &Recipe, policy: &Vlm, run: &RunDir) -> Result<(), Error> {
-    let optimizers = recipe.phase.iter().filter_map(|phase| match phase {
-        PhaseConfig::Grpo(phase) => Some(&phase.optimizer),
-        PhaseConfig::Sft(phase) => Some(&phase.optimizer),
-        PhaseConfig::Reject(_) | PhaseConfig::Eval(_) => None,
-    });
+    let optimizers = recipe.phase.iter().filter_map(PhaseConfig::optimizer);
     let width = policy.kind().elt_size_in_bytes() as u64;
     let is_narrow = policy.lora().is_none() && width < 4;
     // Checkpoints of the largest phase.

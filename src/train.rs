@@ -35,6 +35,7 @@ pub fn start_with(
     let info = RunInfo {
         seed: recipe.run.seed,
         keep_checkpoints: recipe.run.keep_checkpoints,
+        keep_phases: recipe.run.keep_phases,
         environment: json!({
             "version": env!("CARGO_PKG_VERSION"),
             "command": std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>(),

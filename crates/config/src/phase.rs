@@ -359,6 +359,15 @@ pub struct EvalPhase {
 }
 
 impl PhaseConfig {
+    /// How the phase moves weights; none where it does not.
+    pub fn optimizer(&self) -> Option<&OptimizerConfig> {
+        match self {
+            Self::Grpo(phase) => Some(&phase.optimizer),
+            Self::Sft(phase) => Some(&phase.optimizer),
+            Self::Reject(_) | Self::Eval(_) => None,
+        }
+    }
+
     /// What changes the phase's gradients.
     pub fn gradient(&self) -> Option<&GradientConfig> {
         match self {

@@ -87,6 +87,8 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Newest checkpoints to keep. At least 1.
     pub keep_checkpoints: usize,
+    /// Keep the model as it is at the end of each training phase, in `phases/NAME` of the run directory.
+    pub keep_phases: bool,
     /// Look at all data sets before the first phase: prompt lengths, duplicates, test questions that are trained on. Reads
     /// every image file once.
     pub data_report: bool,
@@ -135,6 +137,7 @@ impl Default for RunConfig {
             threads: 0,
             checkpoint_every: 50,
             keep_checkpoints: 2,
+            keep_phases: false,
             data_report: true,
             shard: Shard::None,
             trackers: Vec::new(),

@@ -152,6 +152,12 @@ pub trait RunStore: Recorder {
         policy: &dyn Checkpointed,
     ) -> Result<PathBuf, StageError>;
 
+    /// A phase that trained is done: keeps the policy in the layout of the final one, where the run was told to. A store
+    /// that keeps none need not look.
+    fn phase_done(&mut self, _phase: &str, _policy: &dyn Checkpointed) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// A phase starts or resumes with these stages replaced by the user's own. A resume that would replace others than the
     /// phase started with is an error. A store that is not resumed need not look.
     fn check_replaced(&mut self, _phase: &str, _stages: &[&str]) -> Result<(), StageError> {

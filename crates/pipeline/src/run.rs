@@ -134,6 +134,9 @@ fn run_phase<P: Checkpointed>(
         Stages::Eval(stages) => eval::run(ctx, policy, stages).map(|()| false)?,
     };
 
+    if trains {
+        ctx.store.phase_done(&ctx.phase, policy)?;
+    }
     ctx.store.event("phase_end", json!({"phase": ctx.phase, "step": ctx.cursor.step}))?;
     ctx.cursor = Cursor { phase: index + 1, step: 0, ..ctx.cursor };
     if trains {

@@ -195,6 +195,10 @@ impl RunStore for SharedStore<'_> {
         })
     }
 
+    fn phase_done(&mut self, phase: &str, policy: &dyn Checkpointed) -> Result<(), StageError> {
+        self.write_together(|store| store.phase_done(phase, policy))
+    }
+
     fn check_replaced(&mut self, phase: &str, stages: &[&str]) -> Result<(), StageError> {
         self.write_together(|store| store.check_replaced(phase, stages))
     }

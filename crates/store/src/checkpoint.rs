@@ -131,6 +131,12 @@ fn load(dir: &Path) -> Result<State, String> {
     serde_json::from_slice(&text).map_err(|error| format!("`stages.json`: {error}"))
 }
 
+/// Where a run stood at a whole checkpoint; none for any other folder.
+pub(crate) fn cursor_of(dir: &Path) -> Option<Cursor> {
+    parse_step(dir)?;
+    Some(load(dir).ok()?.cursor)
+}
+
 /// Moves a damaged checkpoint aside, so that its place is free and it can still be looked at.
 pub(crate) fn set_aside(damage: &Damage) -> Result<(), StoreError> {
     let aside = damage.dir.with_extension("damaged");

@@ -18,6 +18,9 @@ pub struct RunInfo {
     pub phases: Vec<String>,
     /// Newest checkpoints to keep, at least 1.
     pub keep_checkpoints: usize,
+    /// Whether the model at the end of each training phase is kept.
+    #[serde(default)]
+    pub keep_phases: bool,
     /// Anything else that helps to repeat it: program version, command line, device, threads.
     pub environment: Value,
 }
@@ -30,6 +33,7 @@ impl RunInfo {
             seed: 0,
             phases: phases.into_iter().map(Into::into).collect(),
             keep_checkpoints: 2,
+            keep_phases: false,
             environment: Value::Null,
         }
     }

@@ -100,6 +100,7 @@ impl Layout {
             "best",
             "non_finite",
             "partial",
+            "phases",
             "final",
         ];
         names.map(|name| self.root.join(name)).into()
@@ -112,6 +113,14 @@ impl Layout {
             ["run.json", "config.toml", "inputs", "logs", "metrics.jsonl", "timings.jsonl", "events.jsonl"];
         paths.extend(names.map(|name| self.root.join(name)));
         paths
+    }
+
+    pub(crate) fn all_phases(&self) -> PathBuf {
+        self.root.join("phases")
+    }
+
+    pub(crate) fn phase(&self, phase: &str) -> PathBuf {
+        self.all_phases().join(phase)
     }
 
     pub(crate) fn final_dir(&self) -> PathBuf {

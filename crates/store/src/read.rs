@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    RunInfo, StoreError, disk,
+    RunInfo, StoreError, checkpoint, disk,
     info::RunRecord,
     layout::{Layout, parse_step},
     read_rows,
@@ -152,6 +152,21 @@ impl RunReader {
     pub fn completions(&self, phase: &str) -> Result<Vec<PathBuf>, StoreError> {
         let files = disk::entries(&self.layout.completions(phase))?;
         Ok(files.into_iter().filter(|path| parse_step(path).is_some()).collect())
+    }
+
+    /// The model as it was at the end of a phase: what the run was told to keep, else the checkpoint that was written
+    /// there; none where both are gone.
+    pub fn model_after(&self, phase: &str) -> Option<PathBuf> {
+        let kept = self.layout.phase(phase);
+        if kept.is_dir() {
+            return Some(kept);
+        }
+        let index = self.record.info.phases.iter().position(|name| name == phase)?;
+        let at_its_end = |dir: &PathBuf| {
+            checkpoint::cursor_of(dir).is_some_and(|cursor| cursor.phase == index + 1 && cursor.step == 0)
+        };
+        let checkpoints = disk::entries(&self.layout.checkpoints()).ok()?;
+        Some(checkpoints.into_iter().find(at_its_end)?.join("policy"))
     }
 
     /// The predictions of a benchmark; [`RunReader::rows`] reads them.

@@ -204,6 +204,16 @@ impl RunDir {
         Ok(Lengths { metrics: disk::file_len(&metrics), timings: disk::file_len(&timings) })
     }
 
+    /// A model as other programs load it, whole or not there.
+    fn export(&self, policy: &dyn Checkpointed, target: &Path) -> Result<(), StageError> {
+        let temporary = self.layout.root.join(".tmp-final");
+        disk::remove(&temporary)?;
+        disk::create_dir(&temporary)?;
+        policy.export(&temporary)?;
+        disk::sync_tree(&temporary)?;
+        Ok(disk::rename_dir(&temporary, target)?)
+    }
+
     fn write_report(&mut self, dir: &Path, graded: &[GradedGroup], report: &Value) -> Result<(), StageError> {
         let predictions = dir.join("predictions.parquet");
         records::write_graded(&predictions, graded)?;
@@ -412,6 +422,14 @@ impl RunStore for RunDir {
         Ok(dir)
     }
 
+    fn phase_done(&mut self, phase: &str, policy: &dyn Checkpointed) -> Result<(), StageError> {
+        if !self.record.info.keep_phases {
+            return Ok(());
+        }
+        disk::create_dir(&self.layout.all_phases())?;
+        self.export(policy, &self.layout.phase(phase))
+    }
+
     fn check_replaced(&mut self, phase: &str, stages: &[&str]) -> Result<(), StageError> {
         let now: Vec<String> = stages.iter().map(|&stage| stage.to_owned()).collect();
         match self.record.replaced.get(phase) {
@@ -426,12 +444,7 @@ impl RunStore for RunDir {
 
     fn finish(&mut self, policy: &dyn Checkpointed) -> Result<(), StageError> {
         self.sync_records()?;
-        let temporary = self.layout.root.join(".tmp-final");
-        disk::remove(&temporary)?;
-        disk::create_dir(&temporary)?;
-        policy.export(&temporary)?;
-        disk::sync_tree(&temporary)?;
-        disk::rename_dir(&temporary, &self.layout.final_dir())?;
+        self.export(policy, &self.layout.final_dir())?;
         self.record.finished = true;
         self.record.write(&self.layout)?;
         disk::remove(&self.layout.partial())?;

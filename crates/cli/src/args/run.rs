@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RecipeArgs {
     /// Recipe files (TOML); later ones override earlier ones.
-    #[arg(required_unless_present = "resume", value_name = "RECIPE.toml")]
+    #[arg(required_unless_present_any = ["resume", "from"], value_name = "RECIPE.toml")]
     pub(crate) recipes: Vec<PathBuf>,
     /// Change a setting: `run.seed=3`, `grpo.lr=1e-6` (all phases of that kind), `phase.NAME.steps=5` (one phase).
     #[arg(long, value_name = "KEY=VALUE")]
@@ -23,6 +23,7 @@ Examples:
   reft train configs/demo.toml --set phase.binary.steps=5 --dry-run
   reft train --resume runs/second
   reft train --resume runs/second --set phase.open.steps=400
+  reft train --from runs/second --after binary --set phase.choice.lr=2e-6 --name third
   torchrun --standalone --nproc-per-node 2 --no-python reft train configs/demo.toml
 
 Ctrl-C stops after the current step and keeps it; a second Ctrl-C stops at once.
@@ -42,6 +43,13 @@ pub(crate) struct TrainArgs {
     /// one under way, and how often checkpoints are saved; what was changed is noted.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipes", "name"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Start a new run with the recipe of this one, behind its phase `--after`, from the model as it was there. Recipes and
+    /// `--set` change what comes. Runs with `run.keep_phases = true` keep that model for every phase.
+    #[arg(long, value_name = "RUN", requires = "after", conflicts_with = "resume")]
+    pub(crate) from: Option<PathBuf>,
+    /// The phase behind which `--from` starts.
+    #[arg(long, value_name = "PHASE", requires = "from")]
+    pub(crate) after: Option<String>,
     /// Go on although the model or data have changed since the run started, after a repair, say; it is noted.
     #[arg(long, requires = "resume")]
     pub(crate) accept_inputs: bool,

@@ -4,6 +4,7 @@ use std::{env, fmt::Write as _, path::Path, thread, time::Duration};
 
 use anyhow::{Result, bail};
 use curr_reft::{
+    branch::after,
     compare::compare as compare_runs,
     config::{Recipe, Resolved},
     dist::World,
@@ -65,6 +66,9 @@ fn recipe(args: &TrainArgs) -> Result<Recipe> {
     if let Some(name) = &args.name {
         // Quoted, so that a run named `3` is not taken for a number.
         overrides.push(format!("run.name={}", json!(name)));
+    }
+    if let (Some(run), Some(phase)) = (&args.from, &args.after) {
+        return Ok(after(run, phase, &args.recipe.recipes, &overrides)?);
     }
     let resolved = Resolved::read(&args.recipe.recipes, &overrides)?;
     resolved.check_files(&env::current_dir()?)?;
