@@ -1,11 +1,8 @@
 //! A new run that begins where a phase of another has ended: `reft train --from RUN --after PHASE`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use reft_config::{LoraConfig, ModelConfig, Recipe, Resolved};
+use reft_config::{LoraConfig, ModelConfig, PhaseConfig, Recipe, Resolved};
 use reft_store::RunReader;
 
 use crate::Error;
@@ -18,7 +15,7 @@ pub fn after(run: &Path, phase: &str, files: &[PathBuf], set: &[String]) -> Resu
     let mut all = vec![run.join("config.toml")];
     all.extend_from_slice(files);
     let mut recipe = Resolved::read(&all, set)?.recipe;
-    let names: Vec<&str> = recipe.phase.iter().map(reft_config::PhaseConfig::name).collect();
+    let names: Vec<&str> = recipe.phase.iter().map(PhaseConfig::name).collect();
     let Some(index) = names.iter().position(|name| *name == phase) else {
         return Err(refuse(format!("has no phase `{phase}`; its phases are {}", names.join(", "))));
     };
@@ -27,7 +24,7 @@ pub fn after(run: &Path, phase: &str, files: &[PathBuf], set: &[String]) -> Resu
     }
     // Phases that do not train leave the model as it is.
     let trained = recipe.phase[..=index].iter().rev().find(|phase| phase.optimizer().is_some());
-    let model = match trained.map(reft_config::PhaseConfig::name) {
+    let model = match trained.map(PhaseConfig::name) {
         None => None,
         Some(phase) => Some(reader.model_after(phase).ok_or_else(|| {
             refuse(format!(
@@ -36,9 +33,7 @@ pub fn after(run: &Path, phase: &str, files: &[PathBuf], set: &[String]) -> Resu
             ))
         })?),
     };
-    let text = fs::read_to_string(run.join("config.toml")).unwrap_or_default();
-    let named = Resolved::from_text(&text, "config.toml", &[]).map(|resolved| resolved.recipe.run.name);
-    if named.is_ok_and(|name| name == recipe.run.name) {
+    if recipe.run.name == reader.info().name {
         recipe.run.name = format!("{}-after-{phase}", recipe.run.name);
     }
     recipe.phase.drain(..=index);

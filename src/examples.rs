@@ -4,10 +4,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use reft_config::{PhaseConfig, Recipe, Resolved};
-use reft_core::{ImageRef, ImageSource, SampleId};
+use reft_core::{BoxFrame, ImageRef, ImageSource, Sample, SampleId};
 use reft_data::OpenData;
 use reft_store::RunReader;
 use serde::Serialize;
@@ -46,6 +47,9 @@ pub struct Comparison {
     /// The picture, where there is one.
     #[serde(skip)]
     pub picture: Option<ImageRef>,
+    /// What the numbers of a box in the solution mean.
+    #[serde(skip)]
+    pub box_frame: BoxFrame,
 }
 
 /// Up to `n` questions of the test sets as they were answered before and after. Those that were wrong and became right
@@ -97,8 +101,8 @@ pub(crate) fn compare_with(reader: &RunReader, run: &Path, n: usize) -> Result<V
 
     let mut pictures = Pictures::of_run(run)?;
     let compared = ordered.into_iter().take(n).map(|(_, (before, after, benchmark))| {
-        let picture = pictures.find(&benchmark, &before.1.picture);
-        Comparison { before, after, picture }
+        let (picture, box_frame) = pictures.find(&benchmark, &before.1.picture).unzip();
+        Comparison { before, after, picture, box_frame: box_frame.unwrap_or_default() }
     });
     Ok(compared.collect())
 }
@@ -159,7 +163,7 @@ fn answer(row: &Map<String, Value>) -> Answer {
 /// The images of a run's data sets by sample. A data set is loaded when it is first asked for.
 pub(crate) struct Pictures {
     recipe: Option<Recipe>,
-    loaded: BTreeMap<String, BTreeMap<SampleId, ImageRef>>,
+    loaded: BTreeMap<String, BTreeMap<SampleId, (ImageRef, BoxFrame)>>,
 }
 
 impl Pictures {
@@ -182,13 +186,14 @@ impl Pictures {
         }
     }
 
-    /// The image of an open sample. Data that has moved away since the run has none.
-    pub(crate) fn find(&mut self, data: &str, sample: &str) -> Option<ImageRef> {
+    /// The image of an open sample, and the frame of its boxes. Data that has moved away since the run has none.
+    pub(crate) fn find(&mut self, data: &str, sample: &str) -> Option<(ImageRef, BoxFrame)> {
         let recipe = self.recipe.as_ref()?;
         let images = self.loaded.entry(data.to_owned()).or_insert_with(|| {
             let set = OpenData::named(data, &recipe.data, &recipe.prompt).ok();
             let samples = set.iter().flat_map(OpenData::samples);
-            samples.filter_map(|sample| Some((sample.id.clone(), sample.images().next()?.clone()))).collect()
+            let seen = |sample: &Arc<Sample>| Some((sample.images().next()?.clone(), sample.box_frame));
+            samples.filter_map(|sample| Some((sample.id.clone(), seen(sample)?))).collect()
         });
         images.get(&SampleId::from(sample)).cloned()
     }

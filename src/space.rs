@@ -13,7 +13,7 @@ struct Needs {
     checkpoint: u64,
     /// Checkpoints that lie there at the same time: those that are kept, and the one that is being written.
     checkpoints: u64,
-    /// The final model.
+    /// The final model, and those of phases that are kept.
     last: u64,
     /// The best policy of a phase that keeps it, and the one that takes its place.
     best: u64,
@@ -25,6 +25,11 @@ impl Needs {
     fn new(learned: u64, state: u64, policy: u64, merged: u64, keep: usize) -> Self {
         let checkpoint = policy + learned * state;
         Self { checkpoint, checkpoints: keep as u64 + 1, last: policy + merged, best: 0 }
+    }
+
+    /// With a model for each phase that is kept.
+    fn with_phases(self, kept: usize) -> Self {
+        Self { last: self.last * (1 + kept as u64), ..self }
     }
 
     /// With the policies of `phases` that keep their best.
@@ -58,6 +63,8 @@ pub(crate) fn check(recipe: &Recipe, policy: &Vlm, run: &RunDir) -> Result<(), E
         }
         None => Needs::new(learned, state, all * width, 0, keep).with_best(all * width, &recipe.phase),
     };
+    let trained = recipe.phase.iter().filter(|phase| phase.optimizer().is_some()).count();
+    let needs = needs.with_phases(if recipe.run.keep_phases { trained } else { 0 });
     let (free, held) = run.space();
     match free.and_then(|free| refusal(needs, free, held)) {
         Some(message) => Err(Error::File { path: run.path().to_owned(), message }),
@@ -114,6 +121,7 @@ mod tests {
         assert_eq!(refusal(needs, 160 << 30, 0), None);
         // What is there already will be replaced.
         assert_eq!(refusal(needs, 100 << 30, 60 << 30), None);
+        assert_eq!(needs.with_phases(3).total(), 3 * 52_500_000_000 + 4 * 7_500_000_000);
     }
 
     #[test]

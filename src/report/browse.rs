@@ -112,7 +112,7 @@ impl Browse {
                 (phase.clone(), answer.completion.clone(), answer.right == Some(true), corners)
             };
             found.changes.push(Changed {
-                r#box: Frames::right(&question.solution, size),
+                r#box: look.frames.first_box(&question.solution, compared.box_frame, size),
                 answers: [answer(&compared.before), answer(&compared.after)],
                 sample: question.sample.clone(),
                 task: question.task.clone(),
@@ -144,7 +144,7 @@ impl Look {
     fn groups(&mut self, step: StepAnswers, data: &str, most: usize) -> Vec<Group> {
         let StepAnswers { phase, step, groups } = step;
         let of = |group: crate::step::GroupAnswers| {
-            let picture = self.pictures.find(data, &group.picture);
+            let (picture, frame) = self.pictures.find(data, &group.picture).unzip();
             let size = picture.as_ref().map(|image| image.size);
             let answers = group.answers.into_iter().map(|answer| GroupAnswer {
                 r#box: self.frames.answered(&phase, &answer.completion, size),
@@ -157,7 +157,7 @@ impl Look {
             });
             Group {
                 answers: answers.collect(),
-                r#box: Frames::right(&group.solution, size),
+                r#box: self.frames.first_box(&group.solution, frame.unwrap_or_default(), size),
                 image: picture.and_then(|image| self.show(&group.picture, &image)),
                 phase: phase.clone(),
                 step,
@@ -214,17 +214,16 @@ impl Frames {
 
     /// The first box of an answer.
     fn answered(&self, phase: &str, completion: &str, size: Option<ImageSize>) -> Option<Corners> {
-        let size = size?;
-        let resized = self.budget.as_ref().and_then(|budget| Some(budget.grid(size).ok()?.resized));
         let answer = completion.rsplit_once("<answer>").map_or(completion, |(_, answer)| answer);
         let answer = answer.split_once("</answer>").map_or(answer, |(answer, _)| answer);
-        let scale = self.by_phase.get(phase)?.scale(size, resized).ok()?;
-        corners(answer, scale, size)
+        self.first_box(answer, *self.by_phase.get(phase)?, size)
     }
 
-    /// The box of a solution, which the run has in pixels of the picture.
-    fn right(solution: &str, size: Option<ImageSize>) -> Option<Corners> {
-        corners(solution, (1.0, 1.0), size?)
+    /// The first box of a text whose numbers are in a frame.
+    fn first_box(&self, text: &str, frame: BoxFrame, size: Option<ImageSize>) -> Option<Corners> {
+        let size = size?;
+        let resized = self.budget.as_ref().and_then(|budget| Some(budget.grid(size).ok()?.resized));
+        corners(text, frame.scale(size, resized).ok()?, size)
     }
 }
 
@@ -257,9 +256,14 @@ mod tests {
         let frames = Frames { by_phase: [("p".to_owned(), BoxFrame::Thousand)].into(), budget: None };
         let text = "<think>[1, 2, 3, 4]</think><answer>{\"bbox_2d\": [100, 200, 500, 1000]}</answer>";
         assert_eq!(frames.answered("p", text, Some(size)), Some([0.1, 0.2, 0.5, 1.0]));
+        let unit = frames.first_box("[0.1, 0.1, 0.2, 0.5]", BoxFrame::Unit, Some(size));
+        assert_eq!(unit, Some([0.1, 0.1, 0.2, 0.5]));
         assert_eq!(frames.answered("q", text, Some(size)), None);
         assert_eq!(frames.answered("p", text, None), None);
-        assert_eq!(Frames::right("[20, 10, 40, 50]", Some(size)), Some([0.1, 0.1, 0.2, 0.5]));
-        assert_eq!(Frames::right("[20, 10, 40000, 50]", Some(size)), None);
+        assert_eq!(
+            frames.first_box("[20, 10, 40, 50]", BoxFrame::Original, Some(size)),
+            Some([0.1, 0.1, 0.2, 0.5])
+        );
+        assert_eq!(frames.first_box("[20, 10, 40000, 50]", BoxFrame::Original, Some(size)), None);
     }
 }

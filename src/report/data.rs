@@ -15,7 +15,7 @@ use super::browse::{Browse, Changed, Group};
 use crate::{Error, inspect::inspect};
 
 /// Events that a person should know of.
-const NOTICES: [&str; 16] = [
+const NOTICES: [&str; 15] = [
     "bad_images",
     "best_kept",
     "checkpoint_damaged",
@@ -31,7 +31,6 @@ const NOTICES: [&str; 16] = [
     "relaunch",
     "skipped_step",
     "skipped_update",
-    "truncated",
 ];
 
 /// A run.
@@ -161,7 +160,7 @@ impl RunData {
             recipe,
             environment: reader.info().environment.clone(),
             notices: notices(&events),
-            audits: events.iter().filter(|e| e["event"] == "data").cloned().map(Value::Object).collect(),
+            audits: of_kind(&events, "data").cloned().map(Value::Object).collect(),
             results: inspection.results.iter().flat_map(|(phase, reports)| cells(phase, reports)).collect(),
             published: published(&inspection.results),
             gains: inspection
@@ -207,13 +206,19 @@ fn changed(recipe: &Recipe) -> Vec<String> {
 }
 
 fn notices(events: &[Map<String, Value>]) -> Vec<Notice> {
-    let of_kind = |kind: &&str| {
-        let all: Vec<&Map<String, Value>> =
-            events.iter().filter(|event| event.get("event").is_some_and(|e| e == kind)).collect();
-        let last = (*all.last()?).clone();
-        Some(Notice { kind: (*kind).to_owned(), count: all.len(), last })
+    let notice = |kind: &&str| {
+        let last = of_kind(events, kind).last()?.clone();
+        Some(Notice { kind: (*kind).to_owned(), count: of_kind(events, kind).count(), last })
     };
-    NOTICES.iter().filter_map(of_kind).collect()
+    NOTICES.iter().filter_map(notice).collect()
+}
+
+/// The events of a kind; a line that was damaged may have none.
+fn of_kind<'a>(
+    events: &'a [Map<String, Value>],
+    kind: &'a str,
+) -> impl Iterator<Item = &'a Map<String, Value>> {
+    events.iter().filter(move |event| event.get("event").is_some_and(|e| e == kind))
 }
 
 fn cells(phase: &str, reports: &[reft_eval::EvalReport]) -> Vec<Cell> {

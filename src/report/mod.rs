@@ -217,6 +217,7 @@ mod tests {
         )
         .unwrap();
         fs::write(runs[1].join("config.toml"), "[phase").unwrap();
+        fs::write(runs[1].join("events.jsonl"), "{}\n{\"event\":3}\n{\"event\":\"data\"}\n").unwrap();
         let both = report(&runs, &ReportSettings::default()).unwrap();
         assert!(both.damaged.len() >= 3, "{:?}", both.damaged);
         assert!(report(&[], &ReportSettings::default()).is_err());

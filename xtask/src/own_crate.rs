@@ -2,10 +2,12 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::cargo::{command, run_file};
-use crate::console::heading;
+use crate::{
+    cargo::{command, run_file},
+    console::heading,
+};
 
 /// Copies `examples/own_crate` out of the checkout, does what its README says, and runs the smoke recipe with it.
 ///
@@ -33,10 +35,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         .env("LIBTORCH", root.join(".libtorch"))
         .status()
         .context("cannot start cargo")?;
-    anyhow::ensure!(
-        status.success(),
-        "the template of a crate outside the checkout does not build ({status})"
-    );
+    ensure!(status.success(), "the template of a crate outside the checkout does not build ({status})");
     let runs = own.join("runs");
     let program = target.join("debug").join(format!("own-reft{}", std::env::consts::EXE_SUFFIX));
     run_file(root, &program, &["train", "configs/smoke.toml", "--runs", &runs.to_string_lossy()])

@@ -236,8 +236,7 @@ pub(super) fn looked_up(label: &str, placed: &[Placed]) -> String {
 
 /// Claims beside what was found, up to the first that differs, and whether all are the same: `e = e k = o? no`.
 ///
-/// A small model learns that two words are equal when they stand beside each other and each is one token, in a tenth of
-/// the steps in which it learns that a word stands somewhere before.
+/// Two words beside each other, each one token, are the comparison that a fresh network learns soonest (docs/RESULTS.md).
 pub(super) fn compared<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut words = Vec::new();
     let mut is_same = true;
