@@ -5,7 +5,10 @@ use std::{collections::HashMap, fmt, fmt::Write as _, path::Path, sync::Arc, thr
 use reft_config::{DataConfig, FileData, PromptConfig};
 use reft_core::{Form, Part, PixelBudget, Sample, SampleId, StageError};
 use reft_data::{Contents, OpenData, Report, Tokens};
-use reft_vlm::processor::{Processor, ProcessorError};
+use reft_vlm::{
+    model::VlmConfig,
+    processor::{Processor, ProcessorError},
+};
 use serde::Serialize;
 
 use crate::{Error, images::bad_images};
@@ -126,8 +129,12 @@ pub fn inspect(file: &FileData, settings: &InspectSettings<'_>) -> Result<Report
     let limit = file.max_prompt_tokens;
     report.tokens = Some(match settings.model {
         Some(dir) => {
-            let processor = Processor::open(dir, None, settings.max_pixels, usize::MAX)
-                .map_err(|error| Error::File { path: dir.to_owned(), message: error.to_string() })?;
+            let error = |message: String| Error::File { path: dir.to_owned(), message };
+            let mut config = VlmConfig::open(dir).map_err(|e| error(e.to_string()))?;
+            // Too long prompts are counted, not refused.
+            config.text.max_position_embeddings = usize::MAX;
+            let processor =
+                Processor::open(dir, &config, None, settings.max_pixels).map_err(|e| error(e.to_string()))?;
             Tokens::of_prompts(&samples, &prompt_tokens(&processor, &samples)?, limit)
         }
         None => Tokens::of_images(&samples, &qwen2_5(settings.max_pixels), limit),
@@ -217,7 +224,7 @@ mod tests {
         let report = inspect(&file, &settings).unwrap();
         let tokens = report.tokens.unwrap();
 
-        let processor = Processor::open(&model, None, None, usize::MAX).unwrap();
+        let processor = Processor::open(&model, &VlmConfig::open(&model).unwrap(), None, None).unwrap();
         let data = OpenData::load(&DataConfig::File(file), &PromptConfig::default()).unwrap();
         let lengths: Vec<usize> = data
             .samples()

@@ -43,7 +43,7 @@ pub fn evaluate(
     observer: &mut dyn Observer,
 ) -> Result<Vec<EvalReport>, Error> {
     let policy = model::open(config)?;
-    let budget = Some(policy.processor().budget());
+    let budget = policy.processor().budget();
     let open = |benchmark| Ok((benchmark, AnyBenchmark::open(benchmark, ask.prompts, budget)?));
     let opened: Vec<(&BenchmarkConfig, AnyBenchmark)> =
         ask.benchmarks.iter().map(open).collect::<Result<_, Error>>()?;

@@ -127,7 +127,7 @@ impl<'a> RecipePhases<'a> {
         let preflight = phase.preflight.enabled.then(|| preflight(phase, &data.samples));
         let curriculum = reft_curriculum::build(&phase.curriculum, pool(&data), seed.at("curriculum"))
             .map_err(|e| StageError::other(format!("curriculum of phase `{}`", phase.name), e))?;
-        let reward = Rubric::from_recipe(&phase.reward, Some(policy.processor().budget()))
+        let reward = Rubric::from_recipe(&phase.reward, policy.processor().budget())
             .map_err(|e| StageError::other(format!("reward of phase `{}`", phase.name), e))?;
         let stages = Stages::Rl(RlStages {
             steps: phase.steps,
@@ -197,7 +197,7 @@ impl<'a> RecipePhases<'a> {
         policy: &Vlm,
         questions: Vec<Arc<Sample>>,
     ) -> Result<Stages<Vlm>, StageError> {
-        let budget = Some(policy.processor().budget());
+        let budget = policy.processor().budget();
         Ok(Stages::Reject(RejectStages {
             questions,
             prompts_per_step: phase.prompts_per_step,
@@ -223,7 +223,7 @@ impl<'a> RecipePhases<'a> {
     }
 
     fn eval(&self, phase: &EvalPhase, policy: &Vlm) -> Result<EvalStages<Vlm>, StageError> {
-        let budget = Some(policy.processor().budget());
+        let budget = policy.processor().budget();
         let benchmarks = phase.data.iter().map(|name| {
             // The questions of a benchmark depend on nothing but its data set, so that all phases and runs compare.
             let samples = self.dataset(name, &phase.forms, Seed::new(0), policy)?.samples;

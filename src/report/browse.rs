@@ -10,7 +10,7 @@ use reft_config::{PhaseConfig, Recipe};
 use reft_core::{BoxFrame, ImageRef, ImageSize, PixelBudget};
 use reft_reward::parse_boxes;
 use reft_store::RunReader;
-use reft_vlm::processor::ImageProcessor;
+use reft_vlm::{model::VlmConfig, processor::ImageProcessor};
 use serde::Serialize;
 
 use crate::{
@@ -206,8 +206,9 @@ impl Frames {
             by_phase: phases.filter_map(|phase| Some((phase.name().to_owned(), frame(phase)?))).collect(),
             budget: recipe.and_then(|recipe| {
                 let model = &recipe.model;
-                let processor = ImageProcessor::open(&model.path, model.min_pixels, model.max_pixels);
-                Some(processor.ok()?.budget())
+                let config = VlmConfig::open(&model.path).ok()?;
+                let images = ImageProcessor::open(&model.path, &config, model.min_pixels, model.max_pixels);
+                images.ok()?.budget()
             }),
         }
     }

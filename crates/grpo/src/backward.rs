@@ -166,7 +166,8 @@ mod tests {
     /// A replay is another order of the same sums: gradients are those of the packed pass but for rounding.
     #[test]
     fn gradients_of_a_replay_are_those_of_the_packed_pass() {
-        for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"] {
+        for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"]
+        {
             let keys = json!({"kl_coef": 0.0, "entropy_coef": 0.1, "sampling": {"temperature": 0.8}});
             let mut exact = keys.clone();
             exact["exact"] = json!(true);
@@ -174,7 +175,8 @@ mod tests {
             {
                 let scale = packed.norm().double_value(&[]);
                 let gap = (packed - replayed).norm().double_value(&[]);
-                assert!(gap <= 1e-4 * scale, "{name} {param}: {gap} of {scale}");
+                // Some gradients are 0 but for rounding: those of key biases without rotary positions.
+                assert!(gap <= 1e-4 * scale + 1e-6, "{name} {param}: {gap} of {scale}");
             }
         }
     }

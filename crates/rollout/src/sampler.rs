@@ -199,6 +199,7 @@ mod tests {
     use std::path::PathBuf;
 
     use reft_core::Seed;
+    use reft_vlm::model::VlmConfig;
 
     use super::*;
 
@@ -206,7 +207,7 @@ mod tests {
 
     fn processor() -> Processor {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/tiny-vlm");
-        Processor::open(&dir, None, None, 512).unwrap()
+        Processor::open(&dir, &VlmConfig::open(&dir).unwrap(), None, None).unwrap()
     }
 
     /// Twenty tokens are not the policy's to write.

@@ -26,6 +26,9 @@ fn families() -> impl Iterator<Item = (Vlm, PathBuf)> {
         ("tiny-vlm", "chats.json"),
         ("qwen2-vl/model", "qwen2-vl/chats.json"),
         ("qwen3-vl/model", "qwen3-vl/chats.json"),
+        ("smolvlm/model", "smolvlm/chats.json"),
+        ("internvl-qwen2/model", "internvl-qwen2/chats.json"),
+        ("internvl-qwen3/model", "internvl-qwen3/chats.json"),
     ];
     folders
         .into_iter()

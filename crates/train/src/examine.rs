@@ -90,7 +90,7 @@ pub fn everything_learns(
         is_finite &= sum.is_finite();
         if prompt.images.iter().any(|image| !is_blank(&image.pixels)) {
             found.with_image += 1;
-            let blind = log_probs_of(policy, &blanked(&prompt, policy), &completion);
+            let blind = log_probs_of(policy, &blanked(&prompt), &completion);
             // Tokens that are not allowed have a log-probability of -inf with and without an image.
             let change = (log_probs - blind).nan_to_num(0.0, None, None).abs().max().double_value(&[]);
             found.image_effect = Some(found.image_effect.unwrap_or(0.0).max(change));
@@ -132,11 +132,11 @@ fn is_blank(pixels: &Tensor) -> bool {
 }
 
 /// The prompt with images of the same sizes in the one colour that normalisation takes to 0, a grey.
-fn blanked(prompt: &EncodedPrompt, policy: &Vlm) -> EncodedPrompt {
+fn blanked(prompt: &EncodedPrompt) -> EncodedPrompt {
     let blank = |image: &ImageSpan| ImageSpan {
-        key: ImageKey::new(
+        key: ImageKey::of(
             format!("blank {}x{}", image.grid.columns, image.grid.rows).as_bytes(),
-            policy.processor().images().settings(),
+            "blank pixels",
         ),
         start: image.start,
         grid: image.grid,

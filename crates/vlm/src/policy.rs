@@ -10,10 +10,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     VlmError,
-    checkpoint::{CheckpointFolder, SaveOptions, canonical_name, save_folder},
+    checkpoint::{CheckpointFolder, SaveOptions, save_folder},
     init::randomize,
     lora::{self, Lora, LoraOption, base_of, is_adapter},
-    model::{KeptFeatures, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig},
+    model::{KeptFeatures, Network, PackedBatch, ParamStore, PartOfModel, VlmConfig, canonical_name},
     processor::{EncodedPrompt, Processor},
 };
 
@@ -115,8 +115,7 @@ impl Vlm {
         if options.init.is_none() && config.tie_word_embeddings {
             config.tie_word_embeddings = !has_own_head(dir)?;
         }
-        let context = config.text.max_position_embeddings;
-        let processor = Processor::open(dir, options.min_pixels, options.max_pixels, context)?;
+        let processor = Processor::open(dir, &config, options.min_pixels, options.max_pixels)?;
         check_agreement(dir, &config, &processor)?;
         let specs = Network::declare(&config);
         let params = ParamStore::zeros(&specs, options.kind, options.device);
@@ -205,8 +204,13 @@ impl Vlm {
 
     /// Packs prompts with their completions.
     pub fn pack(&self, groups: &[(&EncodedPrompt, Vec<&[i64]>)]) -> PackedBatch {
-        let merge = self.config.vision.spatial_merge_size as usize;
-        PackedBatch::new(groups, merge, self.options.kind, self.options.device, &self.kept)
+        PackedBatch::new(
+            groups,
+            self.config.image_positions(),
+            self.options.kind,
+            self.options.device,
+            &self.kept,
+        )
     }
 
     /// Tokens whose keys and values fit into the memory that was given for them; none where none was.
@@ -381,32 +385,19 @@ fn allowed_tokens(config: &VlmConfig, processor: &Processor) -> Tensor {
 
 fn check_agreement(dir: &Path, config: &VlmConfig, processor: &Processor) -> Result<(), VlmError> {
     let mismatch = |message: String| Err(VlmError::Mismatch { path: dir.to_owned(), message });
-    let budget = processor.budget();
-    if i64::from(budget.patch_size) != config.vision.patch_size
-        || i64::from(budget.merge_size) != config.vision.spatial_merge_size
-    {
-        return mismatch(format!(
-            "the image processor makes patches of {} px merged by {}, the vision tower wants {} px merged by {}",
-            budget.patch_size, budget.merge_size, config.vision.patch_size, config.vision.spatial_merge_size
-        ));
+    if let Some(message) = processor.images().mismatch(&config.vision) {
+        return mismatch(message);
     }
-    let (made, wanted) = (processor.images().settings().patch_dim() as i64, config.vision.patch_dim());
-    if made != wanted {
+    if let Some(token) = processor.missing_tokens().first() {
         return mismatch(format!(
-            "the image processor makes patches of {made} numbers, the vision tower wants {wanted}; compare \
-             temporal_patch_size and in_channels"
-        ));
-    }
-    let Some(image_token) = processor.image_token_id() else {
-        return mismatch(
-            "`tokenizer.json` has no control token `<|image_pad|>`, which stands for images; take the tokenizer that \
+            "`tokenizer.json` has no control token `{token}`, which prompts with images need; take the tokenizer that \
              belongs to the weights"
-                .into(),
-        );
-    };
-    if image_token != config.image_token_id {
+        ));
+    }
+    if processor.image_token_id() != Some(config.image_token_id) {
         return mismatch(format!(
-            "the tokenizer's image token has id {image_token}, `config.json` says {}",
+            "the tokenizer's image token has id {}, `config.json` says {}",
+            processor.image_token_id().unwrap_or_default(),
             config.image_token_id
         ));
     }

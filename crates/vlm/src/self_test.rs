@@ -12,7 +12,7 @@ use crate::{
         Activation, AttentionBias, Family, KeptFeatures, Network, PackedBatch, ParamStore, TextConfig,
         TowerConfig, VisionConfig, VlmConfig,
     },
-    processor::{EncodedPrompt, ImageKey, ImageSettings, ImageSpan},
+    processor::{EncodedPrompt, ImageKey, ImageSpan},
 };
 
 /// Log-probabilities of the completion, recorded from the build that passes the golden tests against `transformers`.
@@ -36,17 +36,18 @@ fn logprobs() -> Vec<f64> {
     let pixels = Tensor::arange(n, (Kind::Float, Device::Cpu)).g_mul_scalar(0.37).sin().view([24, -1]);
     let prompt = EncodedPrompt {
         token_ids: vec![1, 2, 0, 0, 0, 0, 0, 0, 3],
-        images: vec![ImageSpan {
-            key: ImageKey::new(&[], &ImageSettings::default()),
-            start: 2,
-            grid,
-            pixels,
-        }],
+        images: vec![ImageSpan { key: ImageKey::of(&[], "self-test"), start: 2, grid, pixels }],
         think_opened: false,
     };
     let completion = [4, 5, 6, 7];
     let kept = Arc::new(KeptFeatures::within(0));
-    let batch = PackedBatch::new(&[(&prompt, vec![&completion])], 2, Kind::Float, Device::Cpu, &kept);
+    let batch = PackedBatch::new(
+        &[(&prompt, vec![&completion])],
+        config.image_positions(),
+        Kind::Float,
+        Device::Cpu,
+        &kept,
+    );
     let hidden = network.forward(&batch).index_select(0, &batch.predictors_c);
     let all = network.decoder.logits(&hidden).log_softmax(-1, Kind::Float);
     let chosen = all.gather(1, &batch.targets_c.unsqueeze(1), false);

@@ -13,9 +13,9 @@ use reft_core::Checkpointed as _;
 use reft_vlm::{
     Vlm, VlmError, VlmOptions,
     checkpoint::{
-        CheckpointError, CheckpointFolder, SaveOptions, TensorFile, canonical_name, read_tensors,
-        save_folder, write_tensors,
+        CheckpointError, CheckpointFolder, SaveOptions, TensorFile, read_tensors, save_folder, write_tensors,
     },
+    model::canonical_name,
 };
 use tch::{Device, Kind, Tensor};
 

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use reft_vlm::model::{Activation, ConfigError, Network, ParamSpec, VlmConfig};
+use reft_vlm::model::{Activation, ConfigError, Network, ParamSpec, TowerConfig, VlmConfig};
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> Value {
@@ -96,6 +96,29 @@ fn missing_fields_have_the_families_defaults() {
     assert_eq!((config.text.rope_theta, config.text.rms_norm_eps), (1e6, 1e-5));
     assert_eq!((config.text.head_dim, config.text.mrope_section), (128, [16, 24, 24]));
     assert_eq!(config.vision.hidden_act, Activation::QuickGelu);
+
+    let mut json = golden("smolvlm/model");
+    json["vision_config"] =
+        json!({"image_size": 512, "patch_size": 16, "hidden_size": 768, "num_attention_heads": 12});
+    let config = read(&json).unwrap();
+    assert_eq!((config.vision.depth, config.vision.intermediate_size), (12, 3072));
+    assert_eq!(config.vision.tower, TowerConfig::Siglip { positions_per_side: 32, eps: 1e-6 });
+
+    let mut json = golden("internvl-qwen2/model");
+    json["vision_config"] = Value::Null;
+    let config = read(&json).unwrap();
+    assert_eq!((config.vision.depth, config.vision.hidden_size, config.vision.num_heads), (24, 1024, 16));
+    assert_eq!((config.vision.view_side(), config.vision.patch_size), (Some(448), 14));
+}
+
+/// SmolVLM2's network under its older name.
+#[test]
+fn idefics3_is_read_as_smolvlm() {
+    let mut json = golden("smolvlm/model");
+    let smolvlm = read(&json).unwrap();
+    json["model_type"] = "idefics3".into();
+    let idefics3 = read(&json).unwrap();
+    assert_eq!((idefics3.text, idefics3.vision), (smolvlm.text, smolvlm.vision));
 }
 
 /// What a file may hold that would change the numbers silently, or that contradicts itself.
@@ -106,7 +129,7 @@ fn what_cannot_be_computed_is_refused() {
             "qwen2-vl/model",
             "/model_type",
             json!("llava"),
-            "`llava` is not supported (supported: qwen2_vl, qwen2_5_vl, qwen3_vl)",
+            "`llava` is not supported (supported: qwen2_vl, qwen2_5_vl, qwen3_vl, smolvlm, idefics3, internvl)",
         ),
         ("qwen2-vl/model", "/model_type", json!("qwen3_vl_moe"), "qwen3_vl_moe"),
         ("qwen2-vl/model", "/use_sliding_window", json!(true), "use_sliding_window"),
@@ -134,6 +157,21 @@ fn what_cannot_be_computed_is_refused() {
         ),
         ("qwen3-vl/model", "/vision_config/num_position_embeddings", json!(0), "num_position_embeddings"),
         ("qwen3-vl/model", "/vision_config", json!({}), "vision_config: missing field"),
+        ("internvl-qwen2/model", "/model_type", json!("internvl_chat"), "ends with `-hf`"),
+        ("smolvlm/model", "/model_type", json!("idefics2"), "`idefics2` is not supported"),
+        ("smolvlm/model", "/text_config/model_type", json!("mistral"), "decoder of type `mistral`"),
+        ("smolvlm/model", "/text_config/rope_theta", json!({"a": 1}), "rope_theta"),
+        ("smolvlm/model", "/vision_config/image_size", json!(3), "smaller than one patch"),
+        ("smolvlm/model", "/vision_config/patch_size", json!([4, 2]), "is not square"),
+        ("smolvlm/model", "/scale_factor", json!(0), "spatial_merge_size 0"),
+        ("internvl-qwen2/model", "/vision_config/norm_type", json!("none"), "norm_type `none`"),
+        ("internvl-qwen2/model", "/downsample_ratio", json!(0.3), "`downsample_ratio`"),
+        (
+            "internvl-qwen2/model",
+            "/text_config/model_type",
+            json!("qwen3_moe"),
+            "decoder of type `qwen3_moe`",
+        ),
     ];
     for (name, field, value, expected) in cases {
         let mut json = golden(name);

@@ -13,12 +13,13 @@ use reft_core::{Checkpointed as _, ImageRef, ImageSize, ImageSource, Message, Pa
 use reft_vlm::{
     CheckpointSummary, Vlm, VlmOptions,
     lora::{LoraOption, LoraSettings, LoraTargets},
-    model::{Keep, Network, PackedBatch, PartOfModel, inference::Inference},
+    model::{Keep, Network, PackedBatch, PartOfModel, VlmConfig, inference::Inference},
     processor::{EncodedPrompt, Processor},
 };
 use tch::Tensor;
 
-const FAMILIES: [&str; 3] = ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model"];
+const FAMILIES: [&str; 5] =
+    ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
@@ -52,6 +53,11 @@ fn prompts(model: &Vlm, pictures: &[&[u8]]) -> Vec<EncodedPrompt> {
 
 fn pack(model: &Vlm, prompts: &[EncodedPrompt]) -> PackedBatch {
     model.pack(&prompts.iter().map(|prompt| (prompt, vec![[5_i64, 6].as_slice()])).collect::<Vec<_>>())
+}
+
+/// Views that a picture becomes; all pictures here have one size.
+fn views(model: &Vlm) -> usize {
+    prompts(model, &[&[1]])[0].images.len()
 }
 
 /// Features of the tower, and behind them those for deeper layers.
@@ -89,13 +95,13 @@ fn they_are_those_of_a_new_pass_to_the_last_bit() {
             let _inference = Inference::start();
             let rollout = |model: &Vlm| features(model.network(), &pack(model, &prompts[1..]));
             assert!(equal(&rollout(&keeps), &rollout(&forgets)), "{name}: a rollout");
-            assert_eq!(keeps.kept_features().n_images(), 2, "{name}");
+            assert_eq!(keeps.kept_features().n_images(), 2 * views(&keeps), "{name}");
         }
         for _ in 0..2 {
             let ((kept, kept_passes), (new, new_passes)) = (run(&keeps, &prompts), run(&forgets, &prompts));
             assert!(equal(&kept, &new) && equal(&kept_passes, &new_passes), "{name}: a pass of training");
         }
-        assert_eq!(keeps.kept_features().n_images(), 3, "{name}: once for each picture");
+        assert_eq!(keeps.kept_features().n_images(), 3 * views(&keeps), "{name}: once for each picture");
         assert_eq!((forgets.kept_features().n_images(), forgets.kept_features().bytes()), (0, 0), "{name}");
         assert_eq!(run(&keeps, &prompts).0.len() > 1, name.starts_with("qwen3"), "deepstack");
     }
@@ -114,11 +120,15 @@ fn an_update_or_a_checkpoint_makes_them_anew() {
         assert!(equal(&features(model.network(), &batch), &start), "{name}: the decoder alone has changed");
         for part in [PartOfModel::VisionTower, PartOfModel::Merger] {
             let before = features(model.network(), &batch);
-            assert_eq!(model.kept_features().n_images(), 2);
+            assert_eq!(model.kept_features().n_images(), 2 * views(&model));
             change(&model, part);
             let after = features(model.network(), &batch);
             assert!(!equal(&after, &before), "{name}: {part:?} has changed");
-            assert_eq!(model.kept_features().n_images(), 2, "{name}: those of old weights are gone");
+            assert_eq!(
+                model.kept_features().n_images(),
+                2 * views(&model),
+                "{name}: those of old weights are gone"
+            );
         }
         model.load(saved.path()).unwrap();
         assert!(equal(&features(model.network(), &batch), &start), "{name}: loaded");
@@ -139,7 +149,11 @@ fn a_tower_that_learns_is_run_each_time() {
         assert!(!features(model.network(), &batch)[0].requires_grad());
         model.set_trainable(|_| true);
         tch::no_grad(|| features(model.network(), &batch));
-        assert_eq!(model.kept_features().n_images(), 2, "{name}: a rollout records no gradients");
+        assert_eq!(
+            model.kept_features().n_images(),
+            2 * views(&model),
+            "{name}: a rollout records no gradients"
+        );
     }
 }
 
@@ -187,7 +201,7 @@ fn processor(settings: &[(&str, serde_json::Value)]) -> Processor {
         json["image_processor"][*key] = value.clone();
     }
     fs::write(&path, json.to_string()).unwrap();
-    Processor::open(dir.path(), None, None, 512).unwrap()
+    Processor::open(dir.path(), &VlmConfig::open(dir.path()).unwrap(), None, None).unwrap()
 }
 
 #[test]

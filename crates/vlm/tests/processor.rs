@@ -11,7 +11,8 @@ use std::{
 use reft_core::{ImageRef, ImageSize, ImageSource, Message, Part, Role};
 use reft_vlm::{
     checkpoint::read_tensors,
-    processor::{ChatTemplate, ImageProcessor, ProcessedImage, Processor, ProcessorError},
+    model::VlmConfig,
+    processor::{ChatTemplate, ImageProcessor, ProcessedView, Processor, ProcessorError},
 };
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -24,8 +25,12 @@ fn tiny() -> PathBuf {
     golden("tiny-vlm")
 }
 
+fn config(model: &str) -> VlmConfig {
+    VlmConfig::open(&golden(model)).unwrap()
+}
+
 fn processor() -> Processor {
-    Processor::open(&tiny(), None, None, 512).unwrap()
+    Processor::open(&tiny(), &config("tiny-vlm"), None, None).unwrap()
 }
 
 fn image(file: &str, width: u32, height: u32) -> ImageRef {
@@ -78,9 +83,12 @@ fn chats_become_the_same_tokens_and_pixels() {
         ("tiny-vlm", "chats.json", "images.safetensors"),
         ("qwen2-vl/model", "qwen2-vl/chats.json", "qwen2-vl/outputs.safetensors"),
         ("qwen3-vl/model", "qwen3-vl/chats.json", "qwen3-vl/outputs.safetensors"),
+        ("smolvlm/model", "smolvlm/chats.json", "smolvlm/outputs.safetensors"),
+        ("internvl-qwen2/model", "internvl-qwen2/chats.json", "internvl-qwen2/outputs.safetensors"),
+        ("internvl-qwen3/model", "internvl-qwen3/chats.json", "internvl-qwen3/outputs.safetensors"),
     ];
     for (model, chats, pixels) in families {
-        let processor = Processor::open(&golden(model), None, None, 512).unwrap();
+        let processor = Processor::open(&golden(model), &config(model), None, None).unwrap();
         let pixels = read_tensors(&golden(pixels)).unwrap();
         let chats: Value = serde_json::from_slice(&fs::read(golden(chats)).unwrap()).unwrap();
         let chats = chats.as_array().unwrap();
@@ -98,14 +106,20 @@ fn chats_become_the_same_tokens_and_pixels() {
                 Part::Image(image) => Some(image),
                 Part::Text(_) => None,
             });
-            for ((span, golden), image) in prompt.images.iter().zip(expected).zip(refs) {
+            for (span, golden) in prompt.images.iter().zip(expected) {
                 let found = [span.start, span.grid.rows, span.grid.columns];
                 assert_eq!(
                     found,
                     ["start", "rows", "columns"].map(|key| golden[key].as_u64().unwrap() as usize),
                     "{name}"
                 );
-                assert_same(&span.pixels, &pixels[&format!("pixels.{}", image.label)], &name);
+            }
+            // Of all views of all images, in order.
+            let ours: Vec<&Tensor> = prompt.images.iter().map(|span| &span.pixels).collect();
+            let theirs: Vec<&Tensor> =
+                refs.map(|image| &pixels[&format!("pixels.{}", image.label)]).collect();
+            if !ours.is_empty() {
+                assert_same(&Tensor::cat(&ours, 0), &Tensor::cat(&theirs, 0), &name);
             }
         }
     }
@@ -160,7 +174,7 @@ fn control_strings_in_two_halves_stay_text() {
 #[test]
 fn a_literal_image_tag_stays_text() {
     for (model, text) in [("tiny-vlm", "an <image> and <img>"), ("qwen3-vl/model", "<image>\n<video>")] {
-        let processor = Processor::open(&golden(model), None, None, 512).unwrap();
+        let processor = Processor::open(&golden(model), &config(model), None, None).unwrap();
         let prompt = processor.encode(&user(text)).unwrap();
         assert!(prompt.images.is_empty());
         assert!(!prompt.token_ids.iter().any(|&id| Some(id) == processor.image_token_id()));
@@ -175,12 +189,12 @@ fn pixel_formats_become_the_same_rgb() {
         "do_normalize": false, "size": {"shortest_edge": 1, "longest_edge": 1000000}}"#;
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
-    let processor = ImageProcessor::open(dir.path(), None, None).unwrap();
+    let processor = ImageProcessor::open(dir.path(), &config("tiny-vlm"), None, None).unwrap();
     let tensors = read_tensors(&golden("images.safetensors")).unwrap();
     let rgb = |file: &str| {
         let image = golden_image(file, &tensors);
         let size = [i64::from(image.size.height), i64::from(image.size.width), 3];
-        processor.process(&image).unwrap().pixels.view(size)
+        processor.process(&image).unwrap()[0].pixels.view(size)
     };
 
     let files = tensors.keys().filter_map(|name| name.strip_prefix("rgb."));
@@ -215,7 +229,7 @@ fn photographs_become_the_same_pixels() {
     let dir = tempfile::tempdir().unwrap();
     let settings = r#"{"patch_size": 14, "size": {"shortest_edge": 3136, "longest_edge": 12845056}}"#;
     fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
-    let processor = ImageProcessor::open(dir.path(), None, None).unwrap();
+    let processor = ImageProcessor::open(dir.path(), &config("tiny-vlm"), None, None).unwrap();
     let golden_pixels = read_tensors(&golden("photos/pixels.safetensors")).unwrap();
     let files: Vec<&str> = golden_pixels.keys().filter_map(|key| key.strip_prefix("pixels.")).collect();
     assert_eq!(files.len(), 11);
@@ -228,7 +242,9 @@ fn photographs_become_the_same_pixels() {
             size: ImageSize { width, height },
             label: Arc::from(file),
         };
-        let ProcessedImage { grid, pixels, .. } = processor.process(&photo).unwrap();
+        let [ProcessedView { grid, pixels, .. }] = &processor.process(&photo).unwrap()[..] else {
+            panic!("{file}: one view")
+        };
         let [rows, columns, numbers] =
             [0, 1, 2].map(|i| golden_pixels[&format!("grid.{file}")].int64_value(&[i]));
         assert_eq!(
@@ -272,7 +288,9 @@ fn unusable_images_are_named() {
 
 #[test]
 fn a_prompt_over_the_context_is_refused_before_its_images_are_read() {
-    let processor = Processor::open(&tiny(), None, None, 50).unwrap();
+    let mut config = config("tiny-vlm");
+    config.text.max_position_embeddings = 50;
+    let processor = Processor::open(&tiny(), &config, None, None).unwrap();
     let content = vec![Part::Image(image("missing.png", 85, 62)), Part::Text("what?".into())];
     let messages = [Message { role: Role::User, content }];
     let error = processor.encode(&messages).unwrap_err();
@@ -282,9 +300,10 @@ fn a_prompt_over_the_context_is_refused_before_its_images_are_read() {
 
 #[test]
 fn areas_given_replace_the_checkpoints() {
-    let processor = Processor::open(&tiny(), Some(64), Some(640), 512).unwrap();
-    assert_eq!((processor.budget().min_pixels, processor.budget().max_pixels), (64, 640));
-    assert!(processor.images().grid(&image("photo.png", 85, 62)).unwrap().tokens <= 10);
+    let processor = Processor::open(&tiny(), &config("tiny-vlm"), Some(64), Some(640)).unwrap();
+    let budget = processor.budget().unwrap();
+    assert_eq!((budget.min_pixels, budget.max_pixels), (64, 640));
+    assert!(processor.images().views(&image("photo.png", 85, 62)).unwrap().tokens() <= 10);
 }
 
 /// Older folders keep image settings in `preprocessor_config.json` and the template in `tokenizer_config.json`.
@@ -301,9 +320,9 @@ fn the_older_layout_reads_to_the_same() {
     let settings = r#"{"patch_size": 4, "min_pixels": 1024, "max_pixels": 2400, "image_processor_type": "Qwen2VLImageProcessor"}"#;
     fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
 
-    let older = Processor::open(dir.path(), None, None, 512).unwrap();
+    let older = Processor::open(dir.path(), &config("tiny-vlm"), None, None).unwrap();
     assert_eq!(older.budget(), processor().budget());
-    assert_eq!(older.images().settings().image_mean, processor().images().settings().image_mean);
+    assert_eq!(older.images().key(&[]), processor().images().key(&[]), "mean and deviation too");
     assert_eq!(
         older.encode(&user("hi")).unwrap().token_ids,
         processor().encode(&user("hi")).unwrap().token_ids
@@ -316,7 +335,8 @@ fn areas_are_read_under_both_names() {
     let open = |settings: &str| {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
-        ImageProcessor::open(dir.path(), None, None).map(|images| images.budget())
+        ImageProcessor::open(dir.path(), &config("tiny-vlm"), None, None)
+            .map(|images| images.budget().unwrap())
     };
     let cases = [
         ("{}", (3136, 1_003_520)),
@@ -335,7 +355,7 @@ fn areas_are_read_under_both_names() {
 #[test]
 fn folders_without_a_processor_say_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || Processor::open(dir.path(), None, None, 512).err().unwrap().to_string();
+    let open = || Processor::open(dir.path(), &config("tiny-vlm"), None, None).err().unwrap().to_string();
     assert!(open().contains("tokenizer.json"));
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         fs::copy(tiny().join(file), dir.path().join(file)).unwrap();

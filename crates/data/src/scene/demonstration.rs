@@ -59,8 +59,7 @@ pub fn completion(sample: &Sample, facts: &SceneFacts, style: Style) -> String {
     let thinking = match (style, &facts.question) {
         (_, Question::ReadAll) => "at a glance".to_owned(),
         // Nothing could be listed or checked at a glance.
-        (_, Question::ListAll | Question::CheckLabels { .. } | Question::CheckCells { .. })
-        | (Style::Careful, _) => think(sample, facts),
+        (_, Question::ListAll | Question::Check(_)) | (Style::Careful, _) => think(sample, facts),
         (Style::Reading, question) => read(question, facts),
         (Style::Hasty, _) => "at a glance".to_owned(),
     };
@@ -95,11 +94,7 @@ fn think(sample: &Sample, facts: &SceneFacts) -> String {
                 steps.push(in_words(operation.result(&numbers)));
             }
         }
-        Question::ReadAll
-        | Question::ListAll
-        | Question::CheckLabels { .. }
-        | Question::CheckCells { .. }
-        | Question::Shape(_) => {}
+        Question::ReadAll | Question::ListAll | Question::Check(_) | Question::Shape(_) => {}
     }
     match sample.form {
         Form::Open => {}

@@ -5,6 +5,7 @@
 //! described by five lines of a recipe, and any one of them can be made alone.
 //! docs/DATA.md shows both domains.
 
+mod check;
 mod demonstration;
 mod glyphs;
 mod layout;
@@ -18,12 +19,13 @@ use std::{panic::resume_unwind, sync::Arc, thread};
 use image::{Rgb, RgbImage};
 use rand::{
     Rng,
-    seq::{IndexedRandom as _, SliceRandom as _, index},
+    seq::{IndexedRandom as _, index},
 };
 use rand_chacha::ChaCha8Rng;
 use reft_config::{PromptConfig, SceneData, SceneDomain};
 use reft_core::{BoxFrame, Form, ImageRef, ImageSize, ImageSource, Sample, SampleId, Seed, Task};
 
+pub use check::Check;
 pub use demonstration::{Style, Styles, completion};
 pub use glyphs::GlyphSet;
 pub use layout::{Cell, GRID, Placed};
@@ -43,12 +45,6 @@ pub struct SceneFacts {
     /// Side of a cell of the grid, in pixels.
     pub cell_side: u32,
 }
-
-/// Labels to be checked about a scene.
-const LABELS_CHECKED: usize = 6;
-
-/// Cells to be checked about one label.
-const CELLS_CHECKED: usize = 4;
 
 /// An empty picture.
 const BLANK: Rgb<u8> = Rgb([128; 3]);
@@ -207,7 +203,7 @@ impl SceneSet {
         let (task, question) = match kind {
             Kind::ReadAll => (Task::Vqa, Question::ReadAll),
             Kind::ListAll | Kind::Shape => (Task::Vqa, Question::ListAll),
-            Kind::Check => (Task::Vqa, self.draw_check(&placed, rng)),
+            Kind::Check => (Task::Vqa, Question::Check(Check::draw(&placed, self.glyphs.labels(), rng))),
             Kind::Cells => {
                 let targets = index::sample(rng, placed.len(), CELLS_ASKED.min(placed.len()));
                 (Task::Math, Question::Cells { targets: targets.into_vec() })
@@ -233,30 +229,6 @@ impl SceneSet {
             left -= share;
         }
         self.tasks.get(index % self.tasks.len().max(1)).map_or(Kind::ReadAll, |&task| Kind::Asked(task))
-    }
-
-    /// Something to be checked about a scene of labels that differ: labels of which about half are there, or cells of
-    /// which one is right in three of four questions.
-    fn draw_check(&self, placed: &[Placed], rng: &mut impl Rng) -> Question {
-        if rng.random() {
-            let absent: Vec<&Arc<str>> = self
-                .glyphs
-                .labels()
-                .iter()
-                .filter(|label| placed.iter().all(|p| p.label != **label))
-                .collect();
-            let label = |_| match absent.choose(rng).filter(|_| rng.random()) {
-                Some(label) => Arc::clone(label),
-                None => Arc::clone(&placed[rng.random_range(0..placed.len())].label),
-            };
-            return Question::CheckLabels { labels: (0..LABELS_CHECKED).map(label).collect() };
-        }
-        let among = index::sample(rng, placed.len(), placed.len().min(CELLS_CHECKED + 1)).into_vec();
-        let target = among[0];
-        let shown = among.into_iter().skip(usize::from(rng.random_bool(0.25))).take(CELLS_CHECKED);
-        let mut cells: Vec<Cell> = shown.map(|i| placed[i].cell).collect();
-        cells.shuffle(rng);
-        Question::CheckCells { target, cells }
     }
 
     fn draw_question(&self, task: Task, target: usize, rng: &mut impl Rng) -> Question {

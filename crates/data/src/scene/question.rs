@@ -2,11 +2,9 @@
 //!
 //! Wordings are fixed and few: a model of a million parameters has to learn them all.
 
-use std::sync::Arc;
-
 use rand::{Rng, seq::IndexedRandom as _};
 
-use super::{Cell, Placed, ShapeQuestion};
+use super::{Check, Placed, ShapeQuestion};
 
 /// A question about a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,18 +23,8 @@ pub enum Question {
         /// Positions in reading order among the placed glyphs, in the order of the question.
         targets: Vec<usize>,
     },
-    /// Which of some labels are there.
-    CheckLabels {
-        /// The labels in the order of the question.
-        labels: Vec<Arc<str>>,
-    },
-    /// In which of some cells a label stands.
-    CheckCells {
-        /// Position of the label in reading order among the placed glyphs.
-        target: usize,
-        /// The cells in the order of the question.
-        cells: Vec<Cell>,
-    },
+    /// Whether things are the same or there.
+    Check(Check),
     /// About a coloured shape.
     Shape(ShapeQuestion),
     /// All labels in reading order.
@@ -156,11 +144,7 @@ impl Question {
                 let labels: Vec<&str> = targets.iter().map(|&i| &*placed[i].label).collect();
                 format!("Which cells hold {}?", labels.join(", "))
             }
-            Self::CheckLabels { labels } => format!("Check {}.", labels.join(", ")),
-            Self::CheckCells { target, cells } => {
-                let cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
-                format!("Check {} at {}.", placed[*target].label, cells.join(", "))
-            }
+            Self::Check(check) => check.text(placed),
             Self::Shape(shape) => shape.text(),
             Self::ReadAll => format!("Read all {noun} in order."),
             Self::ListAll => format!("List all {noun} by value."),
@@ -185,16 +169,7 @@ impl Question {
                 let cells: Vec<String> = targets.iter().map(|&i| placed[i].cell.to_string()).collect();
                 cells.join(", ")
             }
-            Self::CheckLabels { labels } => {
-                let checked: Vec<String> = labels.iter().map(|label| looked_up(label, placed)).collect();
-                checked.join(", ")
-            }
-            Self::CheckCells { target, cells } => {
-                let cell = placed[*target].cell.to_string();
-                let checked: Vec<String> =
-                    cells.iter().map(|claim| compared([(&*claim.to_string(), &*cell)])).collect();
-                format!("{}; {}", found(&placed[*target]), checked.join(", "))
-            }
+            Self::Check(check) => check.answer(placed),
             Self::Shape(shape) => shape.answer(),
             Self::ReadAll => {
                 let labels: Vec<&str> = placed.iter().map(|p| &*p.label).collect();
@@ -251,10 +226,11 @@ pub(super) fn compared<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) 
 }
 
 /// [`compared`] of lists that may differ in length.
-pub(super) fn compared_lists(claims: &[&str], found: &[&str]) -> String {
+pub(super) fn compared_lists(claims: &[impl AsRef<str>], found: &[impl AsRef<str>]) -> String {
     let n = claims.len().max(found.len());
-    let none = std::iter::repeat(&NONE);
-    compared(claims.iter().chain(none.clone()).copied().zip(found.iter().chain(none).copied()).take(n))
+    let claims = claims.iter().map(AsRef::as_ref).chain(std::iter::repeat(NONE));
+    let found = found.iter().map(AsRef::as_ref).chain(std::iter::repeat(NONE));
+    compared(claims.zip(found).take(n))
 }
 
 fn yes_no(is_so: bool) -> &'static str {

@@ -84,8 +84,7 @@ fn scenes_are_true_to_their_domain() {
                 }
                 Question::Which
                 | Question::Cells { .. }
-                | Question::CheckLabels { .. }
-                | Question::CheckCells { .. }
+                | Question::Check(_)
                 | Question::Shape(_)
                 | Question::ReadAll
                 | Question::ListAll => {}
@@ -243,15 +242,16 @@ fn blank_scenes_ask_the_same() {
 #[test]
 fn checks_are_right() {
     let data = scenes(120, json!({"checking": 1.0}), &[Form::Open]).unwrap();
-    let (mut labels, mut cells) = ([0, 0], [0, 0]);
+    let (mut labels, mut cells, mut given) = ([0, 0], [0, 0], [0, 0]);
     for demonstration in data.demonstrations() {
         let text =
             demonstration.completion.strip_prefix("<think>").unwrap().strip_suffix("</answer>").unwrap();
         let (reading, verdicts) = text.split_once("</think><answer>").unwrap();
         let read: BTreeSet<&str> = reading.split(' ').collect();
-        // `7 o; k = o? no, o = o? yes` about cells, `7 o? yes, 3 none? no` about labels.
+        // `7 o; k = o? no, o = o? yes` about cells, `7 o? yes, 3 none? no` about labels, `3 5; 3 = 3 7 = 5? no` about words.
+        let is_cell = |(_, cell): &(&str, &str)| cell.len() == 1 && cell.starts_with(char::is_alphabetic);
         let (target, verdicts) = match verdicts.split_once("; ") {
-            Some((found, verdicts)) => (found.split_once(' '), verdicts),
+            Some((found, verdicts)) => (found.split_once(' ').filter(is_cell), verdicts),
             None => (None, verdicts),
         };
         for verdict in verdicts.split(", ") {
@@ -260,6 +260,9 @@ fn checks_are_right() {
                 let (claim, found) = words.split_once(" = ").unwrap();
                 assert_eq!(found, cell, "{text}");
                 (read.contains(&*format!("{label}{claim}")), &mut cells)
+            } else if words.contains(" = ") {
+                let pairs: Vec<&str> = words.split(' ').collect();
+                (pairs.chunks(3).all(|pair| pair[0] == pair[2]), &mut given)
             } else {
                 let (label, cell) = words.split_once(' ').unwrap();
                 assert_eq!(cell != "none", read.contains(&*format!("{label}{cell}")), "{text}");
@@ -271,6 +274,7 @@ fn checks_are_right() {
     }
     let share = |[no, yes]: [usize; 2]| yes as f64 / (no + yes) as f64;
     assert!((0.4..0.6).contains(&share(labels)), "{labels:?}");
+    assert!((0.4..0.6).contains(&share(given)), "{given:?}");
     assert!((0.13..0.25).contains(&share(cells)), "three in sixteen: {cells:?}");
 }
 

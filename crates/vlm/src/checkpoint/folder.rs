@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tch::{Kind, Tensor};
 
 use super::{CheckpointError, MismatchedTensor, TensorFile, kind};
+use crate::model::canonical_name;
 
 pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -25,18 +26,6 @@ pub struct CheckpointFolder {
     files: Vec<TensorFile>,
     /// Canonical name to file and name in it.
     stored: BTreeMap<String, (usize, String)>,
-}
-
-/// The name of a tensor in the layout of published Qwen-VL checkpoints (`model.layers...`, `visual....`).
-/// Some tools write the names of `transformers`' classes instead (`model.language_model.layers...`, `model.visual....`).
-pub fn canonical_name(name: &str) -> String {
-    if let Some(rest) = name.strip_prefix("model.language_model.") {
-        format!("model.{rest}")
-    } else if let Some(rest) = name.strip_prefix("model.visual.") {
-        format!("visual.{rest}")
-    } else {
-        name.to_owned()
-    }
 }
 
 impl CheckpointFolder {

@@ -15,5 +15,5 @@ mod save;
 pub use error::{CheckpointError, MismatchedTensor};
 pub(crate) use file::replace_file;
 pub use file::{TensorFile, TensorInfo, read_tensors, write_tensors};
-pub use folder::{CheckpointFolder, canonical_name};
+pub use folder::CheckpointFolder;
 pub use save::{SaveOptions, save_folder};

@@ -21,7 +21,8 @@ pub use targets::LoraTargets;
 use crate::{
     VlmError,
     model::{
-        LinearSpec, LowRank, Network, Param, ParamSource, ParamSpec, ParamStore, VisionMemory, VlmConfig,
+        Family, LinearSpec, LowRank, Network, Param, ParamSource, ParamSpec, ParamStore, VisionMemory,
+        VlmConfig,
     },
 };
 
@@ -64,7 +65,7 @@ impl LoraSettings {
 
     /// The layers of a model that get an adapter.
     fn modules(&self, config: &VlmConfig) -> Result<Vec<LinearSpec>, LoraError> {
-        self.targets.select(self.exclude.as_ref(), Network::linears(config))
+        self.targets.select(self.exclude.as_ref(), Network::linears(config), config.family)
     }
 
     /// The parameters of the adapters on a model, in the network's order: `A` `[rank, input]`, `B` `[output, rank]`.
@@ -100,6 +101,7 @@ pub struct Lora {
     modules: Vec<LinearSpec>,
     params: ParamStore,
     seed: Seed,
+    family: Family,
 }
 
 impl Lora {
@@ -129,7 +131,8 @@ impl Lora {
     ) -> Result<Self, LoraError> {
         let modules = settings.modules(config)?;
         let specs: Vec<_> = modules.iter().flat_map(|linear| specs_of(linear, settings.rank)).collect();
-        Ok(Self { settings, modules, params: ParamStore::zeros(&specs, Kind::Float, device), seed })
+        let params = ParamStore::zeros(&specs, Kind::Float, device);
+        Ok(Self { settings, modules, params, seed, family: config.family })
     }
 
     /// `A` uniform within `1 / sqrt(input)`, as PEFT and PyTorch's linear layers begin; `B` stays zero.
@@ -193,7 +196,7 @@ impl Lora {
 
     /// Writes a folder that PEFT loads on `base`.
     pub(crate) fn save(&self, dir: &Path, base: &Path) -> Result<(), VlmError> {
-        peft::save(dir, base, &self.settings, &self.params)
+        peft::save(dir, base, &self.settings, &self.params, self.family)
     }
 
     /// Fills the adapter from such a folder; its layers and rank must be this adapter's.

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::{LoraError, LoraSettings, LoraTargets, targets::module_name};
+use super::{LoraError, LoraSettings, LoraTargets};
 use crate::{
     VlmError,
-    checkpoint::{CheckpointError, CheckpointFolder, canonical_name, replace_file, write_tensors},
-    model::ParamStore,
+    checkpoint::{CheckpointError, CheckpointFolder, replace_file, write_tensors},
+    model::{Family, ParamStore, canonical_name},
 };
 
 const CONFIG: &str = "adapter_config.json";
@@ -165,12 +165,13 @@ pub(super) fn save(
     base: &Path,
     settings: &LoraSettings,
     params: &ParamStore,
+    family: Family,
 ) -> Result<(), VlmError> {
     fs::create_dir_all(dir).map_err(|e| CheckpointError::file(dir, e))?;
     let modules: Vec<String> = params
         .params()
         .iter()
-        .filter_map(|param| Some(module_name(param.spec.name.strip_suffix(".lora_A.weight")?)))
+        .filter_map(|param| Some(family.module_name(param.spec.name.strip_suffix(".lora_A.weight")?)))
         .collect();
     let config = json!({
         "alpha_pattern": {},
@@ -195,7 +196,7 @@ pub(super) fn save(
     let tensors: Vec<(String, Tensor)> = params
         .params()
         .iter()
-        .map(|param| (format!("{PREFIX}{}", module_name(&param.spec.name)), param.tensor.detach()))
+        .map(|param| (format!("{PREFIX}{}", family.module_name(&param.spec.name)), param.tensor.detach()))
         .collect();
     Ok(write_tensors(&dir.join(WEIGHTS), &tensors)?)
 }

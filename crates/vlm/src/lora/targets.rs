@@ -3,12 +3,12 @@
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::model::LinearSpec;
+use crate::model::{Family, LinearSpec};
 
 use super::LoraError;
 
 /// Every linear layer of the decoder; embedding and head are not among them.
-const DECODER: &str = r"model\.language_model\.layers\..*";
+const DECODER: &str = r"model\.(language_model|text_model)\.layers\..*";
 
 /// How many names an error message shows.
 const SHOWN: usize = 8;
@@ -47,11 +47,12 @@ impl LoraTargets {
         &self,
         exclude: Option<&Self>,
         linears: Vec<LinearSpec>,
+        family: Family,
     ) -> Result<Vec<LinearSpec>, LoraError> {
         let wanted = self.matcher()?;
         let excluded = exclude.map(Self::matcher).transpose()?;
         let mut selected = Vec::new();
-        let names: Vec<String> = linears.iter().map(|linear| module_name(&linear.name)).collect();
+        let names: Vec<String> = linears.iter().map(|linear| family.module_name(&linear.name)).collect();
         for (linear, name) in linears.into_iter().zip(&names) {
             let is_excluded = excluded.as_ref().map(|test| test.matches(name)).transpose()?.unwrap_or(false);
             if !is_excluded && wanted.matches(name)? {
@@ -90,15 +91,6 @@ fn no_pattern(pattern: &str, error: &fancy_regex::Error) -> LoraError {
     LoraError::Pattern { pattern: pattern.to_owned(), message: error.to_string() }
 }
 
-/// The name of a module in `transformers` since 4.52, which PEFT's patterns and adapter files speak of.
-pub(crate) fn module_name(name: &str) -> String {
-    match name.strip_prefix("model.") {
-        Some(rest) => format!("model.language_model.{rest}"),
-        None if name.starts_with("visual.") => format!("model.{name}"),
-        None => name.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +106,11 @@ mod tests {
 
     fn selected(targets: &LoraTargets, exclude: Option<&LoraTargets>) -> Result<Vec<String>, LoraError> {
         let linears = NAMES.map(|name| LinearSpec { name: name.into(), input: 2, output: 3 }).into();
-        Ok(targets.select(exclude, linears)?.into_iter().map(|linear| linear.name).collect())
+        Ok(targets
+            .select(exclude, linears, Family::Qwen2_5Vl)?
+            .into_iter()
+            .map(|linear| linear.name)
+            .collect())
     }
 
     fn pattern(text: &str) -> LoraTargets {

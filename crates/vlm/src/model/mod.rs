@@ -19,7 +19,10 @@ mod vision;
 
 use tch::Tensor;
 
-pub use config::{AttentionBias, ConfigError, Family, TextConfig, TowerConfig, VisionConfig, VlmConfig};
+pub use config::{
+    AttentionBias, ConfigError, Family, InternVitConfig, TextConfig, TowerConfig, VisionConfig, VlmConfig,
+    canonical_name,
+};
 pub use decoder::{AttentionPlan, Decoder, DecoderInput};
 pub use distribution::Distribution;
 pub use features::KeptFeatures;
@@ -31,7 +34,7 @@ pub use params::{
     VisionMemory,
 };
 pub use pass::{ForwardPass, Keep};
-pub use positions::{PromptPositions, prompt_positions};
+pub use positions::{ImagePositions, PromptPositions, prompt_positions};
 pub use random::random_bits;
 pub use vision::{VisionFeatures, VisionTower};
 

@@ -15,7 +15,7 @@ use super::{
     decoder::{AttentionPlan, DecoderInput},
     packed_attention::PackedAttention,
     padded::GroupLengths,
-    positions::{PromptPositions, prompt_positions as positions_of},
+    positions::{ImagePositions, PromptPositions, prompt_positions as positions_of},
 };
 use crate::processor::{EncodedPrompt, ImageKey, ImageSpan};
 
@@ -151,7 +151,7 @@ impl PackedBatch {
     /// taken from `kept`.
     pub fn new(
         groups: &[(&EncodedPrompt, Vec<&[i64]>)],
-        merge: usize,
+        image_positions: ImagePositions,
         kind: Kind,
         device: Device,
         kept: &Arc<KeptFeatures>,
@@ -163,7 +163,7 @@ impl PackedBatch {
             let first = tokens.len();
             tokens.extend_from_slice(&prompt.token_ids);
             let spans: Vec<(usize, ImageGrid)> = prompt.images.iter().map(|i| (i.start, i.grid)).collect();
-            let of_prompt = positions_of(prompt.token_ids.len(), &spans, merge);
+            let of_prompt = positions_of(prompt.token_ids.len(), &spans, image_positions);
             positions.extend_from_slice(&of_prompt.thw);
             prompt_positions.push(of_prompt);
             for image in &prompt.images {

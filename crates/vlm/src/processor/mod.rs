@@ -6,29 +6,27 @@
 
 mod decode;
 mod error;
-mod image;
+mod images;
 mod jpeg;
 mod key;
 mod resized;
-mod settings;
 mod template;
 mod tokenizer;
 
 use std::path::Path;
 
 use reft_core::{ImageGrid, ImageRef, Message, Part, PixelBudget};
+use serde_json::Value;
 use tch::Tensor;
+
+use crate::model::VlmConfig;
 
 pub use decode::check_image;
 pub use error::ProcessorError;
-pub use image::{ImageProcessor, ProcessedImage};
+pub use images::{ImageProcessor, ImageViews, ProcessedView};
 pub use key::ImageKey;
-pub use settings::ImageSettings;
 pub use template::ChatTemplate;
 pub use tokenizer::TextTokenizer;
-
-/// The template's placeholder of an image; it becomes as many tokens as the image has merged patches.
-const IMAGE_TOKEN: &str = "<|image_pad|>";
 
 /// Marks where a text belongs when texts are tokenized apart from the template; a private-use character.
 const MARK: char = '\u{e000}';
@@ -38,16 +36,16 @@ const MARK: char = '\u{e000}';
 pub struct EncodedPrompt {
     /// Token ids, images expanded.
     pub token_ids: Vec<i64>,
-    /// The images in reading order.
+    /// The views of its images in reading order.
     pub images: Vec<ImageSpan>,
     /// Whether the template ends the prompt inside a think block, as those of thinking models do.
     pub think_opened: bool,
 }
 
-/// An image of a prompt.
+/// An image of a prompt, or a view of one where a family makes several of an image.
 #[derive(Debug)]
 pub struct ImageSpan {
-    /// Which image it is.
+    /// Which it is.
     pub key: ImageKey,
     /// Index of its first token.
     pub start: usize,
@@ -63,6 +61,8 @@ pub struct Processor {
     images: ImageProcessor,
     template: ChatTemplate,
     tokenizer: TextTokenizer,
+    /// The template's placeholder of an image.
+    image_token: &'static str,
     /// None for a model of text alone.
     image_token_id: Option<i64>,
     context_limit: usize,
@@ -82,21 +82,22 @@ struct Templated {
 }
 
 impl Processor {
-    /// Reads a checkpoint folder. Areas replace the checkpoint's when given; `context_limit` is the model's
-    /// `max_position_embeddings`.
+    /// Reads the folder of a checkpoint of this config. Areas replace the checkpoint's when given.
     pub fn open(
         dir: &Path,
+        config: &VlmConfig,
         min_pixels: Option<u64>,
         max_pixels: Option<u64>,
-        context_limit: usize,
     ) -> Result<Self, ProcessorError> {
         let tokenizer = TextTokenizer::open(dir)?;
+        let image_token = config.family.image_token();
         Ok(Self {
-            images: ImageProcessor::open(dir, min_pixels, max_pixels)?,
+            images: ImageProcessor::open(dir, config, min_pixels, max_pixels)?,
             template: ChatTemplate::open(dir)?,
-            image_token_id: tokenizer.special_id(IMAGE_TOKEN),
+            image_token,
+            image_token_id: tokenizer.special_id(image_token),
             tokenizer,
-            context_limit,
+            context_limit: config.text.max_position_embeddings,
         })
     }
 
@@ -104,23 +105,23 @@ impl Processor {
     pub fn encode(&self, messages: &[Message]) -> Result<EncodedPrompt, ProcessorError> {
         let images: Vec<&ImageRef> = images(messages).collect();
         // Too long prompts are refused before their pixels are decoded.
-        let grids = self.grids(&images)?;
-        let layout = self.layout(messages, &grids)?;
-        let spans = images.iter().zip(layout.starts).map(|(image, start)| {
-            let ProcessedImage { key, grid, pixels } = self.images.process(image)?;
-            Ok(ImageSpan { key, start, grid, pixels })
-        });
-        Ok(EncodedPrompt {
-            images: spans.collect::<Result<_, ProcessorError>>()?,
-            token_ids: layout.token_ids,
-            think_opened: layout.think_opened,
-        })
+        let layout = self.layout(messages, &self.views(&images)?)?;
+        let mut spans = Vec::with_capacity(layout.starts.len());
+        let mut starts = layout.starts.into_iter();
+        for image in images {
+            let views = self.images.process(image)?.into_iter().zip(starts.by_ref());
+            spans.extend(views.map(|(view, start)| {
+                let ProcessedView { key, grid, pixels } = view;
+                ImageSpan { key, start, grid, pixels }
+            }));
+        }
+        Ok(EncodedPrompt { images: spans, token_ids: layout.token_ids, think_opened: layout.think_opened })
     }
 
     /// Tokens of the prompt, without decoding an image. Fails as [`Self::encode`] does when they are too many.
     pub fn count_prompt_tokens(&self, messages: &[Message]) -> Result<usize, ProcessorError> {
         let images: Vec<&ImageRef> = images(messages).collect();
-        Ok(self.layout(messages, &self.grids(&images)?)?.token_ids.len())
+        Ok(self.layout(messages, &self.views(&images)?)?.token_ids.len())
     }
 
     /// Token ids of an assistant's turn; control-token strings in it are text. The end token is appended when `end`.
@@ -146,12 +147,13 @@ impl Processor {
         self.tokenizer.control_ids()
     }
 
-    /// How image sizes become grids: what data sets and rewards need of the processor.
-    pub fn budget(&self) -> PixelBudget {
+    /// How image sizes become those that the model reads: what rewards need where boxes are given in that frame. None where
+    /// an image is not resized as a whole.
+    pub fn budget(&self) -> Option<PixelBudget> {
         self.images.budget()
     }
 
-    /// Id of the token that stands for a merged patch; none when the tokenizer has no such token.
+    /// Id of the token that stands for one feature of an image; none when the tokenizer has no such token.
     pub fn image_token_id(&self) -> Option<i64> {
         self.image_token_id
     }
@@ -171,19 +173,26 @@ impl Processor {
         self.context_limit
     }
 
-    fn grids(&self, images: &[&ImageRef]) -> Result<Vec<ImageGrid>, ProcessorError> {
-        images.iter().map(|image| self.images.grid(image)).collect()
+    /// The control tokens of views that the tokenizer has not.
+    pub(crate) fn missing_tokens(&self) -> Vec<&'static str> {
+        let wanted = std::iter::once(self.image_token).chain(self.images.control_tokens().iter().copied());
+        wanted.filter(|token| self.tokenizer.special_id(token).is_none()).collect()
     }
 
-    fn layout(&self, messages: &[Message], grids: &[ImageGrid]) -> Result<Layout, ProcessorError> {
-        let Templated { token_ids: template_ids, think_opened } = self.templated(messages)?;
+    fn views(&self, images: &[&ImageRef]) -> Result<Vec<ImageViews>, ProcessorError> {
+        images.iter().map(|image| self.images.views(image)).collect()
+    }
+
+    fn layout(&self, messages: &[Message], images: &[ImageViews]) -> Result<Layout, ProcessorError> {
+        let Templated { token_ids: template_ids, think_opened } = self.templated(messages, images)?;
         let is_image = |id: &i64| Some(*id) == self.image_token_id;
         let placed = template_ids.iter().filter(|id| is_image(id)).count();
+        let grids: Vec<ImageGrid> = images.iter().flat_map(|views| &views.grids).copied().collect();
         if placed != grids.len() {
             return Err(ProcessorError::ImageCount { placed, given: grids.len() });
         }
 
-        let image_tokens: usize = grids.iter().map(|grid| grid.tokens).sum();
+        let image_tokens: usize = images.iter().map(ImageViews::tokens).sum();
         let mut token_ids = Vec::with_capacity(template_ids.len() + image_tokens - placed);
         let mut starts = Vec::with_capacity(placed);
         let mut rest = grids.iter();
@@ -212,13 +221,13 @@ impl Processor {
     /// Ordinary chats are tokenized as one text, as the reference does, because a text's first characters may merge
     /// with the template's last ones. Only when a text holds a control-token string are texts cut out and tokenized
     /// apart, without control tokens.
-    fn templated(&self, messages: &[Message]) -> Result<Templated, ProcessorError> {
+    fn templated(&self, messages: &[Message], images: &[ImageViews]) -> Result<Templated, ProcessorError> {
+        let mut placeholders = Placeholders::new(self.image_token, images);
         if !messages.iter().any(|message| self.tokenizer.has_special(&text_of(message))) {
             let rendered = self.template.render(messages)?;
-            return Ok(Templated {
-                token_ids: self.tokenizer.encode_template(&rendered)?,
-                think_opened: opens_thinking(&rendered),
-            });
+            let token_ids = self.tokenizer.encode_template(&placeholders.replaced(&rendered))?;
+            placeholders.check(images.len())?;
+            return Ok(Templated { token_ids, think_opened: opens_thinking(&rendered) });
         }
         let texts: Vec<&str> = messages.iter().flat_map(|m| &m.content).filter_map(text_part).collect();
         let marks: Vec<String> = (0..texts.len()).map(|index| format!("{MARK}{index}{MARK}")).collect();
@@ -226,7 +235,7 @@ impl Processor {
         let mut ids = Vec::new();
         for (n, piece) in rendered.split(MARK).enumerate() {
             if n % 2 == 0 {
-                ids.extend(self.tokenizer.encode_template(piece)?);
+                ids.extend(self.tokenizer.encode_template(&placeholders.replaced(piece))?);
             } else {
                 let text = piece.parse().ok().and_then(|index: usize| texts.get(index));
                 let text =
@@ -234,7 +243,50 @@ impl Processor {
                 ids.extend(self.tokenizer.encode_literal(text)?);
             }
         }
+        placeholders.check(images.len())?;
         Ok(Templated { token_ids: ids, think_opened: opens_thinking(&rendered) })
+    }
+}
+
+/// A JSON file; none when it is not there.
+pub(crate) fn read_json(path: &Path) -> Result<Option<Value>, ProcessorError> {
+    let text = match reft_core::read_text(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(ProcessorError::file(path, e)),
+    };
+    serde_json::from_str(&text).map(Some).map_err(|e| ProcessorError::file(path, e))
+}
+
+/// The template's placeholders, which become the texts of the images one after another.
+struct Placeholders<'a> {
+    image_token: &'static str,
+    images: std::slice::Iter<'a, ImageViews>,
+    placed: usize,
+}
+
+impl<'a> Placeholders<'a> {
+    fn new(image_token: &'static str, images: &'a [ImageViews]) -> Self {
+        Self { image_token, images: images.iter(), placed: 0 }
+    }
+
+    /// What the template wrote, images in place. A placeholder without an image stays.
+    fn replaced(&mut self, rendered: &str) -> String {
+        let mut pieces = rendered.split(self.image_token);
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            self.placed += 1;
+            text.push_str(self.images.next().map_or(self.image_token, |views| &views.text));
+            text.push_str(piece);
+        }
+        text
+    }
+
+    fn check(&self, given: usize) -> Result<(), ProcessorError> {
+        if self.placed == given {
+            return Ok(());
+        }
+        Err(ProcessorError::ImageCount { placed: self.placed, given })
     }
 }
 

@@ -31,19 +31,20 @@ impl ResizedImages {
         Self { budget, kept: Mutex::new(Kept { images: LruCache::unbounded(), bytes: 0 }) }
     }
 
-    /// `[3, h, w]` 8-bit pixels of an image that its data set says is of `size`; made by `resize` when they are not here.
+    /// `[v, 3, h, w]` 8-bit pixels of the views of an image that its data set says is of `size`; made by `resize` when they are not here.
     pub(super) fn find(
         &self,
         key: ImageKey,
         size: ImageSize,
         resize: impl FnOnce() -> Result<Tensor, ProcessorError>,
     ) -> Result<Tensor, ProcessorError> {
-        if let Some(pixels_chw) = self.lock(|kept| kept.images.get(&(key, size)).map(Tensor::shallow_clone)) {
-            return Ok(pixels_chw);
+        if let Some(pixels_vchw) = self.lock(|kept| kept.images.get(&(key, size)).map(Tensor::shallow_clone))
+        {
+            return Ok(pixels_vchw);
         }
-        let pixels_chw = resize()?;
-        self.lock(|kept| kept.put((key, size), pixels_chw.shallow_clone(), self.budget));
-        Ok(pixels_chw)
+        let pixels_vchw = resize()?;
+        self.lock(|kept| kept.put((key, size), pixels_vchw.shallow_clone(), self.budget));
+        Ok(pixels_vchw)
     }
 
     fn lock<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> T {
@@ -53,9 +54,9 @@ impl ResizedImages {
 }
 
 impl Kept {
-    fn put(&mut self, key: (ImageKey, ImageSize), pixels_chw: Tensor, budget: usize) {
-        self.bytes += pixels_chw.numel();
-        let replaced = self.images.put(key, pixels_chw);
+    fn put(&mut self, key: (ImageKey, ImageSize), pixels_vchw: Tensor, budget: usize) {
+        self.bytes += pixels_vchw.numel();
+        let replaced = self.images.put(key, pixels_vchw);
         self.bytes -= replaced.map_or(0, |pixels| pixels.numel());
         while self.bytes > budget {
             let Some((_, dropped)) = self.images.pop_lru() else { break };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use tokenizers::Tokenizer;
 
-use super::{ProcessorError, settings::read_json, template::token};
+use super::{ProcessorError, read_json, template::token};
 
 /// The tokenizer of a checkpoint, in two modes: control tokens parsed, or taken as text.
 #[derive(Clone)]

@@ -5,15 +5,18 @@
 
 mod family;
 mod text;
+mod tiles;
 mod vision;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use family::Family;
+use super::positions::ImagePositions;
+
+pub use family::{Family, canonical_name};
 pub use text::{AttentionBias, TextConfig};
-pub use vision::{TowerConfig, VisionConfig};
+pub use vision::{InternVitConfig, TowerConfig, VisionConfig};
 
 /// `config.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +31,10 @@ pub enum ConfigError {
     },
     /// An architecture that this build does not have.
     #[error(
-        "`{}`: model_type `{found}` is not supported (supported: {})",
+        "`{}`: model_type `{found}` is not supported (supported: {}){}",
         path.display(),
-        Family::ALL.map(Family::model_type).join(", ")
+        Family::ALL.map(Family::model_type).join(", "),
+        what_to_take(found)
     )]
     Unsupported {
         /// The file.
@@ -69,7 +73,7 @@ pub struct VlmConfig {
     pub text: TextConfig,
     /// The vision tower and its merger.
     pub vision: VisionConfig,
-    /// Id of `<|image_pad|>`: stands for one merged patch.
+    /// Id of the token that stands for one feature of an image.
     pub image_token_id: i64,
     /// Whether the head is the embedding matrix.
     pub tie_word_embeddings: bool,
@@ -98,17 +102,30 @@ impl VlmConfig {
     fn read(json: &Value, family: Family) -> Result<Self, String> {
         let text_json = json.get("text_config").filter(|nested| nested.is_object()).unwrap_or(json);
         let is_tied = |json: &Value| json["tie_word_embeddings"] == true;
+        let text = TextConfig::read(text_json, family)?;
         Ok(Self {
             family,
-            text: TextConfig::read(text_json, family)?,
-            vision: VisionConfig::read(&json["vision_config"], family)?,
+            vision: VisionConfig::read(json, family, text.hidden_size)?,
+            text,
             image_token_id: json["image_token_id"].as_i64().ok_or("`image_token_id` is missing")?,
             tie_word_embeddings: match family {
                 // Files of transformers 4.5x keep the flag with the decoder.
                 Family::Qwen2Vl | Family::Qwen2_5Vl => is_tied(json) || is_tied(text_json),
-                Family::Qwen3Vl => is_tied(json),
+                Family::Qwen3Vl | Family::SmolVlm | Family::Idefics3 => is_tied(json),
+                // A default of `transformers`; a head that is stored and differs counts all the same.
+                Family::InternVl => json["tie_word_embeddings"] != false,
             },
         })
+    }
+
+    /// How positions run over images.
+    pub fn image_positions(&self) -> ImagePositions {
+        match self.family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl => {
+                ImagePositions::Spread { merge: self.vision.spatial_merge_size as usize }
+            }
+            Family::SmolVlm | Family::Idefics3 | Family::InternVl => ImagePositions::Linear,
+        }
     }
 
     fn problems(&self) -> Vec<String> {
@@ -121,6 +138,18 @@ impl VlmConfig {
             ));
         }
         problems
+    }
+}
+
+/// What to take instead of a folder that is not supported, where that is known.
+fn what_to_take(model_type: &str) -> &'static str {
+    match model_type {
+        "internvl_chat" => {
+            "; this folder runs code of its own: take the same model in the layout of `transformers`, whose name ends \
+             with `-hf`, or convert it with `convert_internvl_weights_to_hf.py` of `transformers`"
+        }
+        "qwen2_vl_moe" | "qwen3_vl_moe" | "qwen3_5_moe" => "; take a dense model of the family",
+        _ => "",
     }
 }
 

@@ -35,7 +35,7 @@ pub struct TextConfig {
     pub qk_norm: bool,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How many rotary frequencies turn with time, height and width.
+    /// How many rotary frequencies turn with time, height and width. Plain rotary positions are those of time alone.
     pub mrope_section: [i64; 3],
     /// Whether the sections are dealt out in turn rather than one after another.
     pub mrope_interleaved: bool,
@@ -50,6 +50,43 @@ pub enum AttentionBias {
     QueryKeyValue,
     /// Query, key, value and output.
     All,
+}
+
+/// The kinds of decoder that families have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DecoderKind {
+    Llama,
+    Qwen2,
+    Qwen3,
+}
+
+impl DecoderKind {
+    /// A family's own, or what `model_type` of its `text_config` says.
+    fn of(family: Family, json: &Value) -> Result<Self, String> {
+        let default = match family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl => return Ok(Self::Qwen2),
+            Family::Qwen3Vl => return Ok(Self::Qwen3),
+            Family::SmolVlm | Family::Idefics3 => "llama",
+            Family::InternVl => "qwen2",
+        };
+        match json["model_type"].as_str().unwrap_or(default) {
+            "llama" => Ok(Self::Llama),
+            "qwen2" => Ok(Self::Qwen2),
+            "qwen3" => Ok(Self::Qwen3),
+            other => {
+                Err(format!("a decoder of type `{other}` is not supported (llama, qwen2 and qwen3 are)"))
+            }
+        }
+    }
+
+    /// Which linear layers of its attention have biases, when the config's `attention_bias` says so or not.
+    fn bias(self, attention_bias: bool) -> AttentionBias {
+        match (self, attention_bias) {
+            (Self::Qwen2, _) => AttentionBias::QueryKeyValue,
+            (_, false) => AttentionBias::None,
+            (_, true) => AttentionBias::All,
+        }
+    }
 }
 
 /// The fields as they stand in the file. Defaults are those of `transformers`, which checkpoints may rely on.
@@ -69,6 +106,8 @@ struct Stored {
     #[serde(default)]
     attention_bias: bool,
     #[serde(default)]
+    mlp_bias: bool,
+    #[serde(default)]
     use_sliding_window: bool,
 }
 
@@ -83,9 +122,24 @@ impl TextConfig {
         if stored.use_sliding_window {
             return Err("`use_sliding_window` is set; only full attention is supported".into());
         }
-        let is_qwen3 = family == Family::Qwen3Vl;
+        if stored.mlp_bias {
+            return Err("`mlp_bias` is set; only MLPs without biases are supported".into());
+        }
+        let kind = DecoderKind::of(family, json)?;
+        let is_qwen3 = kind == DecoderKind::Qwen3;
         let rope = Rope::read(json)?;
         let even_head = stored.hidden_size / stored.num_attention_heads.max(1);
+        let head_dim = match (family, kind) {
+            // Their head width is no field of the config.
+            (Family::Qwen2Vl | Family::Qwen2_5Vl, _) => even_head,
+            (_, DecoderKind::Qwen3) => stored.head_dim.unwrap_or(128),
+            _ => stored.head_dim.unwrap_or(even_head),
+        };
+        let (default_eps, default_theta, default_section) = match family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl => (1e-5, 1e6, [16, 24, 24]),
+            Family::Qwen3Vl => (1e-6, 5e5, [24, 20, 20]),
+            Family::SmolVlm | Family::Idefics3 | Family::InternVl => (1e-6, 1e4, [head_dim / 2, 0, 0]),
+        };
         Ok(Self {
             vocab_size: stored.vocab_size,
             hidden_size: stored.hidden_size,
@@ -93,19 +147,15 @@ impl TextConfig {
             num_hidden_layers: stored.num_hidden_layers,
             num_attention_heads: stored.num_attention_heads,
             num_key_value_heads: stored.num_key_value_heads.unwrap_or(stored.num_attention_heads),
-            head_dim: if is_qwen3 { stored.head_dim.unwrap_or(128) } else { even_head },
+            head_dim,
             max_position_embeddings: stored.max_position_embeddings,
-            rms_norm_eps: stored.rms_norm_eps.unwrap_or(if is_qwen3 { 1e-6 } else { 1e-5 }),
+            rms_norm_eps: stored.rms_norm_eps.unwrap_or(default_eps),
             hidden_act: stored.hidden_act,
-            attention_bias: match (is_qwen3, stored.attention_bias) {
-                (false, _) => AttentionBias::QueryKeyValue,
-                (true, false) => AttentionBias::None,
-                (true, true) => AttentionBias::All,
-            },
+            attention_bias: kind.bias(stored.attention_bias),
             qk_norm: is_qwen3,
-            rope_theta: rope.theta.unwrap_or(if is_qwen3 { 5e5 } else { 1e6 }),
-            mrope_section: rope.section.unwrap_or(if is_qwen3 { [24, 20, 20] } else { [16, 24, 24] }),
-            mrope_interleaved: is_qwen3,
+            rope_theta: rope.theta.unwrap_or(default_theta),
+            mrope_section: rope.section.unwrap_or(default_section),
+            mrope_interleaved: family == Family::Qwen3Vl,
         })
     }
 
@@ -154,16 +204,21 @@ impl Rope {
     fn read(json: &Value) -> Result<Self, String> {
         let objects = ["rope_parameters", "rope_scaling"].map(|key| &json[key]);
         let find = |key: &str| objects.iter().map(|object| &object[key]).find(|value| !value.is_null());
+        // `dynamic` changes nothing within `max_position_embeddings`, and longer sequences are refused.
         if let Some(kind) = find("rope_type").or_else(|| find("type"))
-            && !["default", "mrope"].contains(&kind.as_str().unwrap_or_default())
+            && !["default", "mrope", "dynamic"].contains(&kind.as_str().unwrap_or_default())
         {
             return Err(format!(
-                "rotary positions of type {kind} are not supported (only `default` and `mrope`)"
+                "rotary positions of type {kind} are not supported (only `default`, `mrope` and `dynamic`)"
             ));
         }
         let section = find("mrope_section")
             .map(|section| <[i64; 3]>::deserialize(section).map_err(|e| format!("`mrope_section`: {e}")))
             .transpose()?;
-        Ok(Self { theta: find("rope_theta").unwrap_or(&json["rope_theta"]).as_f64(), section })
+        let theta = find("rope_theta").unwrap_or(&json["rope_theta"]);
+        if !theta.is_null() && !theta.is_number() {
+            return Err(format!("`rope_theta` {theta} is no number"));
+        }
+        Ok(Self { theta: theta.as_f64(), section })
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Family;
+use super::{Family, tiles};
 use crate::model::layers::Activation;
 
 /// Shapes and constants of the vision tower.
@@ -29,7 +29,7 @@ pub struct VisionConfig {
     pub temporal_patch_size: i64,
     /// Width of the decoder.
     pub out_hidden_size: i64,
-    /// Base of the rotary frequencies.
+    /// Base of the rotary frequencies, where the tower has such.
     pub rope_theta: f64,
     /// What only this family's tower has.
     pub tower: TowerConfig,
@@ -54,9 +54,37 @@ pub enum TowerConfig {
         /// Blocks after which features are handed to the decoder's first layers.
         deepstack_visual_indexes: Vec<i64>,
     },
+    /// SmolVLM2: SigLIP (arXiv 2303.15343).
+    Siglip {
+        /// Learned positions along each side.
+        positions_per_side: i64,
+        /// Epsilon of its norms.
+        eps: f64,
+    },
+    /// InternVL's ViT.
+    InternVit(InternVitConfig),
 }
 
-/// What all towers have in the file.
+/// What only InternVL's tower has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InternVitConfig {
+    /// Learned positions along each side: of the patches of a tile.
+    pub positions_per_side: i64,
+    /// Epsilon of its norms.
+    pub eps: f64,
+    /// Whether blocks have RMS norms instead of layer norms.
+    pub rms_norm: bool,
+    /// Whether queries, keys and values have biases.
+    pub attention_bias: bool,
+    /// Whether queries and keys are normed, over their whole width.
+    pub qk_norm: bool,
+    /// Whether a layer norm follows the last block.
+    pub final_norm: bool,
+    /// Activation of the projector.
+    pub projector_act: Activation,
+}
+
+/// What all towers of Qwen's have in the file.
 #[derive(Deserialize)]
 struct Common {
     depth: i64,
@@ -111,16 +139,36 @@ fn four() -> i64 {
 }
 
 impl VisionConfig {
+    /// Sides of a view in pixels, where the tower takes one size only.
+    pub fn view_side(&self) -> Option<i64> {
+        match &self.tower {
+            TowerConfig::InternVit(own) => Some(own.positions_per_side * self.patch_size),
+            _ => None,
+        }
+    }
+
     /// Features that the decoder gets of each image token: its embedding, and what joins behind layers.
     pub(crate) fn features_per_token(&self) -> i64 {
         match &self.tower {
-            TowerConfig::Qwen2 | TowerConfig::Qwen2_5 { .. } => 1,
+            TowerConfig::Qwen2
+            | TowerConfig::Qwen2_5 { .. }
+            | TowerConfig::Siglip { .. }
+            | TowerConfig::InternVit(_) => 1,
             TowerConfig::Qwen3 { deepstack_visual_indexes, .. } => 1 + deepstack_visual_indexes.len() as i64,
         }
     }
 
-    /// Reads `vision_config`.
-    pub(super) fn read(json: &Value, family: Family) -> Result<Self, String> {
+    /// Reads `vision_config` and what stands beside it; `width` is the decoder's.
+    pub(super) fn read(json: &Value, family: Family, width: i64) -> Result<Self, String> {
+        let vision = &json["vision_config"];
+        match family {
+            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl => Self::read_qwen(vision, family),
+            Family::SmolVlm | Family::Idefics3 => tiles::read_siglip(json, width),
+            Family::InternVl => tiles::read_intern_vit(json, width),
+        }
+    }
+
+    fn read_qwen(json: &Value, family: Family) -> Result<Self, String> {
         let error = |e: serde_json::Error| format!("vision_config: {e}");
         let common = Common::deserialize(json).map_err(error)?;
         let (widths, default_act, tower) = match family {
@@ -137,7 +185,7 @@ impl VisionConfig {
                 };
                 ([own.hidden_size, own.intermediate_size, own.out_hidden_size], Activation::Silu, tower)
             }
-            Family::Qwen3Vl => {
+            _ => {
                 let own = Qwen3::deserialize(json).map_err(error)?;
                 let tower = TowerConfig::Qwen3 {
                     num_position_embeddings: own.num_position_embeddings,
@@ -190,11 +238,20 @@ impl VisionConfig {
         ] {
             check(value > 0, format!("vision {name} {value} is not positive"));
         }
-        check(width > 0 && heads > 0 && width % heads.max(1) == 0 && width / heads.max(1) % 4 == 0, {
-            format!("vision width {width} over num_heads {heads} is not a multiple of 4")
+        let head_step = match self.tower {
+            TowerConfig::Siglip { .. } | TowerConfig::InternVit(_) => 1,
+            // Rotary angles turn pairs by rows and by columns.
+            _ => 4,
+        };
+        check(width > 0 && heads > 0 && width % (head_step * heads.max(1)) == 0, {
+            format!("vision width {width} over num_heads {heads} is not a multiple of {head_step}")
         });
         match &self.tower {
             TowerConfig::Qwen2 => {}
+            TowerConfig::Siglip { positions_per_side: n, .. }
+            | TowerConfig::InternVit(InternVitConfig { positions_per_side: n, .. }) => {
+                check(*n > 0, "vision image_size is smaller than one patch".into());
+            }
             TowerConfig::Qwen2_5 { window_size, .. } => {
                 check(*window_size >= self.patch_size * self.spatial_merge_size, {
                     format!("window_size {window_size} is smaller than one merged patch")

@@ -7,7 +7,8 @@ use crate::model::{layers::Rotary, packed_attention::PackedAttention};
 
 /// Where the patches of a batch are: what blocks need beside the hidden states.
 pub(in crate::model) struct PatchPositions {
-    pub(super) rotary: Rotary,
+    /// None where a tower has learned positions alone.
+    pub(super) rotary: Option<Rotary>,
     pub(super) within_images: PackedAttention,
     /// Attention windows, and the order of merged patches that makes them contiguous.
     pub(super) windows: Option<(PackedAttention, Tensor)>,

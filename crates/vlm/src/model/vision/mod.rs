@@ -6,16 +6,21 @@
 //! Axes in tensor names: p patch, m merged patch, d width.
 
 mod blocks;
+mod intern_vit;
 mod parts;
+mod plain_block;
 mod qwen2;
 mod qwen2_5;
 mod qwen3;
+mod siglip;
 
 use reft_core::ImageGrid;
 use tch::Tensor;
 
 pub(super) use self::blocks::{Blocks, PatchPositions};
-use self::{qwen2::Qwen2Tower, qwen2_5::Qwen2_5Tower, qwen3::Qwen3Tower};
+use self::{
+    intern_vit::InternVit, qwen2::Qwen2Tower, qwen2_5::Qwen2_5Tower, qwen3::Qwen3Tower, siglip::SiglipTower,
+};
 use super::{
     TowerConfig, VisionConfig,
     params::{ParamSource, VisionMemory},
@@ -32,6 +37,8 @@ enum Tower {
     Qwen2(Qwen2Tower),
     Qwen2_5(Qwen2_5Tower),
     Qwen3(Qwen3Tower),
+    Siglip(SiglipTower),
+    InternVit(InternVit),
 }
 
 /// What the decoder gets of images.
@@ -88,6 +95,10 @@ impl VisionTower {
             TowerConfig::Qwen3 { num_position_embeddings, deepstack_visual_indexes } => Tower::Qwen3(
                 Qwen3Tower::new(source, config, *num_position_embeddings, deepstack_visual_indexes),
             ),
+            TowerConfig::Siglip { positions_per_side, eps } => {
+                Tower::Siglip(SiglipTower::new(source, config, *positions_per_side, *eps))
+            }
+            TowerConfig::InternVit(own) => Tower::InternVit(InternVit::new(source, config, own)),
         };
         Self { tower, memory: source.vision_memory() }
     }
@@ -117,6 +128,8 @@ impl VisionTower {
             Tower::Qwen2(tower) => tower,
             Tower::Qwen2_5(tower) => tower,
             Tower::Qwen3(tower) => tower,
+            Tower::Siglip(tower) => tower,
+            Tower::InternVit(tower) => tower,
         }
     }
 }

@@ -7,12 +7,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     blocks::{Blocks, PatchPositions},
-    parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles},
+    parts::{EPS, Merger, MergerNames, PatchEmbed, image_segments, rotary, rotary_angles},
+    plain_block::PlainBlock,
 };
 use crate::model::{
     VisionConfig,
-    layers::{Bias, LayerNorm, Norm, PlainMlp, Rotary},
-    packed_attention::PackedAttention,
+    layers::{Bias, LayerNorm, Norm},
     params::ParamSource,
 };
 
@@ -26,13 +26,13 @@ pub(super) struct Qwen2Tower {
 impl Qwen2Tower {
     pub(super) fn new(source: &mut dyn ParamSource, config: &VisionConfig) -> Self {
         let width = config.hidden_size;
-        let patch_embed = PatchEmbed::new(source, config, Bias::No);
+        let patch_embed = PatchEmbed::of_video(source, config, Bias::No);
         let blocks = (0..config.depth)
-            .map(|i| PlainBlock::new(source, &format!("visual.blocks.{i}"), ["fc1", "fc2"], config))
+            .map(|i| PlainBlock::of_qwen(source, &format!("visual.blocks.{i}"), ["fc1", "fc2"], config))
             .collect();
         let norm = Norm::Layer(LayerNorm::new(source, "visual.merger.ln_q", width, EPS));
-        let names = ["visual.merger.mlp.0", "visual.merger.mlp.2"];
-        let merger = Merger::new(source, norm, width, names, config);
+        let names = MergerNames::of_qwen(["visual.merger.mlp.0", "visual.merger.mlp.2"], config);
+        let merger = Merger::new(source, norm, width, &names, config);
         Self { patch_embed, blocks, merger, config: config.clone() }
     }
 }
@@ -44,8 +44,8 @@ impl Blocks for Qwen2Tower {
 
     fn positions(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> PatchPositions {
         PatchPositions {
-            rotary: rotary(&rotary_angles(&self.config, grids, device)),
-            within_images: image_segments(grids, kind, device),
+            rotary: Some(rotary(&rotary_angles(&self.config, grids, device))),
+            within_images: image_segments(grids, 0, kind, device),
             windows: None,
         }
     }
@@ -55,48 +55,10 @@ impl Blocks for Qwen2Tower {
     }
 
     fn block(&self, block: usize, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
-        self.blocks[block].forward(x_pd, &positions.rotary, &positions.within_images)
+        self.blocks[block].forward(x_pd, positions.rotary.as_ref(), &positions.within_images)
     }
 
     fn merge(&self, x_pd: &Tensor, _positions: &PatchPositions) -> Tensor {
         self.merger.forward(x_pd)
-    }
-}
-
-/// A block with layer norms and a plain MLP; Qwen3-VL has the same.
-pub(super) struct PlainBlock {
-    norm1: LayerNorm,
-    norm2: LayerNorm,
-    attn: Attention,
-    mlp: PlainMlp,
-}
-
-impl PlainBlock {
-    /// `linears` are the names of the MLP's linear layers.
-    pub(super) fn new(
-        source: &mut dyn ParamSource,
-        name: &str,
-        linears: [&str; 2],
-        config: &VisionConfig,
-    ) -> Self {
-        let width = config.hidden_size;
-        let linears = linears.map(|linear| format!("{name}.mlp.{linear}"));
-        Self {
-            norm1: LayerNorm::new(source, &format!("{name}.norm1"), width, EPS),
-            norm2: LayerNorm::new(source, &format!("{name}.norm2"), width, EPS),
-            attn: Attention::new(source, &format!("{name}.attn"), config),
-            mlp: PlainMlp::new(
-                source,
-                [&linears[0], &linears[1]],
-                [width, config.intermediate_size, width],
-                config.hidden_act,
-            ),
-        }
-    }
-
-    pub(super) fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &PackedAttention) -> Tensor {
-        let x_pd = x_pd + self.attn.forward(&self.norm1.forward(x_pd), rotary, segments);
-        let mlp_pd = self.mlp.forward(&self.norm2.forward(&x_pd));
-        x_pd + mlp_pd
     }
 }

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     blocks::{Blocks, PatchPositions},
-    parts::{Attention, EPS, Merger, PatchEmbed, image_segments, rotary, rotary_angles},
+    parts::{Attention, EPS, Merger, MergerNames, PatchEmbed, image_segments, rotary, rotary_angles},
 };
 use crate::model::{
     VisionConfig,
@@ -35,15 +35,15 @@ impl Qwen2_5Tower {
         full_blocks: &[i64],
     ) -> Self {
         let width = config.hidden_size;
-        let patch_embed = PatchEmbed::new(source, config, Bias::No);
+        let patch_embed = PatchEmbed::of_video(source, config, Bias::No);
         let blocks =
             (0..config.depth).map(|i| Block::new(source, &format!("visual.blocks.{i}"), config)).collect();
         let norm = Norm::Rms(RmsNorm::new(source, "visual.merger.ln_q", width, EPS));
-        let names = ["visual.merger.mlp.0", "visual.merger.mlp.2"];
+        let names = MergerNames::of_qwen(["visual.merger.mlp.0", "visual.merger.mlp.2"], config);
         Self {
             patch_embed,
             blocks,
-            merger: Merger::new(source, norm, width, names, config),
+            merger: Merger::new(source, norm, width, &names, config),
             config: config.clone(),
             window_side: (window_size / config.spatial_merge_size / config.patch_size) as usize,
             full_blocks: full_blocks.to_vec(),
@@ -69,8 +69,8 @@ impl Blocks for Qwen2_5Tower {
         let order_m = Tensor::from_slice(&windows.order).to_device(device);
         let angles = self.by_window(&rotary_angles(&self.config, grids, device), &order_m);
         PatchPositions {
-            rotary: rotary(&angles),
-            within_images: image_segments(grids, kind, device),
+            rotary: Some(rotary(&angles)),
+            within_images: image_segments(grids, 0, kind, device),
             windows: Some((PackedAttention::within(&windows.lengths, kind, device), order_m)),
         }
     }
@@ -88,7 +88,7 @@ impl Blocks for Qwen2_5Tower {
             Some((within_windows, _)) if !self.full_blocks.contains(&(block as i64)) => within_windows,
             _ => &positions.within_images,
         };
-        self.blocks[block].forward(x_pd, &positions.rotary, within)
+        self.blocks[block].forward(x_pd, positions.rotary.as_ref(), within)
     }
 
     fn merge(&self, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
@@ -143,12 +143,12 @@ impl Block {
         Self {
             norm1: RmsNorm::new(source, &format!("{name}.norm1"), width, EPS),
             norm2: RmsNorm::new(source, &format!("{name}.norm2"), width, EPS),
-            attn: Attention::new(source, &format!("{name}.attn"), config),
+            attn: Attention::fused(source, &format!("{name}.attn"), config),
             mlp: GatedMlp::new(source, &format!("{name}.mlp"), widths, Bias::Yes, config.hidden_act),
         }
     }
 
-    fn forward(&self, x_pd: &Tensor, rotary: &Rotary, segments: &PackedAttention) -> Tensor {
+    fn forward(&self, x_pd: &Tensor, rotary: Option<&Rotary>, segments: &PackedAttention) -> Tensor {
         let x_pd = x_pd + self.attn.forward(&self.norm1.forward(x_pd), rotary, segments);
         let mlp_pd = self.mlp.forward(&self.norm2.forward(&x_pd));
         x_pd + mlp_pd

@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     blocks::{Blocks, PatchPositions},
-    parts::{EPS, Merger, PatchEmbed, image_segments, patch_places, rotary, rotary_angles},
-    qwen2::PlainBlock,
+    parts::{EPS, Merger, MergerNames, PatchEmbed, image_segments, patch_places, rotary, rotary_angles},
+    plain_block::PlainBlock,
 };
 use crate::model::{
     VisionConfig,
@@ -38,14 +38,20 @@ impl Qwen3Tower {
         let merger = |source: &mut dyn ParamSource, name: &str, norm_width: i64| {
             let norm = Norm::Layer(LayerNorm::new(source, &format!("{name}.norm"), norm_width, EPS));
             let names = ["linear_fc1", "linear_fc2"].map(|linear| format!("{name}.{linear}"));
-            Merger::new(source, norm, norm_width, [&names[0], &names[1]], config)
+            Merger::new(
+                source,
+                norm,
+                norm_width,
+                &MergerNames::of_qwen([&names[0], &names[1]], config),
+                config,
+            )
         };
         let linears = ["linear_fc1", "linear_fc2"];
         Self {
-            patch_embed: PatchEmbed::new(source, config, Bias::Yes),
+            patch_embed: PatchEmbed::of_video(source, config, Bias::Yes),
             positions: LearnedPositions::new(source, config, n_positions),
             blocks: (0..config.depth)
-                .map(|i| PlainBlock::new(source, &format!("visual.blocks.{i}"), linears, config))
+                .map(|i| PlainBlock::of_qwen(source, &format!("visual.blocks.{i}"), linears, config))
                 .collect(),
             merger: merger(source, "visual.merger", width),
             // These norm the concatenated patches.
@@ -68,8 +74,8 @@ impl Blocks for Qwen3Tower {
 
     fn positions(&self, grids: &[ImageGrid], kind: Kind, device: Device) -> PatchPositions {
         PatchPositions {
-            rotary: rotary(&rotary_angles(&self.config, grids, device)),
-            within_images: image_segments(grids, kind, device),
+            rotary: Some(rotary(&rotary_angles(&self.config, grids, device))),
+            within_images: image_segments(grids, 0, kind, device),
             windows: None,
         }
     }
@@ -80,7 +86,7 @@ impl Blocks for Qwen3Tower {
     }
 
     fn block(&self, block: usize, x_pd: &Tensor, positions: &PatchPositions) -> Tensor {
-        self.blocks[block].forward(x_pd, &positions.rotary, &positions.within_images)
+        self.blocks[block].forward(x_pd, positions.rotary.as_ref(), &positions.within_images)
     }
 
     fn tap(&self, block: usize, x_pd: &Tensor) -> Option<Tensor> {

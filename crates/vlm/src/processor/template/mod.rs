@@ -18,7 +18,7 @@ use minijinja::{
 use reft_core::{Message, Part, Role};
 use serde::Serialize;
 
-use super::{ProcessorError, settings::read_json};
+use super::{ProcessorError, read_json};
 
 const NAME: &str = "chat_template";
 
