@@ -1,6 +1,6 @@
 //! Makes a checkpoint of a published shape with random weights in bf16, to measure memory and time with.
 //!
-//! `cargo run --release -p reft-vlm --example random -- Qwen2.5-VL-3B-Instruct OUT_DIR`, in the checkout: shapes, the tiny
+//! `cargo run --release -p reft-vlm --example random -- Qwen2.5-VL-3B-Instruct OUT_DIR`, in the checkout: shapes, a tiny
 //! tokenizer and the chat template come from `fixtures/golden`. Names are those of `fixtures/golden/shapes.json`.
 
 use std::{env::args, error::Error, fs, path::Path};
@@ -23,26 +23,65 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let out = Path::new(out);
     fs::create_dir_all(out)?;
-    let tiny = golden.join("tiny-vlm");
-    for file in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"] {
-        fs::copy(tiny.join(file), out.join(file))?;
-    }
-    let tokens: Value = serde_json::from_slice(&fs::read(tiny.join("config.json"))?)?;
     let mut config = row["config"].clone();
     config["dtype"] = json!("bfloat16");
-    for id in ["image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"] {
-        config[id] = tokens[id].clone();
-    }
-    let side = config["vision_config"]["patch_size"].as_u64().unwrap_or(14);
-    let preprocessor = json!({
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "patch_size": side,
-        "size": {"shortest_edge": 16 * side * side, "longest_edge": 16384 * side * side},
+    // The tiny checkpoint of the family, or of one with the same files.
+    let tiny = golden.join(match config["model_type"].as_str() {
+        Some("smolvlm") => "smolvlm/model",
+        Some("internvl") => "internvl-qwen2/model",
+        _ => "tiny-vlm",
     });
+    let read = |file: &str| -> Result<Value, Box<dyn Error>> {
+        Ok(serde_json::from_slice(&fs::read(tiny.join(file))?)?)
+    };
+    for entry in fs::read_dir(&tiny)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.contains("token") || name.contains("template") || name.starts_with("generation") {
+            fs::copy(&path, out.join(name))?;
+        }
+    }
+    let tokens = read("config.json")?;
+    for id in ["image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"] {
+        if !tokens[id].is_null() {
+            config[id] = tokens[id].clone();
+        }
+    }
     fs::write(out.join("config.json"), format!("{config:#}\n"))?;
-    fs::write(out.join("preprocessor_config.json"), format!("{preprocessor:#}\n"))?;
+    fs::write(out.join("preprocessor_config.json"), format!("{:#}\n", image_settings(&config, &read)?))?;
 
     let options = VlmOptions { kind: Kind::BFloat16, init: Some(Seed::new(0)), ..VlmOptions::default() };
     Vlm::open(out, options)?.save_as(out, Kind::BFloat16)?;
     Ok(())
+}
+
+/// The published settings of the family's image processor.
+fn image_settings(
+    config: &Value,
+    of_tiny: &dyn Fn(&str) -> Result<Value, Box<dyn Error>>,
+) -> Result<Value, Box<dyn Error>> {
+    let vision = &config["vision_config"];
+    match config["model_type"].as_str() {
+        Some("smolvlm") => {
+            let tile = vision["image_size"].as_u64().unwrap_or(512);
+            let mut settings = of_tiny("preprocessor_config.json")?;
+            settings["max_image_size"] = json!({"longest_edge": tile});
+            settings["size"] = json!({"longest_edge": 4 * tile});
+            Ok(settings)
+        }
+        Some("internvl") => {
+            let mut settings = of_tiny("preprocessor_config.json")?;
+            settings["size"] = json!({"height": 448, "width": 448});
+            settings["max_patches"] = json!(12);
+            Ok(settings)
+        }
+        _ => {
+            let side = vision["patch_size"].as_u64().unwrap_or(14);
+            Ok(json!({
+                "image_processor_type": "Qwen2VLImageProcessor",
+                "patch_size": side,
+                "size": {"shortest_edge": 16 * side * side, "longest_edge": 16384 * side * side},
+            }))
+        }
+    }
 }

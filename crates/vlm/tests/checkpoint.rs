@@ -345,9 +345,14 @@ fn assert_same_params(a: &Vlm, b: &Vlm) {
 
 #[test]
 fn every_family_saves_what_it_loaded() {
-    for (name, kind) in
-        [("tiny-vlm", Kind::BFloat16), ("qwen2-vl/model", Kind::Half), ("qwen3-vl/model", Kind::BFloat16)]
-    {
+    for (name, kind) in [
+        ("tiny-vlm", Kind::BFloat16),
+        ("qwen2-vl/model", Kind::Half),
+        ("qwen3-vl/model", Kind::BFloat16),
+        ("smolvlm/model", Kind::BFloat16),
+        ("internvl-qwen2/model", Kind::BFloat16),
+        ("internvl-qwen3/model", Kind::Float),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
         model.save_as(dir.path(), kind).unwrap();

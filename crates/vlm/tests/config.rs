@@ -201,7 +201,7 @@ fn quantised_checkpoints_are_refused() {
 fn published_configs_have_the_references_parameters() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/shapes.json");
     let rows: Vec<Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 13);
     for row in rows {
         let specs = Network::declare(&read(&row["config"]).unwrap());
         let parameters: i64 = specs.iter().map(ParamSpec::numel).sum();

@@ -21,6 +21,8 @@ fn golden_checkpoints_are_told_as_they_load() {
         ("tiny-vlm", "qwen2_5_vl", "BF16", HeadKind::Own),
         ("qwen2-vl/model", "qwen2_vl", "F16", HeadKind::Tied),
         ("qwen3-vl/model", "qwen3_vl", "BF16", HeadKind::Own),
+        ("smolvlm/model", "smolvlm", "BF16", HeadKind::Own),
+        ("internvl-qwen2/model", "internvl", "BF16", HeadKind::Tied),
     ] {
         let dir = golden(name);
         let summary = CheckpointSummary::open(&dir).unwrap();
