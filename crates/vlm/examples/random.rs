@@ -31,9 +31,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("internvl") => "internvl-qwen2/model",
         _ => "tiny-vlm",
     });
-    let read = |file: &str| -> Result<Value, Box<dyn Error>> {
-        Ok(serde_json::from_slice(&fs::read(tiny.join(file))?)?)
-    };
     for entry in fs::read_dir(&tiny)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -41,36 +38,40 @@ fn main() -> Result<(), Box<dyn Error>> {
             fs::copy(&path, out.join(name))?;
         }
     }
-    let tokens = read("config.json")?;
+    let tokens = read(&tiny.join("config.json"))?;
     for id in ["image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"] {
         if !tokens[id].is_null() {
             config[id] = tokens[id].clone();
         }
     }
     fs::write(out.join("config.json"), format!("{config:#}\n"))?;
-    fs::write(out.join("preprocessor_config.json"), format!("{:#}\n", image_settings(&config, &read)?))?;
+    fs::write(
+        out.join("preprocessor_config.json"),
+        format!("{:#}\n", image_settings(&config, &tiny.join("preprocessor_config.json"))?),
+    )?;
 
     let options = VlmOptions { kind: Kind::BFloat16, init: Some(Seed::new(0)), ..VlmOptions::default() };
     Vlm::open(out, options)?.save_as(out, Kind::BFloat16)?;
     Ok(())
 }
 
+fn read(path: &Path) -> Result<Value, Box<dyn Error>> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
 /// The published settings of the family's image processor.
-fn image_settings(
-    config: &Value,
-    of_tiny: &dyn Fn(&str) -> Result<Value, Box<dyn Error>>,
-) -> Result<Value, Box<dyn Error>> {
+fn image_settings(config: &Value, of_tiny: &Path) -> Result<Value, Box<dyn Error>> {
     let vision = &config["vision_config"];
     match config["model_type"].as_str() {
         Some("smolvlm") => {
             let tile = vision["image_size"].as_u64().unwrap_or(512);
-            let mut settings = of_tiny("preprocessor_config.json")?;
+            let mut settings = read(of_tiny)?;
             settings["max_image_size"] = json!({"longest_edge": tile});
             settings["size"] = json!({"longest_edge": 4 * tile});
             Ok(settings)
         }
         Some("internvl") => {
-            let mut settings = of_tiny("preprocessor_config.json")?;
+            let mut settings = read(of_tiny)?;
             settings["size"] = json!({"height": 448, "width": 448});
             settings["max_patches"] = json!(12);
             Ok(settings)
