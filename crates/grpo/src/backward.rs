@@ -166,8 +166,14 @@ mod tests {
     /// A replay is another order of the same sums: gradients are those of the packed pass but for rounding.
     #[test]
     fn gradients_of_a_replay_are_those_of_the_packed_pass() {
-        for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"]
-        {
+        for name in [
+            "tiny-vlm",
+            "qwen2-vl/model",
+            "qwen3-vl/model",
+            "qwen3_5/model",
+            "smolvlm/model",
+            "internvl-qwen3/model",
+        ] {
             let keys = json!({"kl_coef": 0.0, "entropy_coef": 0.1, "sampling": {"temperature": 0.8}});
             let mut exact = keys.clone();
             exact["exact"] = json!(true);

@@ -48,7 +48,14 @@ fn score(group: Group) -> ScoredGroup {
 fn the_first_update_sees_the_numbers_of_the_rollout() {
     let samplings = [json!({}), json!({"temperature": 0.7, "top_p": 0.9, "top_k": 50, "min_new_tokens": 3})];
     let (mut short, mut long) = (0, 0);
-    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"] {
+    for name in [
+        "tiny-vlm",
+        "qwen2-vl/model",
+        "qwen3-vl/model",
+        "qwen3_5/model",
+        "smolvlm/model",
+        "internvl-qwen3/model",
+    ] {
         for sampling in &samplings {
             let keys = keys(sampling);
             let mut model = open(name);

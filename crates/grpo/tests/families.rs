@@ -68,7 +68,14 @@ fn phase(lr: f64) -> serde_json::Result<GrpoPhase> {
 #[test]
 fn a_step_on_every_family() {
     let (params, phase) = (params(), phase(1e-3).unwrap());
-    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"] {
+    for name in [
+        "tiny-vlm",
+        "qwen2-vl/model",
+        "qwen3-vl/model",
+        "qwen3_5/model",
+        "smolvlm/model",
+        "internvl-qwen3/model",
+    ] {
         let mut model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
         let groups =
             GenerationEngine::default().generate(&model, &samples(), &params, &mut |_, _| true).unwrap();
@@ -102,7 +109,14 @@ fn a_step_of_an_adapter_on_every_family() {
         targets: LoraTargets::Pattern("all-linear".into()),
         ..LoraSettings::default()
     };
-    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"] {
+    for name in [
+        "tiny-vlm",
+        "qwen2-vl/model",
+        "qwen3-vl/model",
+        "qwen3_5/model",
+        "smolvlm/model",
+        "internvl-qwen3/model",
+    ] {
         let lora = Some(LoraOption::New { settings: settings.clone(), seed: Seed::new(1) });
         let mut model = Vlm::open(&golden(name), VlmOptions { lora, ..VlmOptions::default() }).unwrap();
         let groups =

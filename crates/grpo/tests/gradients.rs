@@ -22,8 +22,14 @@ use tch::{Device, Kind, Tensor};
 
 use common::{groups, open, phase, questions};
 
-const FAMILIES: [&str; 5] =
-    ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"];
+const FAMILIES: [&str; 6] = [
+    "tiny-vlm",
+    "qwen2-vl/model",
+    "qwen3-vl/model",
+    "qwen3_5/model",
+    "smolvlm/model",
+    "internvl-qwen3/model",
+];
 
 /// Gradients by name, and zero afterwards.
 fn take_gradients(model: &mut Vlm) -> Vec<(String, Tensor)> {

@@ -101,8 +101,7 @@ impl RolloutEngine<Vlm> for GenerationEngine {
             }
             None => answer(KvCache::Layered(Box::new(LayeredCache::new(
                 &plan,
-                decoder.n_layers(),
-                decoder.heads(),
+                decoder,
                 policy.kind(),
                 policy.device(),
                 self.with_kernels,
@@ -126,7 +125,7 @@ fn waiting<'a>(policy: &Vlm, samples: &'a [Arc<Sample>]) -> Result<Queue<'a>, St
 fn plan(token_budget: usize, policy: &Vlm, queue: &Queue<'_>, params: &SamplingParams) -> KvPlan {
     let longest = queue.iter().map(|&(_, _, tokens)| tokens).max().unwrap_or(0);
     let limit = params.max_new_tokens.min(policy.processor().context_limit().max(1));
-    KvPlan::within(token_budget, queue.len(), params.group_size, longest, limit)
+    KvPlan::within(token_budget, queue.len(), params.group_size, longest, limit, policy.state_tokens())
 }
 
 /// One call of the engine.

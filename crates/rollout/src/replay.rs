@@ -7,7 +7,7 @@
 //! Axes in tensor names: m completion, k key/value head, r query head that shares it, l position in the prompt, o position among
 //! a completion's own tokens, v vocabulary, d width.
 
-use reft_vlm::model::{AttentionPlan, Network, PackedBatch};
+use reft_vlm::model::{DeltaInputs, DeltaMemory, DeltaState, Network, PackedBatch, TokenPlan};
 use tch::{Kind, Tensor};
 
 /// A group on its way.
@@ -80,9 +80,16 @@ struct KeysValues {
     own: Option<[Tensor; 2]>,
 }
 
+/// What a layer keeps.
+enum Kept {
+    KeysValues(KeysValues),
+    /// Of the prompt before the first step, then of each completion.
+    State(DeltaState),
+}
+
 /// By layer.
 #[derive(Default)]
-struct Cache(Vec<KeysValues>);
+struct Cache(Vec<Kept>);
 
 /// The prompt's own attention; keeps its keys and values.
 struct Prefill<'a> {
@@ -90,19 +97,27 @@ struct Prefill<'a> {
     cache: Cache,
 }
 
-impl AttentionPlan for Prefill<'_> {
+impl TokenPlan for Prefill<'_> {
     fn attend(&mut self, layer: usize, q_thd: &Tensor, k_tkd: &Tensor, v_tkd: &Tensor) -> Tensor {
         let prompt = [k_tkd, v_tkd].map(|x| x.transpose(0, 1));
-        self.cache.0.push(KeysValues { prompt, own: None });
+        self.cache.0.push(Kept::KeysValues(KeysValues { prompt, own: None }));
         let mut plan = self.prompt;
         plan.attend(layer, q_thd, k_tkd, v_tkd)
+    }
+
+    fn remember(&mut self, _layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor {
+        let (out, state) = self.prompt.remember(memory, inputs);
+        self.cache.0.push(Kept::State(state));
+        out
     }
 }
 
 /// Every completion's newest token attends to the prompt and to the completion so far, itself included.
-impl AttentionPlan for Cache {
+impl TokenPlan for Cache {
     fn attend(&mut self, layer: usize, q_mhd: &Tensor, k_mkd: &Tensor, v_mkd: &Tensor) -> Tensor {
-        let KeysValues { prompt: [keys_kld, values_kld], own } = &mut self.0[layer];
+        let Kept::KeysValues(KeysValues { prompt: [keys_kld, values_kld], own }) = &mut self.0[layer] else {
+            unreachable!("a layer attends always or never")
+        };
         let newest = [k_mkd, v_mkd].map(|x| x.unsqueeze(2));
         let grown = match own.take() {
             Some([keys, values]) => {
@@ -128,4 +143,26 @@ impl AttentionPlan for Cache {
         let from_own = probs.narrow(3, n_prompt, n_own).matmul(values_mkod);
         (from_prompt + from_own).reshape([m, h, d])
     }
+
+    fn remember(&mut self, layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor {
+        let Kept::State(state) = &mut self.0[layer] else { unreachable!("a layer attends always or never") };
+        let m = inputs.mixed.size()[0];
+        if state.recurrent.size()[0] != m {
+            *state = state.select(&Tensor::zeros([m], (Kind::Int64, inputs.mixed.device())));
+        }
+        let (out, next) = one_token(memory, inputs, state);
+        *state = next;
+        out
+    }
+}
+
+/// One more token of each sequence: outputs `[m, h, d]`, and what is remembered then.
+pub(crate) fn one_token(
+    memory: &DeltaMemory,
+    inputs: &DeltaInputs,
+    state: &DeltaState,
+) -> (Tensor, DeltaState) {
+    let lengths = Tensor::ones([inputs.mixed.size()[0]], (Kind::Int64, inputs.mixed.device()));
+    let (out_m1hd, next) = memory.run(&inputs.map(|x| x.unsqueeze(1)), &lengths, Some(state));
+    (out_m1hd.squeeze_dim(1), next)
 }

@@ -8,7 +8,7 @@ use reft_core::{
     Role, RolloutEngine, Sample, SamplingParams, Seed, StageError, Task,
 };
 use reft_rollout::GenerationEngine;
-use reft_vlm::{Vlm, VlmOptions, lora::LoraOption};
+use reft_vlm::{Vlm, VlmOptions, lora::LoraOption, model::Family};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -26,6 +26,7 @@ fn families() -> impl Iterator<Item = (Vlm, PathBuf)> {
         ("tiny-vlm", "chats.json"),
         ("qwen2-vl/model", "qwen2-vl/chats.json"),
         ("qwen3-vl/model", "qwen3-vl/chats.json"),
+        ("qwen3_5/model", "qwen3_5/chats.json"),
         ("smolvlm/model", "smolvlm/chats.json"),
         ("internvl-qwen2/model", "internvl-qwen2/chats.json"),
         ("internvl-qwen3/model", "internvl-qwen3/chats.json"),
@@ -167,7 +168,13 @@ fn decoding_equals_the_full_forward_of(model: &Vlm, engine: GenerationEngine) {
     let (worst, mean) = (gap.max().double_value(&[]), gap.mean(Kind::Double).double_value(&[]));
     // Rounding of fp32 alone: the worst of two thousand tokens of a model with large logits. Tensor operations reach 7e-5
     // at one of them on a CPU without AVX-512, kernels 2e-5.
-    assert!(worst < 1e-4 && mean < 3e-6, "{family:?}: worst {worst}, mean {mean}");
+    let (most, most_on_average) = match family.0 {
+        // Chunks and steps round differently, and later tokens build on the state: on this checkpoint the reference's own
+        // two ways differ by 1.4e-4 at the worst of 1,400 tokens, and by 2e-6 to 8e-6 on average.
+        Family::Qwen3_5 => (1e-3, 8e-6),
+        _ => (1e-4, 3e-6),
+    };
+    assert!(worst < most && mean < most_on_average, "{family:?}: worst {worst}, mean {mean}");
 }
 
 #[test]

@@ -14,8 +14,14 @@ use reft_vlm::{
 use tch::no_grad;
 
 const SIZE: ImageSize = ImageSize { width: 56, height: 56 };
-const FAMILIES: [&str; 5] =
-    ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"];
+const FAMILIES: [&str; 6] = [
+    "tiny-vlm",
+    "qwen2-vl/model",
+    "qwen3-vl/model",
+    "qwen3_5/model",
+    "smolvlm/model",
+    "internvl-qwen3/model",
+];
 
 fn open(name: &str, lora: Option<LoraOption>) -> Vlm {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name);

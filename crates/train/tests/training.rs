@@ -107,7 +107,14 @@ fn frozen_parts_stay_and_norms_are_clipped() {
 /// Over a thousand predicted tokens make several chunks.
 #[test]
 fn chunked_gradients_are_the_plain_ones() {
-    for name in ["tiny-vlm", "qwen2-vl/model", "qwen3-vl/model", "smolvlm/model", "internvl-qwen3/model"] {
+    for name in [
+        "tiny-vlm",
+        "qwen2-vl/model",
+        "qwen3-vl/model",
+        "qwen3_5/model",
+        "smolvlm/model",
+        "internvl-qwen3/model",
+    ] {
         chunked_equals_plain(&mut golden(name));
     }
 }

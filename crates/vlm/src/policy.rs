@@ -215,11 +215,19 @@ impl Vlm {
 
     /// Tokens whose keys and values fit into the memory that was given for them; none where none was.
     pub fn kv_tokens(&self) -> Option<usize> {
-        let text = &self.config.text;
-        let numbers = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim;
-        let bytes = numbers as u64 * self.options.kind.elt_size_in_bytes() as u64;
-        let tokens = self.options.kv_memory? / bytes.max(1);
+        let tokens = self.options.kv_memory? / self.kv_bytes_per_token();
         Some(usize::try_from(tokens).unwrap_or(usize::MAX))
+    }
+
+    /// Tokens whose keys and values take as much memory as layers without attention need for one sequence; 0 where there
+    /// are no such layers.
+    pub fn state_tokens(&self) -> usize {
+        let bytes = self.config.text.state_bytes_per_sequence(self.options.kind.elt_size_in_bytes());
+        usize::try_from(bytes.div_ceil(self.kv_bytes_per_token())).unwrap_or(usize::MAX)
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        self.config.text.kv_bytes_per_token(self.options.kind.elt_size_in_bytes()).max(1)
     }
 
     /// Image features that passes of this policy and of its references share.

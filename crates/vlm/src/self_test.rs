@@ -70,9 +70,11 @@ fn config() -> VlmConfig {
             hidden_act: Activation::Silu,
             attention_bias: AttentionBias::QueryKeyValue,
             qk_norm: false,
+            rotary_dim: 4,
             rope_theta: 1e6,
             mrope_section: [1, 1, 0],
             mrope_interleaved: false,
+            linear_attention: None,
         },
         vision: VisionConfig {
             depth: 2,

@@ -129,7 +129,7 @@ fn what_cannot_be_computed_is_refused() {
             "qwen2-vl/model",
             "/model_type",
             json!("llava"),
-            "`llava` is not supported (supported: qwen2_vl, qwen2_5_vl, qwen3_vl, smolvlm, idefics3, internvl)",
+            "`llava` is not supported (supported: qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5, smolvlm, idefics3, internvl)",
         ),
         ("qwen2-vl/model", "/model_type", json!("qwen3_vl_moe"), "qwen3_vl_moe"),
         ("qwen2-vl/model", "/use_sliding_window", json!(true), "use_sliding_window"),
@@ -157,6 +157,20 @@ fn what_cannot_be_computed_is_refused() {
         ),
         ("qwen3-vl/model", "/vision_config/num_position_embeddings", json!(0), "num_position_embeddings"),
         ("qwen3-vl/model", "/vision_config", json!({}), "vision_config: missing field"),
+        ("qwen3_5/model", "/model_type", json!("qwen3_5_moe"), "take a dense model"),
+        (
+            "qwen3_5/model",
+            "/text_config/linear_num_value_heads",
+            json!(3),
+            "not a multiple of linear_num_key_heads",
+        ),
+        ("qwen3_5/model", "/text_config/linear_conv_kernel_dim", json!(0), "linear_conv_kernel_dim 0"),
+        (
+            "qwen3_5/model",
+            "/text_config/rope_parameters/partial_rotary_factor",
+            json!(0.5),
+            "half a head of 16",
+        ),
         ("internvl-qwen2/model", "/model_type", json!("internvl_chat"), "ends with `-hf`"),
         ("smolvlm/model", "/model_type", json!("idefics2"), "`idefics2` is not supported"),
         ("smolvlm/model", "/text_config/model_type", json!("mistral"), "decoder of type `mistral`"),
@@ -201,7 +215,7 @@ fn quantised_checkpoints_are_refused() {
 fn published_configs_have_the_references_parameters() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/shapes.json");
     let rows: Vec<Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    assert_eq!(rows.len(), 13);
+    assert_eq!(rows.len(), 16);
     for row in rows {
         let specs = Network::declare(&read(&row["config"]).unwrap());
         let parameters: i64 = specs.iter().map(ParamSpec::numel).sum();

@@ -20,10 +20,11 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 /// Folders of the adapters, of their base models, and of the golden chats.
-const FAMILIES: [(&str, &str, &str); 5] = [
+const FAMILIES: [(&str, &str, &str); 6] = [
     ("tiny-vlm", "tiny-vlm", "."),
     ("qwen2-vl", "qwen2-vl/model", "qwen2-vl"),
     ("qwen3-vl", "qwen3-vl/model", "qwen3-vl"),
+    ("qwen3_5", "qwen3_5/model", "qwen3_5"),
     ("smolvlm", "smolvlm/model", "smolvlm"),
     ("internvl-qwen3", "internvl-qwen3/model", "internvl-qwen3"),
 ];

@@ -51,10 +51,11 @@ struct Golden {
 }
 
 /// Every family's model folder, and the folder of its golden files.
-const FAMILIES: [(&str, &str); 6] = [
+const FAMILIES: [(&str, &str); 7] = [
     ("tiny-vlm", "."),
     ("qwen2-vl/model", "qwen2-vl"),
     ("qwen3-vl/model", "qwen3-vl"),
+    ("qwen3_5/model", "qwen3_5"),
     ("smolvlm/model", "smolvlm"),
     ("internvl-qwen2/model", "internvl-qwen2"),
     ("internvl-qwen3/model", "internvl-qwen3"),
@@ -305,7 +306,10 @@ fn images_of_very_different_sizes_are_the_references() {
 #[test]
 fn half_precision_is_near_fp32() {
     for Golden { name, model, chats, outputs, .. } in families() {
-        for (kind, tolerance) in [(Kind::BFloat16, 0.1), (Kind::Half, 0.01)] {
+        // Of Qwen3.5's checkpoint the reference itself, which keeps state and rule in fp32 as we do, differs by 0.07 to 0.15
+        // in bf16 and by 0.007 to 0.027 in fp16.
+        let room = if name.starts_with("qwen3_5") { [0.25, 0.04] } else { [0.1, 0.01] };
+        for (kind, tolerance) in [Kind::BFloat16, Kind::Half].into_iter().zip(room) {
             let half = Vlm::open(&golden(name), VlmOptions { kind, ..VlmOptions::default() }).unwrap();
             assert_eq!(half.params().numel(), model.params().numel());
             for (chat, prompt) in &chats {

@@ -83,6 +83,7 @@ fn chats_become_the_same_tokens_and_pixels() {
         ("tiny-vlm", "chats.json", "images.safetensors"),
         ("qwen2-vl/model", "qwen2-vl/chats.json", "qwen2-vl/outputs.safetensors"),
         ("qwen3-vl/model", "qwen3-vl/chats.json", "qwen3-vl/outputs.safetensors"),
+        ("qwen3_5/model", "qwen3_5/chats.json", "qwen3_5/outputs.safetensors"),
         ("smolvlm/model", "smolvlm/chats.json", "smolvlm/outputs.safetensors"),
         ("internvl-qwen2/model", "internvl-qwen2/chats.json", "internvl-qwen2/outputs.safetensors"),
         ("internvl-qwen3/model", "internvl-qwen3/chats.json", "internvl-qwen3/outputs.safetensors"),

@@ -1,13 +1,14 @@
 //! A cache that attends layer by layer, for the model's own forward pass: on GPUs, and where kernels do not compute.
 
 use reft_kernels::{Heads, KvPlan};
-use reft_vlm::model::{AttentionPlan, Decoder};
+use reft_vlm::model::{Decoder, DeltaInputs, DeltaMemory, DeltaState, TokenPlan};
 use tch::{Device, Kind, Tensor};
 
 use super::{
     Newest,
     device::DeviceAttention,
     occupancy::Occupancy,
+    states::StateLayer,
     tensors::{TensorLayer, TensorStep},
 };
 
@@ -19,7 +20,12 @@ enum Layers {
 /// The cache.
 pub(crate) struct LayeredCache {
     occupancy: Occupancy,
+    /// Of the layers that attend.
     layers: Layers,
+    /// Of the others.
+    states: Vec<StateLayer>,
+    /// Where each layer of the decoder is among those of its sort.
+    places: Vec<usize>,
     kind: Kind,
     device: Device,
 }
@@ -28,12 +34,26 @@ impl LayeredCache {
     /// An empty cache. `with_kernels`: a GPU uses the kernels of `reft-cuda` where they apply.
     pub(crate) fn new(
         plan: &KvPlan,
-        n_layers: usize,
+        decoder: &Decoder,
+        kind: Kind,
+        device: Device,
+        with_kernels: bool,
+    ) -> Self {
+        let attends: Vec<bool> = (0..decoder.n_layers()).map(|layer| decoder.attends(layer)).collect();
+        Self::of_layers(plan, &attends, decoder.heads(), kind, device, with_kernels)
+    }
+
+    /// For layers that attend or not.
+    fn of_layers(
+        plan: &KvPlan,
+        attends: &[bool],
         heads: Heads,
         kind: Kind,
         device: Device,
         with_kernels: bool,
     ) -> Self {
+        let n_layers = attends.iter().filter(|&&attends| attends).count();
+        let before = |layer: usize| attends[..layer].iter().filter(|&&other| other == attends[layer]).count();
         let attention = with_kernels.then(|| DeviceAttention::new(plan, heads, kind, device)).flatten();
         let layers = if let Some(attention) = attention {
             let layer = |_| TensorLayer::whole(plan, heads, kind, device);
@@ -48,7 +68,24 @@ impl LayeredCache {
             own_lengths: vec![0; plan.groups * plan.group_size],
             slots: Vec::new(),
         };
-        Self { occupancy, layers, kind, device }
+        Self {
+            occupancy,
+            layers,
+            states: (n_layers..attends.len()).map(|_| StateLayer::new(plan)).collect(),
+            places: (0..attends.len()).map(before).collect(),
+            kind,
+            device,
+        }
+    }
+
+    /// What a layer without attention remembers behind prompts.
+    pub(super) fn remember_prompts(
+        &mut self,
+        layer: usize,
+        group_slots: impl Iterator<Item = usize>,
+        states: &DeltaState,
+    ) {
+        self.states[self.places[layer]].fill(group_slots, states);
     }
 
     /// A prompt takes a group slot; its keys and values come layer by layer.
@@ -61,7 +98,7 @@ impl LayeredCache {
     /// `[l, k, d]` of a prompt.
     pub(super) fn fill(&mut self, layer: usize, group_slot: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         let (Layers::Tensors(layers, _) | Layers::Device(layers, _)) = &mut self.layers;
-        layers[layer].fill(group_slot, k_lkd, v_lkd);
+        layers[self.places[layer]].fill(group_slot, k_lkd, v_lkd);
     }
 
     /// Reads one more token of each of some completions. Logits `[r, v]` of the next, fp32.
@@ -89,13 +126,18 @@ impl LayeredCache {
 }
 
 /// One step: every completion's newest token attends to its prompt and to the completion so far, itself included.
-impl AttentionPlan for LayeredCache {
+impl TokenPlan for LayeredCache {
     fn attend(&mut self, layer: usize, q_rhd: &Tensor, k_rkd: &Tensor, v_rkd: &Tensor) -> Tensor {
+        let place = self.places[layer];
         match &mut self.layers {
-            Layers::Tensors(layers, Some(step)) => layers[layer].attend(step, q_rhd, k_rkd, v_rkd),
-            Layers::Device(layers, attention) => attention.attend(&layers[layer], q_rhd, k_rkd, v_rkd),
+            Layers::Tensors(layers, Some(step)) => layers[place].attend(step, q_rhd, k_rkd, v_rkd),
+            Layers::Device(layers, attention) => attention.attend(&layers[place], q_rhd, k_rkd, v_rkd),
             Layers::Tensors(_, None) => unreachable!("a step has begun"),
         }
+    }
+
+    fn remember(&mut self, layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor {
+        self.states[self.places[layer]].step(&self.occupancy, memory, inputs)
     }
 }
 
@@ -125,12 +167,12 @@ mod tests {
         tch::manual_seed(0);
         for (heads, d) in [(Heads { n: 16, kv: 2, d: 128 }, 128), (Heads { n: 6, kv: 2, d: 64 }, 64)] {
             let plan = KvPlan { groups: 3, group_size: 5, prompt_tokens: 300, completion_tokens: 90 };
-            let mut kernels = LayeredCache::new(&plan, 1, heads, Kind::BFloat16, gpu, true);
+            let mut kernels = LayeredCache::of_layers(&plan, &[true], heads, Kind::BFloat16, gpu, true);
             assert!(matches!(kernels.layers, Layers::Device(..)));
             let layer = TensorLayer::new(&plan, heads, Kind::Float, Device::Cpu);
             let mut tensors = LayeredCache {
                 layers: Layers::Tensors(vec![layer], None),
-                ..LayeredCache::new(&plan, 1, heads, Kind::Float, Device::Cpu, true)
+                ..LayeredCache::of_layers(&plan, &[true], heads, Kind::Float, Device::Cpu, true)
             };
             let (n, mut largest) = (heads.n as i64, 0.0_f64);
             let bf16 =

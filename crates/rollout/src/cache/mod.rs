@@ -13,11 +13,12 @@
 mod device;
 mod layered;
 mod occupancy;
+mod states;
 mod tensors;
 
 use reft_autograd::filled;
 use reft_kernels::Decode;
-use reft_vlm::model::{AttentionPlan, Decoder, PackedBatch, inference::read};
+use reft_vlm::model::{Decoder, DeltaInputs, DeltaMemory, PackedBatch, TokenPlan, inference::read};
 use tch::Tensor;
 
 pub use self::device::decode_kernels_missing;
@@ -90,7 +91,7 @@ impl<'a, 'c> Prefill<'a, 'c> {
     }
 }
 
-impl AttentionPlan for Prefill<'_, '_> {
+impl TokenPlan for Prefill<'_, '_> {
     fn attend(&mut self, layer: usize, q_thd: &Tensor, k_tkd: &Tensor, v_tkd: &Tensor) -> Tensor {
         let mut first = 0;
         for &(group_slot, tokens) in &self.prompts {
@@ -100,5 +101,14 @@ impl AttentionPlan for Prefill<'_, '_> {
         }
         let mut plan = self.batch;
         plan.attend(layer, q_thd, k_tkd, v_tkd)
+    }
+
+    fn remember(&mut self, layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor {
+        let (out, states) = self.batch.remember(memory, inputs);
+        let KvCache::Layered(cache) = &mut *self.cache else {
+            unreachable!("kernels of a whole step have no layer without attention")
+        };
+        cache.remember_prompts(layer, self.prompts.iter().map(|&(group_slot, _)| group_slot), &states);
+        out
     }
 }

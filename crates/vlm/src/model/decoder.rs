@@ -1,8 +1,9 @@
-//! The decoder of Qwen2, Qwen2.5 and Qwen3 with multimodal rotary positions (M-RoPE; Qwen2-VL, arXiv 2409.12191,
-//! section 2.1). The families differ in biases, in norms of queries and keys, and in how M-RoPE deals out frequencies.
+//! The decoder of Llama, Qwen2, Qwen2.5, Qwen3 and Qwen3.5 with multimodal rotary positions (M-RoPE; Qwen2-VL, arXiv
+//! 2409.12191, section 2.1), of which plain ones are a case. The families differ in biases, in norms of queries and keys,
+//! and in how M-RoPE deals out frequencies; Qwen3.5 has layers without attention (`delta_net.rs`).
 //!
-//! It sees tokens packed without padding, `[t, width]`. Which token attends to which is the business of an
-//! [`AttentionPlan`]: packed groups in training and prefill, a KV cache in decoding. All three run this one forward.
+//! It sees tokens packed without padding, `[t, width]`. Which token sees which is the business of a
+//! [`TokenPlan`]: packed groups in training and prefill, a KV cache in decoding. All three run this one forward.
 //!
 //! Axes in tensor names: t token, k image token, h head, d width.
 
@@ -12,17 +13,22 @@ use tch::{Kind, Tensor};
 
 use super::{
     AttentionBias, TextConfig,
+    delta_net::{DeltaInputs, DeltaMemory, DeltaNet},
     inference::has_kernels,
     layers::{Bias, GatedMlp, Linear, RmsNorm, Rotary, rotary_frequencies},
     params::ParamSource,
     vision::VisionFeatures,
 };
 
-/// Decides which keys each query sees, and keeps them when that is its job.
-pub trait AttentionPlan {
+/// Decides what each token sees of others, and keeps it when that is its job.
+pub trait TokenPlan {
     /// Attention of one layer: queries `[t, heads, d]`, keys and values `[t, kv_heads, d]`, rotary applied;
     /// returns `[t, heads, d]`. Called once per layer, in order.
     fn attend(&mut self, layer: usize, q_thd: &Tensor, k_thd: &Tensor, v_thd: &Tensor) -> Tensor;
+
+    /// What a layer without attention gives each token, `[t, h, d]`, of its own and of the tokens before it in its sequence.
+    /// Called once per such layer, in order.
+    fn remember(&mut self, layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor;
 }
 
 /// What the decoder reads: embeddings, and features that join the hidden states of image tokens on the way.
@@ -78,10 +84,8 @@ impl Decoder {
     pub(super) fn new(source: &mut dyn ParamSource, config: &TextConfig, tied: bool) -> Self {
         let shape = [config.vocab_size, config.hidden_size];
         let embed_tokens = source.param("model.embed_tokens.weight".into(), &shape);
-        let layers = (0..config.num_hidden_layers)
-            .map(|i| Layer::new(source, &format!("model.layers.{i}"), config))
-            .collect();
-        let norm = RmsNorm::new(source, "model.norm", config.hidden_size, config.rms_norm_eps);
+        let layers = (0..config.num_hidden_layers).map(|i| Layer::new(source, i, config)).collect();
+        let norm = rms_norm(source, "model.norm", config.hidden_size, config);
         let lm_head =
             if tied { embed_tokens.shallow_clone() } else { source.param("lm_head.weight".into(), &shape) };
         Self { embed_tokens, layers, norm, lm_head, config: config.clone() }
@@ -94,12 +98,7 @@ impl Decoder {
     }
 
     /// Tokens at M-RoPE positions `[3, t]` to normed hidden states `[t, width]`.
-    pub fn forward(
-        &self,
-        input: &DecoderInput,
-        positions_3t: &Tensor,
-        plan: &mut dyn AttentionPlan,
-    ) -> Tensor {
+    pub fn forward(&self, input: &DecoderInput, positions_3t: &Tensor, plan: &mut dyn TokenPlan) -> Tensor {
         let rotary = self.rotary(positions_3t, input.x_td.kind());
         let mut x_td = input.x_td.shallow_clone();
         for layer in 0..self.layers.len() {
@@ -115,7 +114,7 @@ impl Decoder {
         x_td: &Tensor,
         input: &DecoderInput,
         rotary: &Rotary,
-        plan: &mut dyn AttentionPlan,
+        plan: &mut dyn TokenPlan,
     ) -> Tensor {
         input.join(layer, self.layers[layer].forward(x_td, rotary, layer, plan))
     }
@@ -138,7 +137,8 @@ impl Decoder {
     /// While they live, nobody writes to the parameters through any of their handles: no optimizer step, no load.
     #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
     pub unsafe fn for_kernels(&self) -> Option<reft_kernels::Decoder<'_>> {
-        if !has_kernels(self.embed_tokens.device(), self.embed_tokens.kind()) {
+        let is_hybrid = self.config.linear_attention.is_some();
+        if is_hybrid || !has_kernels(self.embed_tokens.device(), self.embed_tokens.kind()) {
             return None;
         }
         // SAFETY: promised by the caller.
@@ -162,6 +162,11 @@ impl Decoder {
             kv: self.config.num_key_value_heads as usize,
             d: self.config.head_dim as usize,
         }
+    }
+
+    /// Whether a layer attends; else it has a gated delta net.
+    pub fn attends(&self, layer: usize) -> bool {
+        self.config.attends(layer)
     }
 
     /// Layers.
@@ -191,32 +196,58 @@ fn mrope_axes(section: [i64; 3], interleaved: bool) -> Vec<i64> {
     (0..section.iter().sum()).map(axis_at).collect()
 }
 
+/// A norm of the decoder, by `1 + w` in Qwen3.5.
+fn rms_norm(source: &mut dyn ParamSource, name: &str, width: i64, config: &TextConfig) -> RmsNorm {
+    match &config.linear_attention {
+        Some(_) => RmsNorm::offset(source, name, width, config.rms_norm_eps),
+        None => RmsNorm::new(source, name, width, config.rms_norm_eps),
+    }
+}
+
+/// What lets a token see others.
+enum Mixer {
+    Attention(Attention),
+    DeltaNet(DeltaNet),
+}
+
 struct Layer {
     input_layernorm: RmsNorm,
-    self_attn: Attention,
+    mixer: Mixer,
     post_attention_layernorm: RmsNorm,
     mlp: GatedMlp,
 }
 
 impl Layer {
-    fn new(source: &mut dyn ParamSource, name: &str, config: &TextConfig) -> Self {
+    fn new(source: &mut dyn ParamSource, layer: i64, config: &TextConfig) -> Self {
+        let name = format!("model.layers.{layer}");
         let (width, eps) = (config.hidden_size, config.rms_norm_eps);
         let widths = [width, config.intermediate_size];
+        let input_layernorm = rms_norm(source, &format!("{name}.input_layernorm"), width, config);
+        let mixer = match &config.linear_attention {
+            Some(shape) if !config.attends(layer as usize) => {
+                Mixer::DeltaNet(DeltaNet::new(source, &format!("{name}.linear_attn"), width, shape, eps))
+            }
+            _ => Mixer::Attention(Attention::new(source, &format!("{name}.self_attn"), config)),
+        };
+        let post_attention_layernorm =
+            rms_norm(source, &format!("{name}.post_attention_layernorm"), width, config);
         Self {
-            input_layernorm: RmsNorm::new(source, &format!("{name}.input_layernorm"), width, eps),
-            self_attn: Attention::new(source, &format!("{name}.self_attn"), config),
-            post_attention_layernorm: RmsNorm::new(
-                source,
-                &format!("{name}.post_attention_layernorm"),
-                width,
-                eps,
-            ),
+            input_layernorm,
+            mixer,
+            post_attention_layernorm,
             mlp: GatedMlp::new(source, &format!("{name}.mlp"), widths, Bias::No, config.hidden_act),
         }
     }
 
-    fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn AttentionPlan) -> Tensor {
-        let x_td = x_td + self.self_attn.forward(&self.input_layernorm.forward(x_td), rotary, layer, plan);
+    fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn TokenPlan) -> Tensor {
+        let normed_td = self.input_layernorm.forward(x_td);
+        let mixed_td = match &self.mixer {
+            Mixer::Attention(attention) => attention.forward(&normed_td, rotary, layer, plan),
+            Mixer::DeltaNet(net) => {
+                net.forward(&normed_td, |memory, inputs| plan.remember(layer, memory, inputs))
+            }
+        };
+        let x_td = x_td + mixed_td;
         let mlp_td = self.mlp.forward(&self.post_attention_layernorm.forward(&x_td));
         x_td + mlp_td
     }
@@ -226,7 +257,7 @@ impl Layer {
     /// Nobody writes to its parameters meanwhile.
     #[expect(unsafe_code, reason = "parameters share their memory with other handles")]
     unsafe fn for_kernels(&self) -> Option<reft_kernels::Layer<'_>> {
-        let Attention { qkv_proj, o_proj, qk_norm, .. } = &self.self_attn;
+        let Mixer::Attention(Attention { qkv_proj, o_proj, qk_norm, .. }) = &self.mixer else { return None };
         // SAFETY: promised by the caller.
         unsafe {
             let [gate_up_proj, down_proj] = self.mlp.for_kernels()?;
@@ -248,6 +279,8 @@ struct Attention {
     o_proj: Linear,
     /// Norms of queries and of keys, over one head.
     qk_norm: Option<[RmsNorm; 2]>,
+    /// Whether the query projection gives a gate of the output beside each head's query (Qwen3.5).
+    is_gated: bool,
     heads: i64,
     kv_heads: i64,
     head_dim: i64,
@@ -262,35 +295,48 @@ impl Attention {
             AttentionBias::QueryKeyValue => (Bias::Yes, Bias::No),
             AttentionBias::All => (Bias::Yes, Bias::Yes),
         };
-        let qkv = [("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)]
+        let is_gated = config.linear_attention.is_some();
+        let q_heads = if is_gated { 2 * heads } else { heads };
+        let qkv = [("q_proj", q_heads), ("k_proj", kv_heads), ("v_proj", kv_heads)]
             .map(|(part, heads)| (format!("{name}.{part}"), heads * head_dim));
         Self {
             qkv_proj: Linear::stacked(source, &qkv, width, qkv_bias),
             o_proj: Linear::new(source, &format!("{name}.o_proj"), heads * head_dim, width, o_bias),
             qk_norm: config.qk_norm.then(|| {
-                ["q_norm", "k_norm"].map(|norm| {
-                    RmsNorm::new(source, &format!("{name}.{norm}"), head_dim, config.rms_norm_eps)
-                })
+                ["q_norm", "k_norm"].map(|norm| rms_norm(source, &format!("{name}.{norm}"), head_dim, config))
             }),
+            is_gated,
             heads,
             kv_heads,
             head_dim,
         }
     }
 
-    fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn AttentionPlan) -> Tensor {
-        let qkv = self.qkv_proj.forward(x_td);
+    fn forward(&self, x_td: &Tensor, rotary: &Rotary, layer: usize, plan: &mut dyn TokenPlan) -> Tensor {
+        let mut qkv = self.qkv_proj.forward(x_td);
+        let mut gate_td = None;
+        if self.is_gated {
+            // Of each head the query, then the gate.
+            let width = self.heads * self.head_dim;
+            let queries = qkv.narrow(1, 0, 2 * width).unflatten(1, [self.heads, 2, self.head_dim]);
+            gate_td = Some(queries.select(2, 1).flatten(1, 2));
+            let rest = qkv.narrow(1, 2 * width, 2 * self.kv_heads * self.head_dim);
+            qkv = Tensor::cat(&[queries.select(2, 0).flatten(1, 2), rest], 1);
+        }
         let [q_thd, k_thd, v_thd] = match &self.qk_norm {
             None => rotary.turned_heads(&qkv, self.heads, self.kv_heads),
             Some([q_norm, k_norm]) => {
                 let parts = [self.heads, self.kv_heads, self.kv_heads];
                 let parts = qkv.view([x_td.size()[0], -1, self.head_dim]).split_with_sizes(parts, 1);
-                let turned = |norm: &RmsNorm, part: &Tensor| rotary.apply(&norm.forward(part));
+                let turned = |norm: &RmsNorm, part: &Tensor| rotary.apply_to_part(&norm.forward(part));
                 [turned(q_norm, &parts[0]), turned(k_norm, &parts[1]), parts[2].shallow_clone()]
             }
         };
-        let out_thd = plan.attend(layer, &q_thd, &k_thd, &v_thd);
-        self.o_proj.forward(&out_thd.flatten(1, 2))
+        let out_td = plan.attend(layer, &q_thd, &k_thd, &v_thd).flatten(1, 2);
+        match gate_td {
+            Some(gate_td) => self.o_proj.forward(&(out_td * gate_td.sigmoid())),
+            None => self.o_proj.forward(&out_td),
+        }
     }
 }
 

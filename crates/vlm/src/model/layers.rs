@@ -104,14 +104,21 @@ impl Linear {
 pub(super) struct RmsNorm {
     weight: Tensor,
     eps: f64,
+    /// The factor is `1 + weight`.
+    is_offset: bool,
 }
 
 impl RmsNorm {
     pub(super) fn new(source: &mut dyn ParamSource, name: &str, width: i64, eps: f64) -> Self {
-        Self { weight: source.param(format!("{name}.weight"), &[width]), eps }
+        Self { weight: source.param(format!("{name}.weight"), &[width]), eps, is_offset: false }
     }
 
-    /// Its numbers, fp32 on the CPU.
+    /// With `1 + weight` in place of `weight`.
+    pub(super) fn offset(source: &mut dyn ParamSource, name: &str, width: i64, eps: f64) -> Self {
+        Self { is_offset: true, ..Self::new(source, name, width, eps) }
+    }
+
+    /// Its numbers, fp32 on the CPU. Kernels have no offset.
     ///
     /// # Safety
     ///
@@ -123,6 +130,9 @@ impl RmsNorm {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        if self.is_offset {
+            return self.with_offset(x);
+        }
         if is_for_kernels(x) && is_for_kernels(&self.weight) {
             let (eps, threads) = (self.eps as f32, kernel_threads());
             return map([&x.contiguous(), &self.weight], &x.size(), |[x, weight], out| {
@@ -139,6 +149,17 @@ impl RmsNorm {
         let x = x.to_kind(Kind::Float);
         let scale = x.square().mean_dim(-1, true, None).g_add_scalar(self.eps).rsqrt();
         (x * scale).to_kind(kind) * &self.weight
+    }
+
+    /// The product is rounded to the number type of `x` once, behind the factor.
+    fn with_offset(&self, x: &Tensor) -> Tensor {
+        let factor = self.weight.to_kind(Kind::Float).g_add_scalar(1.0);
+        let wide = x.to_kind(Kind::Float);
+        if is_plain(&wide) {
+            return rms_norm(&wide, &factor, self.eps).to_kind(x.kind());
+        }
+        let scale = wide.square().mean_dim(-1, true, None).g_add_scalar(self.eps).rsqrt();
+        (wide * scale * factor).to_kind(x.kind())
     }
 }
 
@@ -322,6 +343,16 @@ impl Rotary {
         let x_thd = qkv.view([qkv.size()[0], -1, d]);
         let turned_thd = self.apply(&x_thd.narrow(1, 0, q + kv));
         [turned_thd.narrow(1, 0, q), turned_thd.narrow(1, q, kv), x_thd.narrow(1, q + kv, kv)]
+    }
+
+    /// [`Rotary::apply`] to the first numbers of each head, as many as there are angles for.
+    pub(super) fn apply_to_part(&self, x_thd: &Tensor) -> Tensor {
+        let (turned, d) = (2 * self.half, x_thd.size()[2]);
+        if turned == d {
+            return self.apply(x_thd);
+        }
+        let rest = x_thd.narrow(2, turned, d - turned);
+        Tensor::cat(&[self.apply(&x_thd.narrow(2, 0, turned)), rest], 2)
     }
 
     /// Turns `x_thd` by the angles of its tokens (Su et al. 2021, in the half-split layout of the checkpoints).

@@ -2,6 +2,8 @@
 
 mod config;
 mod decoder;
+mod delta_net;
+mod delta_rule;
 mod distribution;
 mod features;
 mod finite;
@@ -10,6 +12,7 @@ mod layers;
 mod low_rank;
 mod packed;
 mod packed_attention;
+mod packed_memory;
 mod padded;
 mod params;
 mod pass;
@@ -20,10 +23,11 @@ mod vision;
 use tch::Tensor;
 
 pub use config::{
-    AttentionBias, ConfigError, Family, InternVitConfig, TextConfig, TowerConfig, VisionConfig, VlmConfig,
-    canonical_name,
+    AttentionBias, ConfigError, Family, InternVitConfig, LinearAttention, TextConfig, TowerConfig,
+    VisionConfig, VlmConfig, canonical_name,
 };
-pub use decoder::{AttentionPlan, Decoder, DecoderInput};
+pub use decoder::{Decoder, DecoderInput, TokenPlan};
+pub use delta_net::{DeltaInputs, DeltaMemory, DeltaState};
 pub use distribution::Distribution;
 pub use features::KeptFeatures;
 pub use layers::Activation;

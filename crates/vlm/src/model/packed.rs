@@ -5,15 +5,17 @@
 //!
 //! Axes in tensor names: t packed token, c predicted token, k image token, p patch, h head, d width.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use reft_core::ImageGrid;
 use tch::{Device, Kind, Tensor};
 
 use super::{
     KeptFeatures, VisionFeatures, VisionTower,
-    decoder::{AttentionPlan, DecoderInput},
+    decoder::{DecoderInput, TokenPlan},
+    delta_net::{DeltaInputs, DeltaMemory, DeltaState},
     packed_attention::PackedAttention,
+    packed_memory::PackedMemory,
     padded::GroupLengths,
     positions::{ImagePositions, PromptPositions, prompt_positions as positions_of},
 };
@@ -34,6 +36,22 @@ pub struct PackedBatch {
     /// Positions of the prompts; a rollout continues from them.
     pub prompt_positions: Vec<PromptPositions>,
     attention: PackedAttention,
+    sequences: SequenceLengths,
+    /// Of layers without attention; made when the first of them asks.
+    memory: OnceCell<PackedMemory>,
+}
+
+/// Tokens of prompts and of what is fed of completions, and whose the completions are.
+struct SequenceLengths {
+    prompts: Vec<i64>,
+    completions: Vec<i64>,
+    owners: Vec<usize>,
+}
+
+impl SequenceLengths {
+    fn by_group(&self) -> GroupLengths<'_> {
+        GroupLengths { prompts: &self.prompts, completions: &self.completions, owners: &self.owners }
+    }
 }
 
 /// Images of a batch. An image that several prompts show is here once.
@@ -190,7 +208,7 @@ impl PackedBatch {
             }
         }
 
-        let lengths = GroupLengths { prompts: &prompt_lengths, completions: &fed_lengths, owners: &owners };
+        let sequences = SequenceLengths { prompts: prompt_lengths, completions: fed_lengths, owners };
         let images = images.pack(kind, device, kept);
         let positions_3t = Tensor::from_slice(positions.as_flattened()).view([-1, 3]).transpose(0, 1);
         Self {
@@ -200,8 +218,17 @@ impl PackedBatch {
             predictors_c: Tensor::from_slice(&predictors).to_device(device),
             targets_c: Tensor::from_slice(&targets).to_device(device),
             prompt_positions,
-            attention: PackedAttention::of_groups(&lengths, kind, device),
+            attention: PackedAttention::of_groups(&sequences.by_group(), kind, device),
+            sequences,
+            memory: OnceCell::new(),
         }
+    }
+
+    /// Outputs `[t, h, d]` of a layer without attention, and what it remembers behind each prompt.
+    pub fn remember(&self, memory: &DeltaMemory, inputs: &DeltaInputs) -> (Tensor, DeltaState) {
+        let device = inputs.mixed.device();
+        let packed = self.memory.get_or_init(|| PackedMemory::new(&self.sequences.by_group(), device));
+        packed.run(memory, inputs)
     }
 
     /// Packed tokens: what the linear layers work on.
@@ -211,8 +238,12 @@ impl PackedBatch {
 }
 
 /// The plan of a training pass, or of a prefill when there are no completions.
-impl AttentionPlan for &PackedBatch {
+impl TokenPlan for &PackedBatch {
     fn attend(&mut self, _layer: usize, q_thd: &Tensor, k_thd: &Tensor, v_thd: &Tensor) -> Tensor {
         self.attention.attend(q_thd, k_thd, v_thd)
+    }
+
+    fn remember(&mut self, _layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor {
+        PackedBatch::remember(self, memory, inputs).0
     }
 }

@@ -13,6 +13,8 @@ pub enum Family {
     Qwen2_5Vl,
     /// Qwen3-VL, dense (arXiv 2511.21631).
     Qwen3Vl,
+    /// Qwen3.5, dense.
+    Qwen3_5,
     /// SmolVLM2 (arXiv 2504.05299).
     SmolVlm,
     /// Idefics3 and the first SmolVLM (arXiv 2408.12637): the same network under another name.
@@ -58,8 +60,15 @@ const INTERN_VL: &[Prefix] = &[
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 6] =
-        [Self::Qwen2Vl, Self::Qwen2_5Vl, Self::Qwen3Vl, Self::SmolVlm, Self::Idefics3, Self::InternVl];
+    pub const ALL: [Self; 7] = [
+        Self::Qwen2Vl,
+        Self::Qwen2_5Vl,
+        Self::Qwen3Vl,
+        Self::Qwen3_5,
+        Self::SmolVlm,
+        Self::Idefics3,
+        Self::InternVl,
+    ];
 
     /// `model_type` in `config.json`.
     pub fn model_type(self) -> &'static str {
@@ -67,6 +76,7 @@ impl Family {
             Self::Qwen2Vl => "qwen2_vl",
             Self::Qwen2_5Vl => "qwen2_5_vl",
             Self::Qwen3Vl => "qwen3_vl",
+            Self::Qwen3_5 => "qwen3_5",
             Self::SmolVlm => "smolvlm",
             Self::Idefics3 => "idefics3",
             Self::InternVl => "internvl",
@@ -81,7 +91,7 @@ impl Family {
     /// The template's placeholder of an image, and the token that stands for one feature of it.
     pub(crate) fn image_token(self) -> &'static str {
         match self {
-            Self::Qwen2Vl | Self::Qwen2_5Vl | Self::Qwen3Vl => "<|image_pad|>",
+            Self::Qwen2Vl | Self::Qwen2_5Vl | Self::Qwen3Vl | Self::Qwen3_5 => "<|image_pad|>",
             Self::SmolVlm | Self::Idefics3 => "<image>",
             Self::InternVl => "<IMG_CONTEXT>",
         }
@@ -101,7 +111,7 @@ impl Family {
     fn prefixes(self) -> &'static [Prefix] {
         match self {
             Self::Qwen2Vl | Self::Qwen2_5Vl => OLDER_QWEN,
-            Self::Qwen3Vl => QWEN3_VL,
+            Self::Qwen3Vl | Self::Qwen3_5 => QWEN3_VL,
             Self::SmolVlm | Self::Idefics3 => SMOL_VLM,
             Self::InternVl => INTERN_VL,
         }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::positions::ImagePositions;
 
 pub use family::{Family, canonical_name};
-pub use text::{AttentionBias, TextConfig};
+pub use text::{AttentionBias, LinearAttention, TextConfig};
 pub use vision::{InternVitConfig, TowerConfig, VisionConfig};
 
 /// `config.json` cannot be used.
@@ -111,7 +111,7 @@ impl VlmConfig {
             tie_word_embeddings: match family {
                 // Files of transformers 4.5x keep the flag with the decoder.
                 Family::Qwen2Vl | Family::Qwen2_5Vl => is_tied(json) || is_tied(text_json),
-                Family::Qwen3Vl | Family::SmolVlm | Family::Idefics3 => is_tied(json),
+                Family::Qwen3Vl | Family::Qwen3_5 | Family::SmolVlm | Family::Idefics3 => is_tied(json),
                 // A default of `transformers`; a head that is stored and differs counts all the same.
                 Family::InternVl => json["tie_word_embeddings"] != false,
             },
@@ -121,7 +121,7 @@ impl VlmConfig {
     /// How positions run over images.
     pub fn image_positions(&self) -> ImagePositions {
         match self.family {
-            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl => {
+            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl | Family::Qwen3_5 => {
                 ImagePositions::Spread { merge: self.vision.spatial_merge_size as usize }
             }
             Family::SmolVlm | Family::Idefics3 | Family::InternVl => ImagePositions::Linear,

@@ -33,12 +33,98 @@ pub struct TextConfig {
     pub attention_bias: AttentionBias,
     /// Whether queries and keys are normed per head.
     pub qk_norm: bool,
+    /// Numbers of a head that rotary positions turn: all, or the first of them (Qwen3.5).
+    pub rotary_dim: i64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// How many rotary frequencies turn with time, height and width. Plain rotary positions are those of time alone.
     pub mrope_section: [i64; 3],
     /// Whether the sections are dealt out in turn rather than one after another.
     pub mrope_interleaved: bool,
+    /// Qwen3.5's decoder: layers without attention among those with it, a gate behind attention, norms by `1 + w`.
+    pub linear_attention: Option<LinearAttention>,
+}
+
+/// Layers that have a gated delta net instead of attention (Qwen3.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinearAttention {
+    /// Tokens that the convolution sees.
+    pub conv_kernel: i64,
+    /// Heads of queries and keys; each serves consecutive heads of values.
+    pub key_heads: i64,
+    /// Width of a head of queries and keys.
+    pub key_head_dim: i64,
+    /// Heads of values.
+    pub value_heads: i64,
+    /// Width of a head of values.
+    pub value_head_dim: i64,
+    /// For each layer, whether it has one.
+    pub layers: Vec<bool>,
+}
+
+impl LinearAttention {
+    /// Channels of the convolution: queries, keys and values.
+    pub(crate) fn channels(&self) -> i64 {
+        2 * self.key_heads * self.key_head_dim + self.value_heads * self.value_head_dim
+    }
+
+    /// Numbers that a layer remembers of a sequence, fp32 ones and others.
+    pub(crate) fn state_numbers(&self) -> [i64; 2] {
+        [self.value_heads * self.key_head_dim * self.value_head_dim, (self.conv_kernel - 1) * self.channels()]
+    }
+}
+
+/// As it stands in `text_config`. Defaults are those of `Qwen3_5TextConfig`.
+#[derive(Deserialize)]
+#[serde(default)]
+struct StoredLinear {
+    linear_conv_kernel_dim: i64,
+    linear_key_head_dim: i64,
+    linear_value_head_dim: i64,
+    linear_num_key_heads: i64,
+    linear_num_value_heads: i64,
+    layer_types: Option<Vec<LayerType>>,
+    full_attention_interval: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LayerType {
+    LinearAttention,
+    FullAttention,
+}
+
+impl Default for StoredLinear {
+    fn default() -> Self {
+        Self {
+            linear_conv_kernel_dim: 4,
+            linear_key_head_dim: 128,
+            linear_value_head_dim: 128,
+            linear_num_key_heads: 16,
+            linear_num_value_heads: 32,
+            layer_types: None,
+            full_attention_interval: 4,
+        }
+    }
+}
+
+impl StoredLinear {
+    fn read(json: &Value, n_layers: i64) -> Result<LinearAttention, String> {
+        let stored = Self::deserialize(json).map_err(|e| format!("text config: {e}"))?;
+        let interval = stored.full_attention_interval.max(1);
+        let layers = match stored.layer_types {
+            Some(types) => types.iter().map(|&layer| layer == LayerType::LinearAttention).collect(),
+            None => (0..n_layers).map(|i| (i + 1) % interval != 0).collect(),
+        };
+        Ok(LinearAttention {
+            conv_kernel: stored.linear_conv_kernel_dim,
+            key_heads: stored.linear_num_key_heads,
+            key_head_dim: stored.linear_key_head_dim,
+            value_heads: stored.linear_num_value_heads,
+            value_head_dim: stored.linear_value_head_dim,
+            layers,
+        })
+    }
 }
 
 /// Which linear layers of an attention have biases.
@@ -58,6 +144,7 @@ enum DecoderKind {
     Llama,
     Qwen2,
     Qwen3,
+    Qwen3_5,
 }
 
 impl DecoderKind {
@@ -66,6 +153,7 @@ impl DecoderKind {
         let default = match family {
             Family::Qwen2Vl | Family::Qwen2_5Vl => return Ok(Self::Qwen2),
             Family::Qwen3Vl => return Ok(Self::Qwen3),
+            Family::Qwen3_5 => return Ok(Self::Qwen3_5),
             Family::SmolVlm | Family::Idefics3 => "llama",
             Family::InternVl => "qwen2",
         };
@@ -116,6 +204,27 @@ fn silu() -> Activation {
 }
 
 impl TextConfig {
+    /// Whether a layer attends; else it has a gated delta net.
+    pub fn attends(&self, layer: usize) -> bool {
+        self.linear_attention
+            .as_ref()
+            .is_none_or(|linear| !linear.layers.get(layer).copied().unwrap_or(false))
+    }
+
+    /// Bytes that keys and values of a token take in all layers, with numbers of `size` bytes.
+    pub fn kv_bytes_per_token(&self, size: usize) -> u64 {
+        let layers = (0..self.num_hidden_layers as usize).filter(|&layer| self.attends(layer)).count() as u64;
+        2 * layers * (self.num_key_value_heads * self.head_dim) as u64 * size as u64
+    }
+
+    /// Bytes that layers without attention remember of a sequence, however long.
+    pub fn state_bytes_per_sequence(&self, size: usize) -> u64 {
+        let Some(linear) = &self.linear_attention else { return 0 };
+        let layers = linear.layers.iter().filter(|&&is_linear| is_linear).count() as u64;
+        let [recurrent, conv] = linear.state_numbers();
+        layers * (4 * recurrent as u64 + size as u64 * conv as u64)
+    }
+
     /// Reads the object that holds the decoder's fields.
     pub(super) fn read(json: &Value, family: Family) -> Result<Self, String> {
         let stored = Stored::deserialize(json).map_err(|e| format!("text config: {e}"))?;
@@ -126,19 +235,26 @@ impl TextConfig {
             return Err("`mlp_bias` is set; only MLPs without biases are supported".into());
         }
         let kind = DecoderKind::of(family, json)?;
-        let is_qwen3 = kind == DecoderKind::Qwen3;
+        let linear_attention = match kind {
+            DecoderKind::Qwen3_5 => Some(StoredLinear::read(json, stored.num_hidden_layers)?),
+            _ => None,
+        };
         let rope = Rope::read(json)?;
         let even_head = stored.hidden_size / stored.num_attention_heads.max(1);
         let head_dim = match (family, kind) {
             // Their head width is no field of the config.
             (Family::Qwen2Vl | Family::Qwen2_5Vl, _) => even_head,
             (_, DecoderKind::Qwen3) => stored.head_dim.unwrap_or(128),
+            (_, DecoderKind::Qwen3_5) => stored.head_dim.unwrap_or(256),
             _ => stored.head_dim.unwrap_or(even_head),
         };
+        let partial = rope.partial.unwrap_or(if linear_attention.is_some() { 0.25 } else { 1.0 });
+        let rotary_dim = (head_dim as f64 * partial) as i64;
         let (default_eps, default_theta, default_section) = match family {
             Family::Qwen2Vl | Family::Qwen2_5Vl => (1e-5, 1e6, [16, 24, 24]),
             Family::Qwen3Vl => (1e-6, 5e5, [24, 20, 20]),
-            Family::SmolVlm | Family::Idefics3 | Family::InternVl => (1e-6, 1e4, [head_dim / 2, 0, 0]),
+            Family::Qwen3_5 => (1e-6, 1e4, [11, 11, 10]),
+            Family::SmolVlm | Family::Idefics3 | Family::InternVl => (1e-6, 1e4, [rotary_dim / 2, 0, 0]),
         };
         Ok(Self {
             vocab_size: stored.vocab_size,
@@ -152,10 +268,12 @@ impl TextConfig {
             rms_norm_eps: stored.rms_norm_eps.unwrap_or(default_eps),
             hidden_act: stored.hidden_act,
             attention_bias: kind.bias(stored.attention_bias),
-            qk_norm: is_qwen3,
+            qk_norm: matches!(kind, DecoderKind::Qwen3 | DecoderKind::Qwen3_5),
+            rotary_dim,
             rope_theta: rope.theta.unwrap_or(default_theta),
             mrope_section: rope.section.unwrap_or(default_section),
-            mrope_interleaved: family == Family::Qwen3Vl,
+            mrope_interleaved: matches!(family, Family::Qwen3Vl | Family::Qwen3_5),
+            linear_attention,
         })
     }
 
@@ -184,12 +302,39 @@ impl TextConfig {
         });
         check(
             self.mrope_section.iter().all(|&n| n >= 0)
-                && self.mrope_section.iter().sum::<i64>() * 2 == self.head_dim,
+                && self.mrope_section.iter().sum::<i64>() * 2 == self.rotary_dim
+                && self.rotary_dim <= self.head_dim,
             format!(
                 "mrope_section {:?} does not add up to half a head of {}",
-                self.mrope_section, self.head_dim
+                self.mrope_section, self.rotary_dim
             ),
         );
+        check(self.linear_attention.is_some() || self.rotary_dim == self.head_dim, {
+            format!(
+                "{} of {} numbers of a head turn; only Qwen3.5 may have a part",
+                self.rotary_dim, self.head_dim
+            )
+        });
+        if let Some(linear) = &self.linear_attention {
+            let (keys, values) = (linear.key_heads, linear.value_heads);
+            check(keys > 0 && values > 0 && values % keys == 0, {
+                format!("linear_num_value_heads {values} is not a multiple of linear_num_key_heads {keys}")
+            });
+            for (name, value) in [
+                ("linear_conv_kernel_dim", linear.conv_kernel),
+                ("linear_key_head_dim", linear.key_head_dim),
+                ("linear_value_head_dim", linear.value_head_dim),
+            ] {
+                check(value > 0, format!("{name} {value} is not positive"));
+            }
+            check(linear.layers.len() as i64 == self.num_hidden_layers, {
+                format!(
+                    "layer_types are {}, num_hidden_layers {}",
+                    linear.layers.len(),
+                    self.num_hidden_layers
+                )
+            });
+        }
         problems
     }
 }
@@ -197,6 +342,8 @@ impl TextConfig {
 /// The rotary settings: in `rope_parameters`, in `rope_scaling`, or beside them.
 struct Rope {
     theta: Option<f64>,
+    /// Share of a head that turns.
+    partial: Option<f64>,
     section: Option<[i64; 3]>,
 }
 
@@ -219,6 +366,7 @@ impl Rope {
         if !theta.is_null() && !theta.is_number() {
             return Err(format!("`rope_theta` {theta} is no number"));
         }
-        Ok(Self { theta: theta.as_f64(), section })
+        let partial = find("partial_rotary_factor").unwrap_or(&json["partial_rotary_factor"]).as_f64();
+        Ok(Self { theta: theta.as_f64(), partial, section })
     }
 }

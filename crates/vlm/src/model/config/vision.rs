@@ -47,7 +47,7 @@ pub enum TowerConfig {
         /// Blocks that attend to the whole image; the others attend within windows.
         fullatt_block_indexes: Vec<i64>,
     },
-    /// Qwen3-VL.
+    /// Qwen3-VL, and without DeepStack Qwen3.5.
     Qwen3 {
         /// Entries of the square grid of learned positions.
         num_position_embeddings: i64,
@@ -123,7 +123,8 @@ struct Qwen3 {
     intermediate_size: i64,
     out_hidden_size: i64,
     num_position_embeddings: i64,
-    deepstack_visual_indexes: Vec<i64>,
+    /// Qwen3.5 has none.
+    deepstack_visual_indexes: Option<Vec<i64>>,
 }
 
 fn two() -> i64 {
@@ -162,7 +163,9 @@ impl VisionConfig {
     pub(super) fn read(json: &Value, family: Family, width: i64) -> Result<Self, String> {
         let vision = &json["vision_config"];
         match family {
-            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl => Self::read_qwen(vision, family),
+            Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl | Family::Qwen3_5 => {
+                Self::read_qwen(vision, family)
+            }
             Family::SmolVlm | Family::Idefics3 => tiles::read_siglip(json, width),
             Family::InternVl => tiles::read_intern_vit(json, width),
         }
@@ -187,9 +190,15 @@ impl VisionConfig {
             }
             _ => {
                 let own = Qwen3::deserialize(json).map_err(error)?;
+                let deepstack = match family {
+                    Family::Qwen3_5 => Vec::new(),
+                    _ => own
+                        .deepstack_visual_indexes
+                        .ok_or("vision_config: missing field `deepstack_visual_indexes`")?,
+                };
                 let tower = TowerConfig::Qwen3 {
                     num_position_embeddings: own.num_position_embeddings,
-                    deepstack_visual_indexes: own.deepstack_visual_indexes,
+                    deepstack_visual_indexes: deepstack,
                 };
                 ([own.hidden_size, own.intermediate_size, own.out_hidden_size], Activation::GeluTanh, tower)
             }

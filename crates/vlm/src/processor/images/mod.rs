@@ -66,7 +66,7 @@ impl ImageProcessor {
         let vision = &config.vision;
         let scheme: Result<Arc<dyn Scheme>, String> =
             match config.family {
-                Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl => {
+                Family::Qwen2Vl | Family::Qwen2_5Vl | Family::Qwen3Vl | Family::Qwen3_5 => {
                     ResizedToArea::read(json, min_pixels, max_pixels).map(|scheme| Arc::new(scheme) as _)
                 }
                 Family::SmolVlm | Family::Idefics3 => SplitImages::read(json, vision, min_pixels, max_pixels)
