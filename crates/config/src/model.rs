@@ -23,10 +23,11 @@ pub struct ModelConfig {
     /// Where to compute.
     #[serde(default)]
     pub device: Device,
-    /// Overrides the processor's smallest image area, in pixels.
+    /// Overrides the processor's smallest image area, in pixels; SmolVLM2 has none.
     #[serde(default)]
     pub min_pixels: Option<u64>,
-    /// Overrides the processor's largest image area, in pixels (Curr-ReFT trains with 401,408).
+    /// Overrides the processor's largest image area, in pixels (Curr-ReFT trains with 401,408). Of SmolVLM2 and InternVL, the
+    /// area that the tiles of an image cover together.
     #[serde(default)]
     pub max_pixels: Option<u64>,
     /// Image features are kept in up to this many MiB, so that a vision tower that does not learn sees each image once and

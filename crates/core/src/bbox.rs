@@ -45,7 +45,10 @@ impl BoxFrame {
 
 /// A conversion that needs a size nobody gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a box in model-input pixels needs the resized image size; give the model's pixel budget")]
+#[error(
+    "a box in model-input pixels needs the size that an image is resized to: give the model's pixel budget; models that cut \
+     images into tiles have none, and boxes are `original`, `unit` or `thousand` there"
+)]
 pub struct FrameError;
 
 /// Largest coordinate of a box, in any frame.

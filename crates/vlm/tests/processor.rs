@@ -441,3 +441,66 @@ fn templates_that_run_away_are_stopped() {
         assert!(error.contains("fuel") || error.contains("too much"), "{source}: {error}");
     }
 }
+
+/// Settings of a family in a folder of another, and settings that contradict the tower.
+#[test]
+fn processors_that_do_not_belong_to_the_model_are_refused() {
+    let error = |model: &str, settings: &str, whole: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("preprocessor_config.json"), settings).unwrap();
+        fs::write(dir.path().join("processor_config.json"), whole).unwrap();
+        ImageProcessor::open(dir.path(), &config(model), None, None).err().unwrap().to_string()
+    };
+    let cases = [
+        (
+            "tiny-vlm",
+            r#"{"image_processor_type": "SmolVLMImageProcessor"}"#,
+            "{}",
+            "image processor of SmolVLM2",
+        ),
+        (
+            "smolvlm/model",
+            r#"{"image_processor_type": "Qwen2VLImageProcessorFast"}"#,
+            "{}",
+            "image processor of Qwen-VL",
+        ),
+        (
+            "smolvlm/model",
+            r#"{"image_processor_type": "GotOcr2ImageProcessor"}"#,
+            "{}",
+            "image processor of InternVL",
+        ),
+        ("smolvlm/model", r#"{"max_image_size": {"longest_edge": 20}}"#, "{}", "do not merge by 2"),
+        ("smolvlm/model", r#"{"max_image_size": {"longest_edge": 16}, "resample": 3}"#, "{}", "1 is Lanczos"),
+        (
+            "smolvlm/model",
+            r#"{"max_image_size": {"longest_edge": 16}}"#,
+            r#"{"image_seq_len": 9}"#,
+            "says 9 tokens a view",
+        ),
+        ("internvl-qwen2/model", r#"{"size": {"height": 16, "width": 32}}"#, "{}", "32x16 is not square"),
+        (
+            "internvl-qwen2/model",
+            r#"{"size": {"height": 16, "width": 16}}"#,
+            r#"{"image_seq_length": 256}"#,
+            "says 256",
+        ),
+    ];
+    for (model, settings, whole, expected) in cases {
+        let error = error(model, settings, whole);
+        assert!(error.contains(expected) && error.contains("config.json"), "{model} {settings}: {error}");
+    }
+    // Areas that leave no tile, and one that has no meaning.
+    let open = |model: &str, min, max| ImageProcessor::open(&golden(model), &config(model), min, max);
+    assert!(open("smolvlm/model", None, Some(200)).err().unwrap().to_string().contains("less than one tile"));
+    assert!(open("smolvlm/model", Some(1), None).err().unwrap().to_string().contains("leave it out"));
+    assert!(
+        open("internvl-qwen2/model", None, Some(200)).err().unwrap().to_string().contains("raise max_pixels")
+    );
+    // One tile and no picture of the whole beside it.
+    let photo = image("photo.png", 85, 62);
+    for model in ["smolvlm/model", "internvl-qwen2/model"] {
+        let views = |max| open(model, None, max).unwrap().views(&photo).unwrap().grids.len();
+        assert!(views(None) > 2 && views(Some(256)) == 1, "{model}");
+    }
+}

@@ -13,7 +13,7 @@ use tch::{TchError, Tensor};
 use super::{
     lanczos,
     levels::{Levels, Order, StoredLevels},
-    scheme::{ImageViews, PatchShape, Scheme, tiles, to_tensor},
+    scheme::{ImageViews, PatchShape, Scheme, tile_problem, tiles, to_tensor},
 };
 use crate::model::{Family, VisionConfig};
 
@@ -99,12 +99,16 @@ impl SplitImages {
             }
             longest_edge = longest_edge.min(most / tile * tile);
         }
+        let shape = PatchShape::of(vision)?;
+        if let Some(problem) = tile_problem(tile, shape) {
+            return Err(problem);
+        }
         Ok(Self {
             longest_edge,
             tile,
             splits: stored.do_image_splitting,
             levels: stored.levels.levels([[0.5; 3]; 2], Order::Stepwise)?,
-            shape: PatchShape::of(vision)?,
+            shape,
         })
     }
 
@@ -192,6 +196,10 @@ impl Scheme for SplitImages {
 
     fn levels(&self) -> &Levels {
         &self.levels
+    }
+
+    fn tokens_per_view(&self) -> Option<usize> {
+        Some(self.shape.grid(self.square()).tokens)
     }
 
     fn control_tokens(&self) -> &'static [&'static str] {

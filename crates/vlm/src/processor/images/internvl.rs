@@ -9,7 +9,7 @@ use tch::{TchError, Tensor};
 
 use super::{
     levels::{Levels, Order, StoredLevels},
-    scheme::{Filter, ImageViews, PatchShape, Scheme, tiles, to_tensor},
+    scheme::{Filter, ImageViews, PatchShape, Scheme, tile_problem, tiles, to_tensor},
 };
 use crate::model::{Family, VisionConfig};
 
@@ -84,13 +84,17 @@ impl TiledImages {
                 "at most {max_tiles} tiles of {width}x{height} are fewer than at least {min_tiles}; raise max_pixels"
             ));
         }
+        let shape = PatchShape::of(vision)?;
+        if let Some(problem) = tile_problem(width, shape) {
+            return Err(problem);
+        }
         Ok(Self {
             tile: width,
             min_tiles,
             max_tiles,
             filter: Filter::from_number(stored.resample)?,
             levels: stored.levels.levels(IMAGENET, Order::Fused)?,
-            shape: PatchShape::of(vision)?,
+            shape,
         })
     }
 
@@ -156,6 +160,10 @@ impl Scheme for TiledImages {
 
     fn levels(&self) -> &Levels {
         &self.levels
+    }
+
+    fn tokens_per_view(&self) -> Option<usize> {
+        Some(self.shape.grid(self.square()).tokens)
     }
 
     fn control_tokens(&self) -> &'static [&'static str] {

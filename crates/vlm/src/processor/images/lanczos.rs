@@ -99,3 +99,47 @@ fn resize_columns(rgb: &RgbImage, height: u32) -> RgbImage {
 fn filled(width: u32, height: u32, levels: Vec<u8>) -> RgbImage {
     RgbImage::from_raw(width, height, levels).unwrap_or_else(|| unreachable!("three levels a pixel"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use reft_core::{ImageRef, ImageSource};
+
+    use super::*;
+    use crate::{checkpoint::read_tensors, processor::decode::decode_rgb};
+
+    /// The golden file's `noise`.
+    fn noise() -> RgbImage {
+        let level = |i: u64| ((31 * i * i + 17 * i) % 256) as u8;
+        RgbImage::from_raw(50, 40, (0..50 * 40 * 3).map(level).collect()).unwrap()
+    }
+
+    fn photo(path: &Path) -> RgbImage {
+        let (width, height) = image::image_dimensions(path).unwrap();
+        let photo = ImageRef {
+            source: ImageSource::Path(path.to_owned()),
+            size: ImageSize { width, height },
+            label: Arc::from("photo"),
+        };
+        decode_rgb(&photo, &std::fs::read(path).unwrap()).unwrap()
+    }
+
+    /// Photographs and noise, larger and smaller, are Pillow's to the last bit (`fixtures/generate/golden_lanczos.py`).
+    #[test]
+    fn levels_are_pillows() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/photos");
+        let golden = read_tensors(&folder.join("lanczos.safetensors")).unwrap();
+        assert_eq!(golden.len(), 35);
+        for (name, expected) in golden {
+            let (file, size) = name.rsplit_once('.').unwrap();
+            let (width, height) = size.split_once('x').unwrap();
+            let size = ImageSize { width: width.parse().unwrap(), height: height.parse().unwrap() };
+            let image = if file == "noise" { noise() } else { photo(&folder.join(file)) };
+            let levels = resize(&image, size).into_raw();
+            let expected = Vec::<u8>::try_from(expected).unwrap();
+            let sampled: Vec<u8> = (0..expected.len()).map(|i| levels[i * 7919 % levels.len()]).collect();
+            assert!(sampled == expected, "{name}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod scheme;
 use std::{path::Path, sync::Arc};
 
 use reft_core::{ImageGrid, ImageRef, PixelBudget};
+use serde_json::Value;
 use tch::{TchError, Tensor};
 
 use self::{idefics3::SplitImages, internvl::TiledImages, qwen::ResizedToArea, scheme::Scheme};
@@ -37,6 +38,23 @@ pub struct ProcessedView {
     pub pixels: Tensor,
 }
 
+/// The family that a processor's file belongs to, when it is another one.
+fn other_family(json: &Value, family: Family) -> Option<&'static str> {
+    let stored = json["image_processor_type"].as_str()?;
+    let (of, families): (_, &[Family]) = match stored.trim_end_matches("Fast") {
+        "Qwen2VLImageProcessor" => {
+            ("Qwen-VL", &[Family::Qwen2Vl, Family::Qwen2_5Vl, Family::Qwen3Vl, Family::Qwen3_5])
+        }
+        "SmolVLMImageProcessor" | "Idefics3ImageProcessor" => {
+            ("SmolVLM2 and Idefics3", &[Family::SmolVlm, Family::Idefics3])
+        }
+        "GotOcr2ImageProcessor" => ("InternVL", &[Family::InternVl]),
+        // A name of its own does not make the settings unusable.
+        _ => return None,
+    };
+    (!families.contains(&family)).then_some(of)
+}
+
 /// Turns encoded images into the patches that the vision tower reads.
 #[derive(Clone, Debug)]
 pub struct ImageProcessor {
@@ -54,8 +72,9 @@ impl ImageProcessor {
     ) -> Result<Self, ProcessorError> {
         let nested = dir.join("processor_config.json");
         let flat = dir.join("preprocessor_config.json");
-        let (path, json) = match read_json(&nested)?.and_then(|json| json.get("image_processor").cloned()) {
-            Some(json) => (nested, json),
+        let whole = read_json(&nested)?.unwrap_or_default();
+        let (path, json) = match whole.get("image_processor") {
+            Some(json) => (nested.clone(), json.clone()),
             None => match read_json(&flat)? {
                 Some(json) => (flat, json),
                 None => {
@@ -63,6 +82,13 @@ impl ImageProcessor {
                 }
             },
         };
+        if let Some(other) = other_family(&json, config.family) {
+            let message = format!(
+                "is the image processor of {other}, and the model is `{}`; take the file that belongs to the weights",
+                config.family.model_type()
+            );
+            return Err(ProcessorError::file(path, message));
+        }
         let vision = &config.vision;
         let scheme: Result<Arc<dyn Scheme>, String> =
             match config.family {
@@ -75,6 +101,13 @@ impl ImageProcessor {
                     .map(|scheme| Arc::new(scheme) as _),
             };
         let scheme = scheme.map_err(|message| ProcessorError::file(path, message))?;
+        let stated = ["image_seq_len", "image_seq_length"].iter().find_map(|key| whole[key].as_u64());
+        if let (Some(stated), Some(made)) = (stated, scheme.tokens_per_view())
+            && stated != made as u64
+        {
+            let message = format!("says {stated} tokens a view, and the tower makes {made} of one");
+            return Err(ProcessorError::file(nested, message));
+        }
         Ok(Self { scheme, resized: Arc::new(ResizedImages::within(KEPT_BYTES)) })
     }
 

@@ -82,6 +82,11 @@ pub(super) trait Scheme: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Tokens of a view, where all images have views of one size.
+    fn tokens_per_view(&self) -> Option<usize> {
+        None
+    }
+
     /// Why these views do not fit a tower.
     fn mismatch(&self, vision: &VisionConfig) -> Option<String> {
         let shape = self.patch_shape();
@@ -102,6 +107,17 @@ pub(super) trait Scheme: fmt::Debug + Send + Sync {
             )
         })
     }
+}
+
+/// What is wrong with tiles of this side; none where their patches merge without rest.
+pub(super) fn tile_problem(tile: u32, shape: PatchShape) -> Option<String> {
+    let per_side = tile / shape.patch_size;
+    (per_side == 0 || per_side % shape.merge_size != 0).then(|| {
+        format!(
+            "tiles of {tile} px have {per_side} patches of {} a side, which do not merge by {}",
+            shape.patch_size, shape.merge_size
+        )
+    })
 }
 
 /// Upright 8-bit pixels as `[3, h, w]`.
