@@ -112,7 +112,7 @@ pub(super) trait Scheme: fmt::Debug + Send + Sync {
 /// What is wrong with tiles of this side; none where their patches merge without rest.
 pub(super) fn tile_problem(tile: u32, shape: PatchShape) -> Option<String> {
     let per_side = tile / shape.patch_size;
-    (per_side == 0 || per_side % shape.merge_size != 0).then(|| {
+    (per_side == 0 || !per_side.is_multiple_of(shape.merge_size)).then(|| {
         format!(
             "tiles of {tile} px have {per_side} patches of {} a side, which do not merge by {}",
             shape.patch_size, shape.merge_size
