@@ -23,4 +23,4 @@ pub use linear::linear;
 pub use node::{attach, wants_gradient};
 pub use norm::rms_norm;
 pub use rotary::{Heads, turned_heads};
-pub use slices::{filled, is_plain, numbers};
+pub use slices::{filled, is_plain, numbers, numbers_mut};

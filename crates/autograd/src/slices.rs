@@ -19,6 +19,17 @@ pub unsafe fn numbers(x: &Tensor) -> &[f32] {
     unsafe { std::slice::from_raw_parts(x.data_ptr().cast(), x.numel()) }
 }
 
+/// The numbers of an fp32 tensor on the CPU whose memory is contiguous, to be written to.
+///
+/// # Safety
+///
+/// While the slice lives, nobody else reads or writes this memory through any of its handles: tensors share memory.
+pub unsafe fn numbers_mut(x: &mut Tensor) -> &mut [f32] {
+    assert!(is_plain(x) && x.is_contiguous(), "contiguous fp32 on the CPU");
+    // SAFETY: the memory belongs to the tensor, which outlives the slice, and holds that many fp32 numbers.
+    unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast(), x.numel()) }
+}
+
 /// [`numbers`] within a pass of this crate.
 pub(crate) fn held(x: &Tensor) -> &[f32] {
     // SAFETY: a pass calls nobody else's code and writes to new tensors alone.

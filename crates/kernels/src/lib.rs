@@ -16,6 +16,7 @@
 
 mod attention;
 mod decode;
+mod delta;
 mod elementwise;
 mod lanes;
 mod norm;
@@ -27,6 +28,7 @@ mod shapes;
 mod team;
 
 pub use decode::{Decode, Decoder, KvPlan, Layer, Linear, LowRank};
+pub use delta::{DeltaTokens, delta_step};
 pub use elementwise::{rotate, silu_gate};
 pub use lanes::exp;
 pub use norm::rms_norm;

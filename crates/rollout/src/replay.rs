@@ -157,11 +157,7 @@ impl TokenPlan for Cache {
 }
 
 /// One more token of each sequence: outputs `[m, h, d]`, and what is remembered then.
-pub(crate) fn one_token(
-    memory: &DeltaMemory,
-    inputs: &DeltaInputs,
-    state: &DeltaState,
-) -> (Tensor, DeltaState) {
+fn one_token(memory: &DeltaMemory, inputs: &DeltaInputs, state: &DeltaState) -> (Tensor, DeltaState) {
     let lengths = Tensor::ones([inputs.mixed.size()[0]], (Kind::Int64, inputs.mixed.device()));
     let (out_m1hd, next) = memory.run(&inputs.map(|x| x.unsqueeze(1)), &lengths, Some(state));
     (out_m1hd.squeeze_dim(1), next)

@@ -8,7 +8,6 @@ use reft_vlm::model::{DeltaInputs, DeltaMemory, DeltaState};
 use tch::{Kind, Tensor};
 
 use super::occupancy::Occupancy;
-use crate::replay::one_token;
 
 /// One layer. Memory is taken when the first prompt comes, for as many groups as were planned.
 pub(super) struct StateLayer {
@@ -45,21 +44,17 @@ impl StateLayer {
         let Some([prompts, own]) = &mut self.states else { unreachable!("a prompt came before") };
         let device = inputs.mixed.device();
         let index = |slots: &[i64]| Tensor::from_slice(slots).to_device(device);
-        let (mut begun, mut of_begun, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut begun, mut of_begun) = (Vec::new(), Vec::new());
         for &slot in &taken.slots {
             if taken.own_lengths[slot] == 1 {
                 begun.push(slot as i64);
                 of_begun.push((slot / taken.group_size) as i64);
             }
-            all.push(slot as i64);
         }
         if !begun.is_empty() {
             write(own, &index(&begun), &prompts.select(&index(&of_begun)));
         }
-        let slots = index(&all);
-        let (out_rhd, next) = one_token(memory, inputs, &own.select(&slots));
-        write(own, &slots, &next);
-        out_rhd
+        memory.step(inputs, own, &taken.slots)
     }
 }
 

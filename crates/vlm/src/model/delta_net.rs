@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     LinearAttention,
-    delta_rule::{RuleInputs, gated_delta_rule},
+    delta_rule::{RuleInputs, gated_delta_rule, step_in_place},
     layers::{Bias, Linear},
     params::ParamSource,
 };
@@ -71,7 +71,7 @@ impl DeltaMemory {
         state: Option<&DeltaState>,
     ) -> (Tensor, DeltaState) {
         let size = inputs.mixed.size();
-        let (n, l, c) = (size[0], size[1], size[2]);
+        let (n, c) = (size[0], size[2]);
         let reach = self.shape.conv_kernel - 1;
         let before = match state {
             Some(state) => state.conv.shallow_clone(),
@@ -84,23 +84,43 @@ impl DeltaMemory {
         let none: Option<Tensor> = None;
         let mixed = with_before.transpose(1, 2).conv1d(&self.conv, none, 1, 0, 1, c).silu().transpose(1, 2);
 
+        let rule = self.rule_inputs(&mixed, inputs);
+        let (out_nlhd, recurrent) = gated_delta_rule(&rule, state.map(|state| &state.recurrent));
+        (out_nlhd.to_kind(mixed.kind()), DeltaState { conv, recurrent })
+    }
+
+    /// One more token of each of some sequences, `[r, ..]`: outputs `[r, h, d]`. Their states go on in place. `sequences` are
+    /// ascending.
+    pub fn step(&self, inputs: &DeltaInputs, states: &mut DeltaState, sequences: &[usize]) -> Tensor {
+        let at: Vec<i64> = sequences.iter().map(|&sequence| sequence as i64).collect();
+        let at = Tensor::from_slice(&at).to_device(inputs.mixed.device());
+        let reach = self.shape.conv_kernel - 1;
+        let before = states.conv.index_select(0, &at);
+        let seen_rlc = Tensor::cat(&[before, inputs.mixed.unsqueeze(1)], 1);
+        let _ = states.conv.index_copy_(0, &at, &seen_rlc.narrow(1, 1, reach));
+        let weight_lc = self.conv.squeeze_dim(1).transpose(0, 1);
+        let mixed = (seen_rlc * weight_lc).sum_dim_intlist(1, true, None).silu();
+        let rule = self.rule_inputs(&mixed, &inputs.map(|x| x.unsqueeze(1)));
+        step_in_place(&rule, &mut states.recurrent, sequences, &at).to_kind(mixed.kind())
+    }
+
+    /// Of convolved tokens `[n, l, c]`.
+    fn rule_inputs(&self, mixed: &Tensor, inputs: &DeltaInputs) -> RuleInputs {
         let LinearAttention { key_heads, key_head_dim, value_heads, value_head_dim, .. } = self.shape;
         let keys = key_heads * key_head_dim;
         let parts = mixed.split_with_sizes([keys, keys, value_heads * value_head_dim], 2);
-        let to_heads = |part: &Tensor, heads: i64| part.reshape([n, l, heads, -1]).to_kind(Kind::Float);
+        let to_heads = |part: &Tensor, heads: i64| part.unflatten(2, [heads, -1]).to_kind(Kind::Float);
         // Each key head serves consecutive value heads.
         let shared = |part: &Tensor| {
             to_heads(part, key_heads).repeat_interleave_self_int(value_heads / key_heads, 2, None)
         };
-        let inputs = RuleInputs {
+        RuleInputs {
             queries: shared(&parts[0]),
             keys: shared(&parts[1]),
             values: to_heads(&parts[2], value_heads),
             decay: inputs.decay.shallow_clone(),
             beta: inputs.beta.shallow_clone(),
-        };
-        let (out_nlhd, recurrent) = gated_delta_rule(&inputs, state.map(|state| &state.recurrent));
-        (out_nlhd.to_kind(mixed.kind()), DeltaState { conv, recurrent })
+        }
     }
 }
 

@@ -10,7 +10,14 @@
 //! Axes in tensor names: n sequence, h value head, c chunk, l token (of a sequence or a chunk), k and d width of keys and
 //! values.
 
+use reft_autograd::numbers_mut;
+use reft_kernels::{DeltaTokens, delta_step};
 use tch::{Kind, Tensor};
+
+use super::inference::{is_for_kernels, kernel_threads, map};
+
+/// Widest head of values that the kernel takes.
+const WIDEST_FOR_KERNELS: i64 = 256;
 
 /// Tokens of a chunk: the rule is linear in the length, with products of this size.
 const CHUNK: i64 = 64;
@@ -40,9 +47,7 @@ pub(super) fn gated_delta_rule(inputs: &RuleInputs, state: Option<&Tensor>) -> (
     let zeros = || Tensor::zeros([size[0], size[2], size[3], d], (Kind::Float, inputs.keys.device()));
     let state = state.map_or_else(zeros, Tensor::shallow_clone);
     let heads_first = |x: &Tensor| x.transpose(1, 2);
-    let scale = 1.0 / (size[3] as f64).sqrt();
-    let queries = heads_first(&unit(&inputs.queries)) * scale;
-    let keys = heads_first(&unit(&inputs.keys));
+    let [queries, keys] = inputs.units().map(|x| heads_first(&x));
     let [values, decay, beta] = [&inputs.values, &inputs.decay, &inputs.beta].map(heads_first);
     let (out_nhld, state) = if size[1] == 1 {
         recurrent(&queries, &keys, &values, &decay, &beta, &state)
@@ -50,6 +55,52 @@ pub(super) fn gated_delta_rule(inputs: &RuleInputs, state: Option<&Tensor>) -> (
         chunked(&queries, &keys, &values, &decay, &beta, &state)
     };
     (out_nhld.transpose(1, 2), state)
+}
+
+/// A token of each of some sequences, `[r, 1, ..]`, whose states `[m, h, k, d]` go on in place: outputs `[r, h, d]`, fp32.
+/// `at` are the `sequences` as a tensor.
+pub(super) fn step_in_place(
+    inputs: &RuleInputs,
+    states: &mut Tensor,
+    sequences: &[usize],
+    at: &Tensor,
+) -> Tensor {
+    let d = inputs.values.size()[3];
+    if is_for_kernels(&inputs.values) && is_for_kernels(states) && d <= WIDEST_FOR_KERNELS {
+        return kernel_step(inputs, states, sequences);
+    }
+    let (out_r1hd, next) = gated_delta_rule(inputs, Some(&states.index_select(0, at)));
+    let _ = states.index_copy_(0, at, &next);
+    out_r1hd.squeeze_dim(1)
+}
+
+#[expect(unsafe_code, reason = "the kernel writes to states in place")]
+fn kernel_step(inputs: &RuleInputs, states: &mut Tensor, sequences: &[usize]) -> Tensor {
+    let (size, d) = (inputs.keys.size(), inputs.values.size()[3]);
+    let [queries, keys] = inputs.units();
+    let shape = [size[0], size[2], d];
+    // SAFETY: the states are borrowed mutably, and whoever keeps them hands out no other handle.
+    let states = unsafe { numbers_mut(states) };
+    let read = [&queries, &keys, &inputs.values, &inputs.decay, &inputs.beta].map(Tensor::contiguous);
+    map(read.each_ref(), &shape, |[queries, keys, values, decay, beta], out| {
+        let tokens = DeltaTokens {
+            queries: queries.numbers,
+            keys: keys.numbers,
+            values: values.numbers,
+            decay: decay.numbers,
+            beta: beta.numbers,
+        };
+        let (heads, widths) = (size[2] as usize, [size[3] as usize, d as usize]);
+        delta_step(tokens, states, sequences, heads, widths, out, kernel_threads());
+    })
+}
+
+impl RuleInputs {
+    /// Queries and keys of unit length, queries scaled.
+    fn units(&self) -> [Tensor; 2] {
+        let scale = 1.0 / (self.keys.size()[3] as f64).sqrt();
+        [unit(&self.queries) * scale, unit(&self.keys)]
+    }
 }
 
 fn unit(x: &Tensor) -> Tensor {
