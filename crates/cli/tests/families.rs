@@ -1,4 +1,5 @@
-//! Every family through the binary: a GRPO and an SFT phase on its tiny checkpoint, killed and resumed.
+//! Families that the other tests of the binary do not train: a GRPO and an SFT phase on the tiny checkpoint of each, killed
+//! and resumed.
 #![expect(clippy::unwrap_used, reason = "a broken fixture should stop the test")]
 
 use std::{
@@ -62,8 +63,8 @@ fn finish(mut reft: Command) {
 }
 
 #[test]
-fn every_family_trains_and_resumes_with_equal_bytes() {
-    for model in ["qwen3-vl", "qwen3_5", "smolvlm", "internvl-qwen2", "internvl-qwen3"] {
+fn families_train_and_resume_with_equal_bytes() {
+    for model in ["qwen3_5", "smolvlm", "internvl-qwen3"] {
         let dir = TempDir::new().unwrap();
         let recipe = dir.path().join("recipe.toml");
         fs::write(&recipe, RECIPE.replace("MODEL", &format!("fixtures/golden/{model}/model"))).unwrap();
