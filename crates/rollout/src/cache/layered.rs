@@ -24,8 +24,8 @@ pub(crate) struct LayeredCache {
     layers: Layers,
     /// Of the others.
     states: Vec<StateLayer>,
-    /// Where each layer of the decoder is among those of its sort.
-    places: Vec<usize>,
+    /// The index of each layer of the decoder among those of its sort.
+    indices: Vec<usize>,
     kind: Kind,
     device: Device,
 }
@@ -72,7 +72,7 @@ impl LayeredCache {
             occupancy,
             layers,
             states: (n_layers..attends.len()).map(|_| StateLayer::new(plan)).collect(),
-            places: (0..attends.len()).map(before).collect(),
+            indices: (0..attends.len()).map(before).collect(),
             kind,
             device,
         }
@@ -85,7 +85,7 @@ impl LayeredCache {
         group_slots: impl Iterator<Item = usize>,
         states: &DeltaState,
     ) {
-        self.states[self.places[layer]].fill(group_slots, states);
+        self.states[self.indices[layer]].fill(group_slots, states);
     }
 
     /// A prompt takes a group slot; its keys and values come layer by layer.
@@ -98,7 +98,7 @@ impl LayeredCache {
     /// `[l, k, d]` of a prompt.
     pub(super) fn fill(&mut self, layer: usize, group_slot: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         let (Layers::Tensors(layers, _) | Layers::Device(layers, _)) = &mut self.layers;
-        layers[self.places[layer]].fill(group_slot, k_lkd, v_lkd);
+        layers[self.indices[layer]].fill(group_slot, k_lkd, v_lkd);
     }
 
     /// Reads one more token of each of some completions. Logits `[r, v]` of the next, fp32.
@@ -128,16 +128,16 @@ impl LayeredCache {
 /// One step: every completion's newest token attends to its prompt and to the completion so far, itself included.
 impl TokenPlan for LayeredCache {
     fn attend(&mut self, layer: usize, q_rhd: &Tensor, k_rkd: &Tensor, v_rkd: &Tensor) -> Tensor {
-        let place = self.places[layer];
+        let index = self.indices[layer];
         match &mut self.layers {
-            Layers::Tensors(layers, Some(step)) => layers[place].attend(step, q_rhd, k_rkd, v_rkd),
-            Layers::Device(layers, attention) => attention.attend(&layers[place], q_rhd, k_rkd, v_rkd),
+            Layers::Tensors(layers, Some(step)) => layers[index].attend(step, q_rhd, k_rkd, v_rkd),
+            Layers::Device(layers, attention) => attention.attend(&layers[index], q_rhd, k_rkd, v_rkd),
             Layers::Tensors(_, None) => unreachable!("a step has begun"),
         }
     }
 
     fn remember(&mut self, layer: usize, memory: &DeltaMemory, inputs: &DeltaInputs) -> Tensor {
-        self.states[self.places[layer]].step(&self.occupancy, memory, inputs)
+        self.states[self.indices[layer]].step(&self.occupancy, memory, inputs)
     }
 }
 

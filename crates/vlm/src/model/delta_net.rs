@@ -79,8 +79,8 @@ impl DeltaMemory {
         };
         let with_before = Tensor::cat(&[before, inputs.mixed.shallow_clone()], 1);
         // The last inputs before the end of each sequence.
-        let places = lengths.unsqueeze(1) + Tensor::arange(reach, (Kind::Int64, lengths.device()));
-        let conv = with_before.gather(1, &places.unsqueeze(2).expand([n, reach, c], false), false);
+        let last = lengths.unsqueeze(1) + Tensor::arange(reach, (Kind::Int64, lengths.device()));
+        let conv = with_before.gather(1, &last.unsqueeze(2).expand([n, reach, c], false), false);
         let none: Option<Tensor> = None;
         let mixed = with_before.transpose(1, 2).conv1d(&self.conv, none, 1, 0, 1, c).silu().transpose(1, 2);
 

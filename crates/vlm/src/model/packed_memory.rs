@@ -53,9 +53,9 @@ struct Sequences {
     longest: i64,
     /// `[n]`.
     lengths: Tensor,
-    /// `[n * longest]` the token at each place; where none is, the row of zeros behind the last.
+    /// `[n * longest]` the token at each position; where none is, the row of zeros behind the last.
     gather: Tensor,
-    /// `[total]` the place of each token.
+    /// `[total]` the padded position of each token.
     scatter: Tensor,
 }
 

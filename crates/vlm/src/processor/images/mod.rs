@@ -105,7 +105,9 @@ impl ImageProcessor {
         if let (Some(stated), Some(made)) = (stated, scheme.tokens_per_view())
             && stated != made as u64
         {
-            let message = format!("says {stated} tokens a view, and the tower makes {made} of one");
+            let message = format!(
+                "says {stated} tokens a view, and the tower makes {made} of one; take the file that belongs to the weights"
+            );
             return Err(ProcessorError::file(nested, message));
         }
         Ok(Self { scheme, resized: Arc::new(ResizedImages::within(KEPT_BYTES)) })
