@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long those that are left wait for a sign of life of the others, to say who is gone.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// What can go wrong between processes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +88,8 @@ struct Joined {
     cpu: Mutex<Option<Backend>>,
     device: OnceLock<Backend>,
     store: Store,
+    /// Whether the store goes with this process.
+    serves: bool,
     timeout: Duration,
     /// Nanoseconds in operations.
     waited: AtomicU64,
@@ -124,7 +126,8 @@ impl Group {
         };
         let at = format!("{host}:{port}");
         let failed = |message: String| DistError::Meeting { rank, size, at: at.clone(), message };
-        let listening = if rank == 0 && !world.agent_serves {
+        let serves = rank == 0 && !world.agent_serves;
+        let listening = if serves {
             // On this address alone: left to itself the store listens on every interface, and asks nobody who he is.
             let listener = listener.map_or_else(|| TcpListener::bind((host.as_str(), *port)), Ok);
             let told = "`MASTER_ADDR` must be an address of this machine, and `MASTER_PORT` free on it";
@@ -136,7 +139,8 @@ impl Group {
         let name = format!("reft/{}", world.attempt);
         let cpu = Backend::new(&store, &format!("{name}/gloo"), (rank, size), None, timeout);
         let cpu = Mutex::new(Some(cpu.map_err(failed)?));
-        let joined = Joined { name, cpu, device: OnceLock::new(), store, timeout, waited: AtomicU64::new(0) };
+        let joined =
+            Joined { name, cpu, device: OnceLock::new(), store, serves, timeout, waited: AtomicU64::new(0) };
         let group = Self { rank, size, joined: Some(joined) };
         group.add_device(device)?;
         Ok(group)
@@ -278,12 +282,29 @@ impl Group {
 
     /// The ranks that give no sign of life, told after a failure that reaches everyone at about the same time.
     fn lost(&self, joined: &Joined) -> Option<Vec<usize>> {
-        let key = |rank: usize| format!("{}/alive/{rank}", joined.name);
-        joined.store.set(&key(self.rank), "yes").ok()?;
-        let silent = |rank: &usize| joined.store.wait(&key(*rank), SIGN_OF_LIFE).is_err();
-        let lost = (0..self.size).filter(|&rank| rank != self.rank).filter(silent).collect();
-        // A store that went away meanwhile has made everyone look silent.
-        joined.store.set(&key(self.rank), "yes").ok()?;
+        let alive = |rank: usize| format!("{}/alive/{rank}", joined.name);
+        let told = |rank: usize| format!("{}/told/{rank}", joined.name);
+        joined.store.set(&alive(self.rank), "yes").ok()?;
+        let others = (0..self.size).filter(|&rank| rank != self.rank);
+        let (here, lost): (Vec<usize>, Vec<usize>) = others.partition(wait_for(&joined.store, alive));
+        // A store that went away meanwhile has made everyone look silent. It is asked back: nothing answers to `set`.
+        joined.store.set(&told(self.rank), "yes").ok()?;
+        joined.store.wait(&told(self.rank), SIGN_OF_LIFE).ok()?;
+        if joined.serves {
+            // Those who began to wait a little later must find the store until they have been told too.
+            let mut is_told = wait_for(&joined.store, told);
+            for rank in here {
+                is_told(&rank);
+            }
+        }
         Some(lost)
     }
+}
+
+/// Whether a rank has left its key, all of them asked within one [`SIGN_OF_LIFE`].
+fn wait_for(store: &Store, key: impl Fn(usize) -> String) -> impl FnMut(&usize) -> bool {
+    let end = Instant::now() + SIGN_OF_LIFE;
+    // A time of zero would be the store's own.
+    let left = move || end.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+    move |&rank| store.wait(&key(rank), left()).is_ok()
 }

@@ -117,6 +117,22 @@ fn a_rank_that_is_killed_is_named_by_the_others_at_once() {
     }
 }
 
+/// The rank that serves the store does not end before the last has been told.
+#[test]
+fn a_rank_that_asks_for_long_is_told_too() {
+    let mut ranks = start(3, 60_000);
+    ranks[2].signal("-KILL");
+    thread::sleep(Duration::from_millis(500));
+    // Behind the time at which the first is done.
+    ranks[1].signal("-STOP");
+    thread::sleep(Duration::from_secs(6));
+    ranks[1].signal("-CONT");
+    for rank in [0, 1] {
+        let said = ranks[rank].says();
+        assert!(said.contains("all_reduce failed, rank 2 is gone or does not answer: "), "{said}");
+    }
+}
+
 #[test]
 fn a_rank_that_hangs_is_named_at_the_time_limit() {
     let mut ranks = start(2, 2_000);
