@@ -1,11 +1,12 @@
-"""Reads back with the real `tensorboard` what `run.trackers` writes, of a run that is stopped and goes on.
+"""Reads back with the real `tensorboard` and `trackio` what `run.trackers` writes, of a run that is stopped and goes on.
 
 usage, from the repository's root:
-  python -m venv build/trackers && build/trackers/bin/pip install tensorboard==2.20.0
+  python -m venv build/trackers && build/trackers/bin/pip install tensorboard==2.20.0 trackio==0.43.0
   build/trackers/bin/python benches/trackers.py target/release/reft
 """
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 reft = sys.argv[1]
 with tempfile.TemporaryDirectory() as runs:
     run = Path(runs) / "tracked"
+    os.environ.update(TRACKIO_DIR=f"{runs}/trackio", TRACKIO_PROJECT="small runs")
     command = [reft, "train", "configs/smoke.toml", "--name", "tracked", "--runs", runs]
-    command += ["--set", 'run.trackers=["tensorboard","csv"]', "--set", "run.threads=1"]
+    command += ["--set", 'run.trackers=["tensorboard","trackio","csv"]', "--set", "run.threads=1"]
     command += ["--set", 'grpo.validation={every=2, data=["id"], prompts_per_step=8}']
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while not (run / "metrics.csv").exists():
@@ -56,6 +58,43 @@ with tempfile.TemporaryDirectory() as runs:
         for step, value in expected.items():
             assert abs(found[step] - value) <= 1e-6 * max(1.0, abs(value)), (tag, step, found[step], value)
             n_numbers += 1
+    # The first step of a phase and every tenth show a question, its picture and its answers.
+    asked = [(i + 1, row["phase"], row["step"]) for i, row in enumerate(record)]
+    asked = [(number, phase, step) for number, phase, step in asked if step == 1 or step % 10 == 0]
+    shown = sorted((f"answers/{phase}", number) for number, phase, step in asked
+                   if (run / f"completions/{phase}/step_{step:06}.parquet").exists())  # fmt: skip
+    tags = {tag for tag, _ in shown}
+    texts = [(tag, event) for tag in tags for event in events.Tensors(tag)]
+    assert sorted((tag, event.step) for tag, event in texts) == shown
+    assert all(b"right answer" in event.tensor_proto.string_val[0] for _, event in texts)
+    pictures = [(tag, event) for tag in tags for event in events.Images(tag)]
+    assert sorted((tag, event.step) for tag, event in pictures) == shown
+    assert all(event.encoded_image_string.startswith(b"\x89PNG") for _, event in pictures)
+    assert b"[[phase]]" in events.Tensors("recipe")[0].tensor_proto.string_val[0]
+
+    # Read after `TRACKIO_DIR` is set, which the package asks for when it is loaded.
+    from trackio import Api
+    from trackio.sqlite_storage import SQLiteStorage
+    from trackio.utils import MEDIA_DIR
+
+    (tracked,) = Api().runs("small runs")
+    assert (tracked.name, tracked.config["run"]["name"]) == ("tracked", "tracked")
+    logs = SQLiteStorage.get_logs("small runs", "tracked")
+    n_trackio, tables = 0, []
+    for log in logs:
+        row = {key: value for key, value in record[log["step"] - 1].items() if value is not None}
+        for key, value in log.items():
+            if key.startswith("answers/"):
+                tables.append((key, log["step"]))
+                picture = value["_value"][0]["picture"]["file_path"]
+                assert (MEDIA_DIR / picture).read_bytes().startswith(b"\x89PNG"), picture
+            elif key.startswith("validation/"):
+                assert (log["step"], round(value, 6)) in points[key]
+            elif key not in ("step", "timestamp", "log_id"):
+                assert value == row[key], (key, value, row)
+                n_trackio += 1
+    assert sorted(tables) == shown
+    assert n_trackio == n_numbers, (n_trackio, n_numbers)
     rows = list(csv.DictReader(open(run / "metrics.csv")))
     assert len(rows) == len(record)
     for row, expected in zip(rows, record):
@@ -63,4 +102,5 @@ with tempfile.TemporaryDirectory() as runs:
         numbers = {key: float(text) for key, text in row.items() if key not in ("global_step", "phase", "step") and text}
         assert numbers == {key: value for key, value in expected.items() if key not in ("phase", "step") and value is not None}
     print(f"killed after {killed_after} steps, {len(record)} steps in all: {n_numbers} numbers of "
-          f"{len(events.Tags()['scalars'])} metrics and {n_points} validations are the same in TensorBoard, {len(rows)} rows in the CSV file")  # fmt: skip
+          f"{len(events.Tags()['scalars'])} metrics, {n_points} validations and {len(shown)} questions with pictures are the "
+          f"same in TensorBoard and trackio, {len(rows)} rows in the CSV file")  # fmt: skip

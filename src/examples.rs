@@ -14,7 +14,7 @@ use reft_store::RunReader;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::Error;
+use crate::{Error, open::OpenSets};
 
 /// An answer as a run stored it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -160,9 +160,10 @@ fn answer(row: &Map<String, Value>) -> Answer {
     }
 }
 
-/// The images of a run's data sets by sample. A data set is loaded when it is first asked for.
+/// The images of a run's data sets by sample.
 pub(crate) struct Pictures {
-    recipe: Option<Recipe>,
+    /// The recipe's phases, and its data sets.
+    recipe: Option<(Vec<PhaseConfig>, OpenSets)>,
     loaded: BTreeMap<String, BTreeMap<SampleId, (ImageRef, BoxFrame)>>,
 }
 
@@ -172,13 +173,20 @@ impl Pictures {
         let path = run.join("config.toml");
         let text = fs::read_to_string(&path)
             .map_err(|error| Error::File { path: path.clone(), message: error.to_string() })?;
-        let recipe = Resolved::from_text(&text, &path.to_string_lossy(), &[]).ok();
-        Ok(Self { recipe: recipe.map(|resolved| resolved.recipe), loaded: BTreeMap::new() })
+        Ok(match Resolved::from_text(&text, &path.to_string_lossy(), &[]) {
+            Ok(Resolved { recipe, .. }) => Self::of(&recipe, OpenSets::of(&recipe)),
+            Err(_) => Self { recipe: None, loaded: BTreeMap::new() },
+        })
+    }
+
+    /// Of a recipe whose data sets are open.
+    pub(crate) fn of(recipe: &Recipe, open: OpenSets) -> Self {
+        Self { recipe: Some((recipe.phase.clone(), open)), loaded: BTreeMap::new() }
     }
 
     /// The data set that a phase draws its questions from.
     pub(crate) fn data_of(&self, phase: &str) -> Option<String> {
-        let phase = self.recipe.as_ref()?.phase.iter().find(|other| other.name() == phase)?;
+        let phase = self.recipe.as_ref()?.0.iter().find(|other| other.name() == phase)?;
         match phase {
             PhaseConfig::Grpo(phase) => Some(phase.data.clone()),
             PhaseConfig::Reject(phase) => Some(phase.data.clone()),
@@ -188,10 +196,10 @@ impl Pictures {
 
     /// The image of an open sample, and the frame of its boxes. Data that has moved away since the run has none.
     pub(crate) fn find(&mut self, data: &str, sample: &str) -> Option<(ImageRef, BoxFrame)> {
-        let recipe = self.recipe.as_ref()?;
+        let (_, open) = self.recipe.as_ref()?;
         let images = self.loaded.entry(data.to_owned()).or_insert_with(|| {
-            let set = OpenData::named(data, &recipe.data, &recipe.prompt).ok();
-            let samples = set.iter().flat_map(OpenData::samples);
+            let set = open.get(data).ok();
+            let samples = set.iter().flat_map(|set| OpenData::samples(set));
             let seen = |sample: &Arc<Sample>| Some((sample.images().next()?.clone(), sample.box_frame));
             samples.filter_map(|sample| Some((sample.id.clone(), seen(sample)?))).collect()
         });
@@ -217,7 +225,7 @@ pub(crate) fn mime_of(bytes: &[u8]) -> &'static str {
 }
 
 /// The file of an image; images in memory are written to the run's `examples/`.
-fn file_of(image: &ImageRef, run: &Path, sample: &str) -> Result<PathBuf, Error> {
+pub(crate) fn file_of(image: &ImageRef, run: &Path, sample: &str) -> Result<PathBuf, Error> {
     if let ImageSource::Path(path) = &image.source {
         return Ok(path.clone());
     }

@@ -39,6 +39,7 @@ pub mod images;
 pub mod init;
 pub mod inspect;
 pub mod model;
+mod open;
 mod partial;
 pub mod phases;
 mod ranks;

@@ -1,7 +1,6 @@
 //! From a recipe to stages: the one file where config enums become trait objects.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
@@ -35,6 +34,7 @@ use crate::{
     benchmarks::AnyBenchmark,
     images::{BadImage, bad_images},
     model::check_trainable,
+    open::OpenSets,
 };
 
 /// Bad images that an error names.
@@ -82,8 +82,8 @@ pub struct RecipePhases<'a> {
     replaced: Vec<&'static str>,
     /// The processes that share the updates.
     group: Arc<Group>,
-    /// Data sets that were read: several phases ask them, in other forms.
-    open: RefCell<BTreeMap<String, Rc<OpenData>>>,
+    /// Several phases ask them, in other forms.
+    open: OpenSets,
 }
 
 impl<'a> RecipePhases<'a> {
@@ -94,8 +94,13 @@ impl<'a> RecipePhases<'a> {
             customize: Box::new(|_, _| Ok(())),
             replaced: Vec::new(),
             group: Arc::default(),
-            open: RefCell::default(),
+            open: OpenSets::of(recipe),
         }
+    }
+
+    /// The data sets, to be shown beside what is made of them.
+    pub(crate) fn open_sets(&self) -> &OpenSets {
+        &self.open
     }
 
     /// The phases with updates that the ranks of a group share.
@@ -291,14 +296,7 @@ impl<'a> RecipePhases<'a> {
 
     /// The data set as it is on disk, read once.
     fn open(&self, name: &str) -> Result<Rc<OpenData>, StageError> {
-        if let Some(open) = self.open.borrow().get(name) {
-            return Ok(Rc::clone(open));
-        }
-        let open = OpenData::named(name, &self.recipe.data, &self.recipe.prompt)
-            .map_err(|e| StageError::other(format!("data set `{name}`"), e))?;
-        let open = Rc::new(open);
-        self.open.borrow_mut().insert(name.to_owned(), Rc::clone(&open));
-        Ok(open)
+        self.open.get(name).map_err(|e| StageError::other(format!("data set `{name}`"), e))
     }
 
     /// Decodes the images of all data sets, those of scenes of our own aside. What cannot be decoded is left out where the
@@ -358,9 +356,7 @@ impl<'a> RecipePhases<'a> {
 
     /// Goes on without some samples of a data set.
     pub fn leave_out(&self, name: &str, samples: &BTreeSet<SampleId>) -> Result<(), StageError> {
-        let rest = Rc::new(self.open(name)?.without(samples));
-        self.open.borrow_mut().insert(name.to_owned(), rest);
-        Ok(())
+        self.open.leave_out(name, samples).map_err(|e| StageError::other(format!("data set `{name}`"), e))
     }
 
     /// What becomes of a bad image of a sample; none for scenes, whose images are ours.

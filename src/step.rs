@@ -1,12 +1,18 @@
 //! The answers of one step of a run, group by group: what `reft inspect RUN --step N` shows.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use reft_store::RunReader;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::Error;
+use crate::{
+    Error,
+    examples::{Pictures, file_of},
+};
 
 /// The answers of a step. `Display` is a text for a terminal.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +32,9 @@ pub struct GroupAnswers {
     pub sample: String,
     /// The open sample that the question was made of, whose picture it has.
     pub picture: String,
+    /// The picture's file, where it was asked for and there is one; what is in no file is written to the run's `examples/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// The task.
     pub task: String,
     /// The form.
@@ -89,7 +98,15 @@ pub fn answers_of_step(run: &Path, phase: Option<&str>, step: u64) -> Result<Ste
             files.len()
         ))
     })?;
-    Ok(StepAnswers { phase: phase.clone(), step, groups: groups(&reader.rows(file)) })
+    let mut groups = groups(&reader.rows(file));
+    let mut pictures = Pictures::of_run(run)?;
+    if let Some(data) = pictures.data_of(phase) {
+        for group in &mut groups {
+            let image = pictures.find(&data, &group.picture).map(|(image, _)| image);
+            group.file = image.map(|image| file_of(&image, run, &group.picture)).transpose()?;
+        }
+    }
+    Ok(StepAnswers { phase: phase.clone(), step, groups })
 }
 
 /// The answers of a step from its file; none where it is damaged.
@@ -110,6 +127,7 @@ fn groups(rows: &[Map<String, Value>]) -> Vec<GroupAnswers> {
             let (sample, parent) = (text("sample"), text("parent"));
             groups.push(GroupAnswers {
                 picture: if parent.is_empty() { sample.clone() } else { parent },
+                file: None,
                 sample,
                 task: text("task"),
                 form: text("form"),
@@ -146,29 +164,44 @@ fn answer(row: &Map<String, Value>) -> StepAnswer {
     }
 }
 
+impl StepAnswers {
+    /// `open step 20: 16 questions`.
+    pub fn head(&self) -> String {
+        format!("{} step {}: {} questions", self.phase, self.step, self.groups.len())
+    }
+}
+
 impl fmt::Display for StepAnswers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} step {}: {} questions", self.phase, self.step, self.groups.len())?;
+        writeln!(f, "{}", self.head())?;
         for group in &self.groups {
-            writeln!(f, "\n{} ({}, {})  {}", group.sample, group.task, group.form, group.verdict)?;
-            writeln!(f, "  {}", group.prompt.replace("<image>", "").trim().replace('\n', "\n  "))?;
-            writeln!(f, "  right: {}", group.solution)?;
-            for answer in &group.answers {
-                let reward =
-                    answer.reward.map_or_else(|| "failed".to_owned(), |reward| format!("{reward:.2}"));
-                let parts: Vec<String> =
-                    answer.parts.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
-                let advantage =
-                    answer.advantage.map_or_else(String::new, |value| format!("  adv {value:+.2}"));
-                let cut = if answer.is_cut { "  cut" } else { "" };
-                writeln!(
-                    f,
-                    "  {reward:>6}  {}{advantage}  {} tokens{cut}\n          {}",
-                    parts.join(" "),
-                    answer.tokens,
-                    answer.completion.trim().replace('\n', "\n          ")
-                )?;
+            write!(f, "\n{group}")?;
+            if let Some(file) = &group.file {
+                writeln!(f, "  picture: {}", file.display())?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GroupAnswers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({}, {})  {}", self.sample, self.task, self.form, self.verdict)?;
+        writeln!(f, "  {}", self.prompt.replace("<image>", "").trim().replace('\n', "\n  "))?;
+        writeln!(f, "  right: {}", self.solution)?;
+        for answer in &self.answers {
+            let reward = answer.reward.map_or_else(|| "failed".to_owned(), |reward| format!("{reward:.2}"));
+            let parts: Vec<String> =
+                answer.parts.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
+            let advantage = answer.advantage.map_or_else(String::new, |value| format!("  adv {value:+.2}"));
+            let cut = if answer.is_cut { "  cut" } else { "" };
+            writeln!(
+                f,
+                "  {reward:>6}  {}{advantage}  {} tokens{cut}\n          {}",
+                parts.join(" "),
+                answer.tokens,
+                answer.completion.trim().replace('\n', "\n          ")
+            )?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     Error,
     benchmarks::{self, AnyBenchmark},
+    examples::Pictures,
     images::{BadImage, bad_images},
     model,
     phases::{Built, RecipePhases},
@@ -178,6 +179,7 @@ fn run(
             phases.leave_out(&name, &samples)?;
         }
     }
+    let pictures = Pictures::of(recipe, phases.open_sets().clone());
     let phases: &mut dyn PhaseBuilder<Vlm> = &mut phases;
     let first_log =
         from_first(ranks, || Ok(store.as_ref().map(|store| store.log_path()).unwrap_or_default()))?;
@@ -185,7 +187,7 @@ fn run(
     let run_dir = store.as_ref().map(|store| store.path().to_owned()).unwrap_or_default();
     // Rank 0 alone has the run directory.
     let trackers = if ranks.is_first() { &recipe.run.trackers[..] } else { &[] };
-    let mut observer = Tracked::new(observer, &run_dir, trackers);
+    let mut observer = Tracked::new(observer, &run_dir, trackers, pictures);
     let store: &mut dyn RunStore = match store {
         Some(store) if ranks.size() == 1 => store,
         Some(store) => {

@@ -4,10 +4,12 @@
 //! its file anew from the record and appends from there. What cannot be written is said once and never stops a run.
 
 mod csv;
+mod shown;
 mod tensorboard;
+mod trackio;
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +19,11 @@ use reft_pipeline::{Observer, PhaseInfo, StepReport};
 use reft_store::{MetricRow, RunReader, ValidationPoint};
 
 use csv::Csv;
+use shown::Shown;
 use tensorboard::TensorBoard;
+use trackio::Trackio;
+
+use crate::examples::Pictures;
 
 /// A step of a run, counted over all its phases from 1.
 pub(crate) struct Point<'a> {
@@ -41,6 +47,16 @@ trait Sink {
     fn validated(&mut self, _number: u64, _benchmark: &str, _accuracy: f64) -> io::Result<()> {
         Ok(())
     }
+
+    /// Takes the recipe, once. The default leaves it to the run directory.
+    fn recipe(&mut self, _toml: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Adds a question with its answers. The default leaves them to the record.
+    fn shown(&mut self, _shown: &Shown) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An observer that also writes trackers' files.
@@ -48,6 +64,7 @@ pub(crate) struct Tracked<'a> {
     inner: &'a mut dyn Observer,
     run: PathBuf,
     trackers: Vec<Tracker>,
+    pictures: Pictures,
     /// Opened at the first step of this process, when the record has been taken back to the checkpoint.
     open: Option<Vec<(Tracker, Box<dyn Sink>)>>,
     n_steps: u64,
@@ -55,8 +72,13 @@ pub(crate) struct Tracked<'a> {
 
 impl<'a> Tracked<'a> {
     /// Writes into the run directory; with no trackers it passes everything on and does nothing else.
-    pub(crate) fn new(inner: &'a mut dyn Observer, run: &Path, trackers: &[Tracker]) -> Self {
-        Self { inner, run: run.to_owned(), trackers: trackers.to_vec(), open: None, n_steps: 0 }
+    pub(crate) fn new(
+        inner: &'a mut dyn Observer,
+        run: &Path,
+        trackers: &[Tracker],
+        pictures: Pictures,
+    ) -> Self {
+        Self { inner, run: run.to_owned(), trackers: trackers.to_vec(), pictures, open: None, n_steps: 0 }
     }
 
     fn track(&mut self, step: &StepReport<'_>) {
@@ -75,16 +97,23 @@ impl<'a> Tracked<'a> {
                 rows.push(MetricRow { phase: phase.to_owned(), step, metrics: metrics.clone() });
             }
             self.n_steps = rows.len() as u64;
-            let opened = self.trackers.clone().into_iter().filter_map(|tracker| {
-                let begun = begin(tracker, &self.run, &rows, &validations);
-                begun.map_err(|error| self.lost(tracker, &error)).ok().map(|sink| (tracker, sink))
-            });
-            self.open = Some(opened.collect());
+            let mut opened = Vec::new();
+            for tracker in self.trackers.clone() {
+                let begun = begin(tracker, &self.run, &rows, &validations, &mut self.pictures);
+                match begun {
+                    Ok(sink) => opened.push((tracker, sink)),
+                    Err(error) => self.lost(tracker, &error),
+                }
+            }
+            self.open = Some(opened);
             return;
         }
         self.n_steps += 1;
         let point = Point { number: self.n_steps, phase: step.phase, step: step.step, metrics: step.metrics };
         self.each(|sink| sink.add(&point));
+        if let Some(shown) = Shown::of(&self.run, step.phase, step.step, self.n_steps, &mut self.pictures) {
+            self.each(|sink| sink.shown(&shown));
+        }
     }
 
     /// What every open tracker takes; one that cannot is left.
@@ -117,13 +146,19 @@ fn begin(
     run: &Path,
     rows: &[MetricRow],
     validations: &[ValidationPoint],
+    pictures: &mut Pictures,
 ) -> io::Result<Box<dyn Sink>> {
     let mut sink: Box<dyn Sink> = match tracker {
         Tracker::Tensorboard => Box::new(TensorBoard::create(run)?),
+        Tracker::Trackio => Box::new(Trackio::create(run)?),
         Tracker::Csv => Box::new(Csv::create(run)?),
     };
+    sink.recipe(&fs::read_to_string(run.join("config.toml"))?)?;
     for (row, number) in rows.iter().zip(1..) {
         sink.add(&Point { number, phase: &row.phase, step: row.step, metrics: &row.metrics })?;
+        if let Some(shown) = Shown::of(run, &row.phase, row.step, number, pictures) {
+            sink.shown(&shown)?;
+        }
     }
     for point in validations {
         let Some(accuracy) = point.accuracy() else { continue };

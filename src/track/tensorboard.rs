@@ -2,7 +2,9 @@
 //!
 //! Layout: `tensorflow/core/lib/io/record_writer.h` (length, CRC-32C of the length, data, CRC-32C of the data, checksums
 //! masked) and `tensorflow/core/util/event.proto`: `Event { double wall_time = 1; int64 step = 2; string file_version = 3;
-//! Summary summary = 5; }`, `Summary { repeated Value value = 1; }`, `Value { string tag = 1; float simple_value = 2; }`.
+//! Summary summary = 5; }`, `Summary { repeated Value value = 1; }`, `Value { string tag = 1; float simple_value = 2;
+//! Image image = 4; TensorProto tensor = 8; SummaryMetadata metadata = 9; }` (`summary.proto`). Text is a tensor of strings
+//! for the plugin `text`.
 
 use std::{
     fs::{self, File},
@@ -11,7 +13,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{Point, Sink};
+use reft_core::ImageSize;
+
+use super::{Point, Sink, shown::Shown};
 
 /// What names of event files begin with.
 const PREFIX: &str = "events.out.tfevents.";
@@ -50,11 +54,44 @@ impl TensorBoard {
             value.extend((number as f32).to_le_bytes());
             bytes(&mut summary, 1, &value);
         }
+        self.summary(step, &summary)
+    }
+
+    fn text(&mut self, step: u64, name: &str, text: &str) -> io::Result<()> {
+        let (mut plugin, mut metadata, mut shape, mut tensor) = (vec![], vec![], vec![], vec![]);
+        bytes(&mut plugin, 1, b"text");
+        bytes(&mut metadata, 1, &plugin);
+        // One dimension of one string, `DT_STRING`.
+        bytes(&mut shape, 2, &[1 << 3, 1]);
+        number(&mut tensor, 1, 7);
+        bytes(&mut tensor, 2, &shape);
+        bytes(&mut tensor, 8, text.as_bytes());
+        let (mut value, mut summary) = (vec![], vec![]);
+        bytes(&mut value, 1, name.as_bytes());
+        bytes(&mut value, 9, &metadata);
+        bytes(&mut value, 8, &tensor);
+        bytes(&mut summary, 1, &value);
+        self.summary(step, &summary)
+    }
+
+    fn image(&mut self, step: u64, name: &str, size: ImageSize, encoded: &[u8]) -> io::Result<()> {
+        let (mut image, mut value, mut summary) = (vec![], vec![], vec![]);
+        number(&mut image, 1, size.height.into());
+        number(&mut image, 2, size.width.into());
+        // RGB.
+        number(&mut image, 3, 3);
+        bytes(&mut image, 4, encoded);
+        bytes(&mut value, 1, name.as_bytes());
+        bytes(&mut value, 4, &image);
+        bytes(&mut summary, 1, &value);
+        self.summary(step, &summary)
+    }
+
+    fn summary(&mut self, step: u64, summary: &[u8]) -> io::Result<()> {
         let mut event = Vec::new();
         double(&mut event, 1, now());
-        event.push(2 << 3);
-        varint(&mut event, step);
-        bytes(&mut event, 5, &summary);
+        number(&mut event, 2, step);
+        bytes(&mut event, 5, summary);
         self.write(&event)
     }
 
@@ -78,6 +115,18 @@ impl Sink for TensorBoard {
     fn validated(&mut self, number: u64, benchmark: &str, accuracy: f64) -> io::Result<()> {
         self.scalars(number, [(&*format!("validation/{benchmark}/accuracy"), accuracy)].into_iter())
     }
+
+    fn recipe(&mut self, toml: &str) -> io::Result<()> {
+        self.text(0, "recipe", &format!("```\n{toml}\n```"))
+    }
+
+    fn shown(&mut self, shown: &Shown) -> io::Result<()> {
+        let name = format!("answers/{}", shown.phase);
+        if let Some(picture) = &shown.picture {
+            self.image(shown.number, &name, picture.size, &picture.encoded)?;
+        }
+        self.text(shown.number, &name, &shown.markdown())
+    }
 }
 
 /// Seconds since 1970.
@@ -88,6 +137,11 @@ fn now() -> f64 {
 fn double(out: &mut Vec<u8>, field: u8, value: f64) {
     out.push(field << 3 | 1);
     out.extend(value.to_le_bytes());
+}
+
+fn number(out: &mut Vec<u8>, field: u8, value: u64) {
+    out.push(field << 3);
+    varint(out, value);
 }
 
 fn bytes(out: &mut Vec<u8>, field: u8, value: &[u8]) {

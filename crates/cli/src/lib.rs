@@ -23,6 +23,7 @@ mod interrupt;
 mod output;
 mod pace;
 mod panics;
+mod pictures;
 mod progress;
 
 use std::{

@@ -130,6 +130,8 @@ fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     assert!(compared.contains("run.name: \"whole\" -> \"killed\""), "{compared}");
     let shown = reft(&["inspect", whole.to_str().unwrap(), "--phase", "open", "--step", "2"]);
     assert!(shown.starts_with("open step 2: ") && shown.contains("right: "), "{shown}");
+    let picture = shown.lines().find_map(|line| line.strip_prefix("  picture: ")).unwrap();
+    assert!(fs::read(picture).unwrap().starts_with(b"\x89PNG"), "no terminal that draws\n{shown}");
     assert!(shown.contains("accuracy ") && shown.contains("  adv ") && shown.contains(" tokens"), "{shown}");
     let mut compare = Command::new(env!("CARGO_BIN_EXE_reft"));
     let output = compare.arg("compare").args([&whole, &whole]).args(["--phase", "nine"]).output().unwrap();

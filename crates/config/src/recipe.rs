@@ -104,6 +104,9 @@ pub struct RunConfig {
 pub enum Tracker {
     /// An event file in the run directory, for `tensorboard --logdir runs`.
     Tensorboard,
+    /// The local store of trackio, for `trackio show`: `TRACKIO_DIR`, else `~/.cache/huggingface/trackio`; project
+    /// `TRACKIO_PROJECT`, else `curr-reft`.
+    Trackio,
     /// `metrics.csv` in the run directory, one row a step.
     Csv,
 }
@@ -112,6 +115,7 @@ impl fmt::Display for Tracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tensorboard => "tensorboard",
+            Self::Trackio => "trackio",
             Self::Csv => "csv",
         })
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::pictures::Pictures;
+
 /// A recipe as files and overrides.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RecipeArgs {
@@ -98,6 +100,9 @@ pub(crate) struct InspectArgs {
     /// The phase of the step; the one that recorded answers last when not given.
     #[arg(long, value_name = "NAME", requires = "step")]
     pub(crate) phase: Option<String>,
+    /// Whether the pictures of a step are drawn in the terminal.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", requires = "step")]
+    pub(crate) pictures: Pictures,
 }
 
 #[derive(Debug, Args)]

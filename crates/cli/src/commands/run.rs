@@ -25,6 +25,7 @@ use crate::{
     interrupt::Interrupt,
     output::{Output, print},
     panics::working_on,
+    pictures::draw,
     program,
     progress::Watch,
 };
@@ -141,7 +142,16 @@ pub(super) fn inspect(args: &InspectArgs, output: Output) -> Result<()> {
     }
     if let Some(step) = args.step {
         let answers = answers_of_step(&args.run, args.phase.as_deref(), step)?;
-        return output.print(&answers, || answers.to_string());
+        if output.is_json() || !args.pictures.are_drawn() {
+            return output.print(&answers, || answers.to_string());
+        }
+        print(&answers.head())?;
+        for group in &answers.groups {
+            print("")?;
+            group.file.as_deref().map_or(Ok(()), draw)?;
+            print(&group.to_string())?;
+        }
+        return Ok(());
     }
     let inspection = look_at(&args.run)?;
     output.print(&inspection, || inspection.to_string())
