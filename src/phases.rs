@@ -11,7 +11,8 @@ use reft_config::{
     RejectPhase, RewardConfig, SftPhase, Shard, ValidationConfig, WithForm,
 };
 use reft_core::{
-    Benchmark, Demonstration, Form, ImageSource, Progress, RunStore, Sample, SampleId, Seed, StageError,
+    Benchmark, BoxFrame, Demonstration, Form, ImageSource, Progress, RunStore, Sample, SampleId, Seed,
+    StageError,
 };
 use reft_curriculum::Pool;
 use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
@@ -118,6 +119,11 @@ impl<'a> RecipePhases<'a> {
         Self { customize: Box::new(customize), ..self }
     }
 
+    /// That the model can do what the phases ask of it.
+    pub fn check_model(&self, policy: &Vlm) -> Result<(), StageError> {
+        self.recipe.phase.iter().try_for_each(|phase| check_model(phase, policy))
+    }
+
     /// The seed of everything that belongs to a phase but not to one of its steps.
     fn seed(&self, phase: &str) -> Seed {
         Seed::new(self.recipe.run.seed).at(phase)
@@ -125,7 +131,6 @@ impl<'a> RecipePhases<'a> {
 
     /// The stages, and the samples that their curriculum draws from.
     fn grpo(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<(Stages<Vlm>, Vec<Arc<Sample>>), StageError> {
-        check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
         let data = self.dataset(&phase.data, &phase.forms, seed, policy)?;
         let phase = &phase.in_steps(data.samples.len());
@@ -159,7 +164,6 @@ impl<'a> RecipePhases<'a> {
     }
 
     fn sft(&self, phase: &SftPhase, policy: &Vlm, store: &dyn RunStore) -> Result<Stages<Vlm>, StageError> {
-        check_trainable(policy, &phase.name, phase.trainable)?;
         let seed = self.seed(&phase.name);
         let mut demonstrations = Vec::new();
         for name in &phase.data {
@@ -535,6 +539,25 @@ fn preflight(phase: &GrpoPhase, samples: &[Arc<Sample>]) -> Preflight {
     }
 }
 
+/// That something learns where something should, and that boxes are counted in what the model has.
+fn check_model(phase: &PhaseConfig, policy: &Vlm) -> Result<(), StageError> {
+    let reward = match phase {
+        PhaseConfig::Grpo(phase) => {
+            check_trainable(policy, &phase.name, phase.trainable)?;
+            &phase.reward
+        }
+        PhaseConfig::Sft(phase) => return check_trainable(policy, &phase.name, phase.trainable),
+        PhaseConfig::Reject(phase) => &phase.reward,
+        PhaseConfig::Eval(phase) => &phase.reward,
+    };
+    if reward.answer_frame.0 == BoxFrame::ModelInput && policy.processor().budget().is_none() {
+        let message = "`answer_frame = \"model_input\"`, but the model cuts pictures into tiles and resizes none to one size \
+                       that boxes could be counted in; use `original`, `unit` or `thousand`";
+        return Err(StageError::other(format!("reward of phase `{}`", phase.name()), message));
+    }
+    Ok(())
+}
+
 /// At most `n` samples, those with images where there are any.
 fn examined(samples: &[Arc<Sample>], n: usize) -> impl Iterator<Item = &Arc<Sample>> {
     let shows_image = |sample: &&Arc<Sample>| sample.images().next().is_some();
@@ -571,6 +594,7 @@ impl PhaseBuilder<Vlm> for RecipePhases<'_> {
         store: &dyn RunStore,
     ) -> Result<Stages<Vlm>, StageError> {
         let phase = &self.recipe.phase[index];
+        check_model(phase, policy)?;
         let (mut stages, samples) = match phase {
             PhaseConfig::Grpo(phase) => self.grpo(phase, policy)?,
             PhaseConfig::Sft(phase) => (self.sft(phase, policy, store)?, Vec::new()),

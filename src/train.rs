@@ -242,6 +242,7 @@ fn check_data(
     observer: &mut dyn Observer,
     start: Start,
 ) -> Result<(), Error> {
+    phases.check_model(policy)?;
     images(phases, benchmarks, store, observer, start)?;
     if start == Start::New && recipe.run.data_report {
         audit(phases, policy, store, observer)?;

@@ -62,6 +62,21 @@ fn finish(mut reft: Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Before the first step: the phase that is wrong may be hours away.
+#[test]
+fn a_frame_that_tiles_do_not_have_is_refused_at_the_start() {
+    let dir = TempDir::new().unwrap();
+    let recipe = dir.path().join("recipe.toml");
+    let eval = "[[phase]]\nkind = \"eval\"\nname = \"test\"\ndata = [\"train\"]\n";
+    fs::write(&recipe, RECIPE.replace("MODEL", "fixtures/golden/smolvlm/model") + eval).unwrap();
+    let set = "phase.test.reward.answer_frame=\"model_input\"";
+    let runs = dir.path().to_str().unwrap();
+    let output = reft(&["train", recipe.to_str().unwrap(), "--runs", runs, "--set", set]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("reward of phase `test`: `answer_frame = "), "{said}");
+    assert!(!dir.path().join("family/metrics.jsonl").exists(), "no step was done");
+}
+
 #[test]
 fn families_train_and_resume_with_equal_bytes() {
     for model in ["qwen3_5", "smolvlm", "internvl-qwen3"] {

@@ -47,6 +47,10 @@ pub struct CheckpointSummary {
     pub ranks: u64,
     /// Bytes in fp32 that the kept features of an image take for each of its tokens ([`crate::VlmOptions::feature_memory`]).
     pub bytes_per_image_token: u64,
+    /// Bytes that keys and values of a token take in fp32, half of it in bf16.
+    pub kv_bytes_per_token: u64,
+    /// Bytes that layers without attention remember of each answer, however long, in fp32; 0 where all attend.
+    pub state_bytes_per_answer: u64,
 }
 
 /// Parameters by part.
@@ -139,6 +143,8 @@ impl CheckpointSummary {
             needs: needs(&specs, &LoraSettings::default().specs(&config)?),
             bytes_per_image_token: 4
                 * (config.vision.out_hidden_size * config.vision.features_per_token()) as u64,
+            kv_bytes_per_token: config.text.kv_bytes_per_token(4),
+            state_bytes_per_answer: config.text.state_bytes_per_sequence(4),
         };
         let Err(error) = folder.check(&expected, &NOT_PARAMETERS) else { return Ok(summary) };
         summary.problem = Some(error.to_string());
@@ -233,6 +239,16 @@ impl fmt::Display for CheckpointSummary {
             f,
             "kept image features come on top, up to `model.feature_memory_mib`: {} bytes an image token in fp32, half in bf16",
             self.bytes_per_image_token
+        )?;
+        writeln!(
+            f,
+            "answers take {} bytes a token in fp32, half in bf16{}",
+            self.kv_bytes_per_token,
+            match self.state_bytes_per_answer {
+                0 => String::new(),
+                bytes =>
+                    format!(", and {bytes} bytes for each answer that is being written, little less in bf16"),
+            }
         )?;
         Ok(())
     }

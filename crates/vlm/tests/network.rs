@@ -101,7 +101,12 @@ fn chats(model: &Vlm, path: &Path) -> Vec<(Chat, EncodedPrompt)> {
         .map(|c| (model.encode(&to_messages(&c.messages, &golden("images"))).unwrap(), c))
         .map(|(prompt, chat)| (chat, prompt))
         .collect();
-    assert_eq!(chats.len(), 3, "one image, two images, text only");
+    // One image, two images, text only; families that cut tiles also have very different sizes here.
+    let cuts = chats.iter().any(|(chat, _)| chat.name == "sizes");
+    assert_eq!(
+        (chats.len(), cuts),
+        if model.processor().budget().is_some() { (3, false) } else { (4, true) }
+    );
     for (chat, prompt) in &chats {
         assert_eq!(prompt.token_ids, chat.token_ids, "{}", chat.name);
     }
