@@ -44,6 +44,8 @@ pub struct SamplingConfig {
     /// Taken from the logits of tokens that the completion holds (as OpenAI and vLLM); 0 changes nothing. Not in `grpo`
     /// phases.
     pub presence_penalty: f32,
+    /// The same, as often as the completion holds the token. Not in `grpo` phases.
+    pub frequency_penalty: f32,
     /// Longest completion in tokens. Curr-ReFT: 256.
     pub max_new_tokens: usize,
     /// Shortest completion in tokens: before, end tokens are not drawn and stop strings do not count.
@@ -66,6 +68,7 @@ impl Default for SamplingConfig {
             min_p: 0.0,
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             max_new_tokens: 256,
             min_new_tokens: 0,
             stop: Vec::new(),
@@ -86,6 +89,7 @@ impl SamplingConfig {
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
             max_new_tokens: self.max_new_tokens,
             min_new_tokens: self.min_new_tokens,
             stop: self.stop.clone(),

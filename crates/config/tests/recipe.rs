@@ -226,6 +226,7 @@ fn every_fault_is_named_with_its_key() {
         ("grpo.sampling.min_p=1.5", "`phase.binary.sampling.min_p`: `1.5` must be from 0 to 1"),
         ("grpo.sampling.repetition_penalty=1.2", "`phase.binary.sampling.repetition_penalty`: shifts logits"),
         ("grpo.sampling.presence_penalty=0.5", "`phase.binary.sampling.presence_penalty`: shifts logits"),
+        ("grpo.sampling.frequency_penalty=0.5", "`phase.binary.sampling.frequency_penalty`: shifts logits"),
         (
             "eval.sampling.repetition_penalty=0",
             "`phase.after.sampling.repetition_penalty`: `0` must be above 0",

@@ -24,6 +24,8 @@ pub struct SamplingParams {
     pub repetition_penalty: f32,
     /// Taken from the logits of tokens that the completion holds; 0 changes nothing.
     pub presence_penalty: f32,
+    /// Taken from the logits of tokens that the completion holds, as often as each does; 0 changes nothing.
+    pub frequency_penalty: f32,
     /// Tokens after which a completion is cut.
     pub max_new_tokens: usize,
     /// Tokens before which a completion does not end: neither end tokens nor stop strings count.
@@ -55,6 +57,7 @@ impl SamplingParams {
             min_p: 0.0,
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             max_new_tokens,
             min_new_tokens: 0,
             stop: Vec::new(),
@@ -85,6 +88,7 @@ impl SamplingParams {
                 "above 0; 1 changes nothing",
             ),
             ("presence_penalty", self.presence_penalty, -2.0, 2.0, "from -2 to 2"),
+            ("frequency_penalty", self.frequency_penalty, -2.0, 2.0, "from -2 to 2"),
         ];
         for (field, value, low, high, words) in numbers {
             check((low..=high).contains(&value), field, format!("`{value}` must be {words}"));

@@ -1,7 +1,7 @@
 //! From a row of logits to a token and its log-probability.
 //!
-//! Order, that of `generate` in transformers: tokens that cannot be drawn out, repetition penalty, presence penalty,
-//! temperature, the k most likely, the smallest set that reaches p, those near the most likely one, softmax.
+//! Order, that of `generate` in transformers: tokens that cannot be drawn out, repetition penalty, presence and frequency
+//! penalty, temperature, the k most likely, the smallest set that reaches p, those near the most likely one, softmax.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -19,6 +19,8 @@ pub struct Shaping {
     pub repetition_penalty: f32,
     /// Taken from the logits of tokens of the completion, once each; 0 changes nothing.
     pub presence_penalty: f32,
+    /// Taken from the logits of tokens of the completion, as often as each stands there; 0 changes nothing.
+    pub frequency_penalty: f32,
     /// Softmax temperature; 0 takes the most likely token and truncates nothing.
     pub temperature: f32,
     /// Most likely tokens to keep, ties with the last one too; 0 keeps all.
@@ -35,6 +37,7 @@ impl Default for Shaping {
         Self {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             temperature: 1.0,
             top_k: 0,
             top_p: 1.0,
@@ -148,7 +151,7 @@ pub fn draw_rows<T: Send>(
     parts.into_iter().flatten().collect()
 }
 
-/// The penalties, each once per token however often it stands there.
+/// The penalties, all but the last once per token however often it stands there.
 fn penalise(logits: &mut [f32], shaping: &Shaping, given: &Conditions<'_>) {
     let distinct = |tokens: &[&[i64]]| {
         let mut ids: Vec<usize> = tokens.concat().into_iter().map(|id| id as usize).collect();
@@ -168,6 +171,13 @@ fn penalise(logits: &mut [f32], shaping: &Shaping, given: &Conditions<'_>) {
         for id in distinct(&[given.drawn]) {
             if let Some(logit) = logits.get_mut(id) {
                 *logit -= shaping.presence_penalty;
+            }
+        }
+    }
+    if shaping.frequency_penalty != 0.0 {
+        for &id in given.drawn {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit -= shaping.frequency_penalty;
             }
         }
     }

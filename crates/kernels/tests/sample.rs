@@ -105,6 +105,11 @@ fn penalties_by_hand() {
     // Once for token 1, however often it was drawn; the prompt's do not count.
     let present = Shaping { presence_penalty: 0.5, ..Shaping::default() };
     check(&present, [0.0, -LN_2 - 0.5, LN_2, 0.0, -LN_2]);
+    // As often as it was drawn.
+    let frequent = Shaping { frequency_penalty: 0.25, ..Shaping::default() };
+    let drawn = given.drawn.iter().filter(|&&id| id == 1).count() as f32;
+    assert!(drawn > 1.0);
+    check(&frequent, [0.0, -LN_2 - 0.25 * drawn, LN_2, 0.0, -LN_2]);
     let both = Shaping { repetition_penalty: 2.0, ..present };
     check(&both, [0.0, -2.0 * LN_2 - 0.5, LN_2 / 2.0, 0.0, -LN_2]);
 }
@@ -172,6 +177,7 @@ fn distributions_are_those_of_transformers() {
         let shaping = Shaping {
             repetition_penalty: settings.repetition_penalty.unwrap_or(1.0),
             presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             temperature: settings.temperature.unwrap_or(1.0),
             top_k: settings.top_k.unwrap_or(0),
             top_p: settings.top_p.unwrap_or(1.0),
@@ -201,6 +207,7 @@ fn shapings() -> impl Strategy<Value = Shaping> {
         |((repetition_penalty, presence_penalty), (temperature, top_k, top_p, min_p))| Shaping {
             repetition_penalty,
             presence_penalty,
+            frequency_penalty: presence_penalty / 3.0,
             temperature,
             top_k,
             top_p,

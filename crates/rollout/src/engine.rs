@@ -3,28 +3,24 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use reft_core::{Group, Progress, RolloutEngine, Sample, SamplingParams, StageError};
-use reft_kernels::{Decode, KvPlan};
-use reft_vlm::{
-    Vlm,
-    model::inference::{Inference, kernel_threads},
-    processor::EncodedPrompt,
-};
+use reft_kernels::KvPlan;
+use reft_vlm::{Vlm, model::inference::Inference, processor::EncodedPrompt};
 use tch::Tensor;
 
 use crate::{
     RolloutError,
     batch::{Batch, NonFinite, OpenGroup},
-    cache::{KvCache, LayeredCache, Prefill},
+    cache::{KvCache, Prefill, with_cache},
     finish::Finish,
     open::OpenCompletion,
     sampler::Sampler,
 };
 
 /// Prompt tokens that run through the network at a time.
-const PREFILL_TOKENS: usize = 4_096;
+pub(crate) const PREFILL_TOKENS: usize = 4_096;
 
 /// Tokens whose keys and values are held at a time, unless said otherwise: 2.4 GB for a 3B model in bf16.
-const TOKEN_BUDGET: usize = 65_536;
+pub(crate) const TOKEN_BUDGET: usize = 65_536;
 
 /// Generates with the policy in this process, by continuous batching: finished completions leave the batch, and waiting
 /// groups enter as soon as there is room.
@@ -79,8 +75,7 @@ impl RolloutEngine<Vlm> for GenerationEngine {
         let queue = waiting(policy, samples)?;
         let budget = self.token_budget.or_else(|| policy.kv_tokens()).unwrap_or(TOKEN_BUDGET);
         let plan = plan(budget, policy, &queue, params);
-        let decoder = &policy.network().decoder;
-        let answer = |cache: KvCache<'_>| {
+        with_cache(policy, plan, self.with_kernels, |cache| {
             Run {
                 policy,
                 params,
@@ -91,22 +86,7 @@ impl RolloutEngine<Vlm> for GenerationEngine {
                 cache,
             }
             .answer(&mut report)
-        };
-        // SAFETY: a rollout writes to no parameter, and the policy is borrowed while it answers.
-        #[expect(unsafe_code, reason = "the step's kernels read the parameters where they are")]
-        let kernels = self.with_kernels.then(|| unsafe { decoder.for_kernels() }).flatten();
-        match kernels {
-            Some(kernels) => {
-                Decode::with(&kernels, plan, kernel_threads(), |decode| answer(KvCache::Whole(decode)))
-            }
-            None => answer(KvCache::Layered(Box::new(LayeredCache::new(
-                &plan,
-                decoder,
-                policy.kind(),
-                policy.device(),
-                self.with_kernels,
-            )))),
-        }
+        })
     }
 }
 

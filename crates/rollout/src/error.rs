@@ -19,6 +19,16 @@ pub enum RolloutError {
         /// Tokens that fit.
         limit: usize,
     },
+    /// More than a running engine has room for.
+    #[error("{asked} {what} are more than the {most} that there is room for")]
+    Beyond {
+        /// Of what.
+        what: &'static str,
+        /// How many are asked for.
+        asked: usize,
+        /// How many fit.
+        most: usize,
+    },
     /// A text that is to be banned but is not one token.
     #[error("`sampling.banned`: `{text}` {message}")]
     Banned {

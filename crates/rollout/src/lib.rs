@@ -5,6 +5,8 @@
 //! batch. Random numbers belong to places (sample, completion, token), so neither the order of a batch nor what else is
 //! in it changes what is drawn.
 //!
+//! [`ServingEngine`] answers requests that come while others are answered, each with sampling of its own.
+//!
 //! [`ExactEngine`] gives up speed so that a trainer can repeat its steps to the last bit.
 //!
 //! ```no_run
@@ -32,6 +34,7 @@ mod finish;
 mod open;
 mod replay;
 mod sampler;
+mod serving;
 
 pub use cache::decode_kernels_missing;
 pub use engine::GenerationEngine;
@@ -39,3 +42,4 @@ pub use error::RolloutError;
 pub use exact::ExactEngine;
 pub use replay::{Replay, replay};
 pub use sampler::{Drawn, Sampler, Waiting};
+pub use serving::{Event, Load, Request, Room, ServingEngine, Source};

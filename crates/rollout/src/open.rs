@@ -23,6 +23,11 @@ impl OpenCompletion {
         self.finish.is_some()
     }
 
+    /// Why it has ended; none where it has not.
+    pub(crate) fn finish(&self) -> Option<FinishReason> {
+        self.finish
+    }
+
     /// Appends a token; `max_tokens` of them end it. Returns whether it has ended.
     pub(crate) fn push(
         &mut self,

@@ -34,6 +34,8 @@ pub struct Drawn {
     pub logprob: f32,
     /// What it was drawn from; none where nothing can be out of reach.
     pub limit: Option<Limit<Vec<u32>>>,
+    /// The most likely tokens of what it was drawn from, with their log-probabilities, where they were asked for.
+    pub top: Vec<(i64, f32)>,
 }
 
 /// Draws tokens by inverting the cumulative distribution at given uniform numbers.
@@ -49,6 +51,8 @@ pub struct Sampler {
     /// `allowed` on the device of the policy.
     allowed_v: Tensor,
     limits_support: bool,
+    /// Most likely tokens that a draw tells.
+    n_top: usize,
 }
 
 impl Sampler {
@@ -72,6 +76,7 @@ impl Sampler {
             shaping: Shaping {
                 repetition_penalty: params.repetition_penalty,
                 presence_penalty: params.presence_penalty,
+                frequency_penalty: params.frequency_penalty,
                 temperature: params.temperature,
                 top_k: params.top_k,
                 top_p: params.top_p,
@@ -83,7 +88,14 @@ impl Sampler {
             allowed_v: Tensor::from_slice(&allowed).to_device(allowed_v.device()),
             allowed,
             limits_support: params.limits_support(),
+            n_top: 0,
         })
+    }
+
+    /// Draws that tell the `n` most likely tokens too.
+    #[must_use]
+    pub fn with_top(self, n: usize) -> Self {
+        Self { n_top: n, ..self }
     }
 
     /// The next token of each completion, from its row of `logits_mv` (fp32).
@@ -102,7 +114,7 @@ impl Sampler {
             .collect();
         let threads = tch::get_num_threads() as usize;
         let logits = to_vec(logits_mv);
-        let Self { of_policy, limits_support, .. } = self;
+        let Self { of_policy, limits_support, n_top, .. } = self;
         draw_rows(
             &logits,
             &self.allowed,
@@ -113,6 +125,7 @@ impl Sampler {
                 token: token as i64,
                 logprob,
                 limit: limits_support.then(|| limit(of_policy, weights)),
+                top: top(*n_top, weights),
             },
         )
     }
@@ -120,7 +133,9 @@ impl Sampler {
     /// Whether nothing is to be done but to mask and to divide by the temperature.
     fn is_plain(&self) -> bool {
         let Shaping { temperature, .. } = self.shaping;
-        !self.limits_support && self.shaping == Shaping { temperature, ..Shaping::default() }
+        !self.limits_support
+            && self.n_top == 0
+            && self.shaping == Shaping { temperature, ..Shaping::default() }
     }
 
     /// [`Sampler::draw`] of the plain case in tensor operations, for a GPU.
@@ -143,9 +158,25 @@ impl Sampler {
         tokens
             .into_iter()
             .zip(logprobs)
-            .map(|(token, logprob)| Drawn { token, logprob, limit: None })
+            .map(|(token, logprob)| Drawn { token, logprob, limit: None, top: Vec::new() })
             .collect()
     }
+}
+
+/// The `n` most likely tokens that could be drawn, and their log-probabilities.
+fn top(n: usize, weights: &[f32]) -> Vec<(i64, f32)> {
+    if n == 0 {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..weights.len()).filter(|&id| weights[id] > 0.0).collect();
+    let by_weight = |a: &usize, b: &usize| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b));
+    if order.len() > n {
+        order.select_nth_unstable_by(n - 1, by_weight);
+        order.truncate(n);
+    }
+    order.sort_by(by_weight);
+    let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    order.into_iter().map(|id| (id as i64, (f64::from(weights[id]) / total).ln() as f32)).collect()
 }
 
 /// The shorter list: of what was within reach, or of what the policy may write and was not.
@@ -302,6 +333,21 @@ mod tests {
             }
         }
         assert!(sampler(&plain).draw(&logits, &rows(50)).iter().all(|drawn| drawn.limit.is_none()));
+    }
+
+    #[test]
+    fn the_most_likely_come_with_what_was_drawn() {
+        for temperature in [0.0, 0.7] {
+            let params = SamplingParams { temperature, top_k: 4, ..SamplingParams::plain(1) };
+            let drawn = sampler(&params).with_top(3).draw(&logits(20), &rows(20));
+            for Drawn { token, logprob, top, .. } in drawn {
+                assert!(top.len() == 3 && top.is_sorted_by(|a, b| a.1 >= b.1), "{top:?}");
+                if let Some(found) = top.iter().find(|(id, _)| *id == token) {
+                    assert!((found.1 - logprob).abs() < 1e-5, "{top:?} {logprob}");
+                }
+                assert!(temperature > 0.0 || top[0].0 == token);
+            }
+        }
     }
 
     #[test]

@@ -190,6 +190,7 @@ fn what_is_drawn_does_not_depend_on_the_batch() {
         min_p: 0.01,
         repetition_penalty: 1.1,
         presence_penalty: 0.2,
+        frequency_penalty: 0.1,
         min_new_tokens: 9,
         stop: vec!["e".into()],
         banned: vec!["a".into()],

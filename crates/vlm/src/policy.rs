@@ -144,6 +144,26 @@ impl Vlm {
         })
     }
 
+    /// The same checkpoint with another adapter, a folder as PEFT writes it: weights are shared, not copied. It must be
+    /// an adapter of this base; what the folder calls it is not asked.
+    pub fn with_adapter(&self, dir: &Path) -> Result<Self, VlmError> {
+        let option = LoraOption::Folder { dir: dir.to_owned(), dropout: None, seed: Seed::new(0) };
+        let lora = Lora::open(&option, &self.config, self.options.device)?;
+        let params = self.params.shared();
+        let network = lora.network(&params, lora.params(), &self.config, None);
+        Ok(Self {
+            config: self.config.clone(),
+            processor: self.processor.clone(),
+            params,
+            lora: Some(lora),
+            network,
+            folder: self.folder.clone(),
+            options: VlmOptions { lora: Some(option), ..self.options.clone() },
+            allowed_v: self.allowed_v.shallow_clone(),
+            kept: Arc::new(KeptFeatures::within(self.options.feature_memory)),
+        })
+    }
+
     /// Shapes and constants.
     pub fn config(&self) -> &VlmConfig {
         &self.config

@@ -109,6 +109,9 @@ pub(crate) struct SamplingArgs {
     /// Taken from the logits of tokens that the completion holds.
     #[arg(long, default_value_t = 0.0, value_name = "A", allow_negative_numbers = true)]
     pub(crate) presence_penalty: f32,
+    /// The same, as often as the completion holds the token.
+    #[arg(long, default_value_t = 0.0, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f32,
     /// Longest completion in tokens.
     #[arg(long, default_value_t = 256, value_name = "N")]
     pub(crate) max_new_tokens: usize,

@@ -169,6 +169,7 @@ fn params(args: &SamplingArgs) -> Result<SamplingParams> {
         min_p: args.min_p,
         repetition_penalty: args.repetition_penalty,
         presence_penalty: args.presence_penalty,
+        frequency_penalty: args.frequency_penalty,
         min_new_tokens: args.min_new_tokens,
         stop: args.stop.clone(),
         banned: args.ban.clone(),

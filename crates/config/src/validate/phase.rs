@@ -54,6 +54,7 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     for (key, is_set) in [
         ("repetition_penalty", phase.sampling.repetition_penalty != 1.0),
         ("presence_penalty", phase.sampling.presence_penalty != 0.0),
+        ("frequency_penalty", phase.sampling.frequency_penalty != 0.0),
     ] {
         sampling.require(!is_set, key, || {
             "shifts logits by what was written before, so answers would not be drawn from the policy that learns; leave \

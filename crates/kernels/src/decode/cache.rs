@@ -48,7 +48,22 @@ impl Cache {
             let mut prompt = layer.prompts[group * kv + head].write().unwrap_or_else(PoisonError::into_inner);
             prompt.fill((0..tokens).map(key), &values, d);
         }
-        for own in &layer.own[group * group_size * kv..(group + 1) * group_size * kv] {
+        for slot in group * group_size..(group + 1) * group_size {
+            layer.clear(slot, kv);
+        }
+    }
+
+    /// A completion begins anew behind its prompt.
+    pub(super) fn begin(&self, slot: usize) {
+        for layer in &self.layers {
+            layer.clear(slot, self.heads.kv);
+        }
+    }
+}
+
+impl CacheLayer {
+    fn clear(&self, slot: usize, kv: usize) {
+        for own in &self.own[slot * kv..(slot + 1) * kv] {
             own.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }

@@ -79,6 +79,11 @@ impl Decode<'_> {
         self.state.cache.fill(layer, group, tokens, keys_values);
     }
 
+    /// The completion of a slot begins anew behind the prompt of its group.
+    pub fn begin(&self, slot: usize) {
+        self.state.cache.begin(slot);
+    }
+
     /// Reads one more token of each of some slots, ascending, at its position, and writes logits `[slots, vocabulary]`.
     pub fn step(&self, tokens: &[i64], positions: &[i64], slots: &[usize], logits: &mut [f32]) {
         let vocabulary = self.vocabulary();

@@ -95,6 +95,11 @@ impl LayeredCache {
         own_lengths[group_slot * *group_size..(group_slot + 1) * *group_size].fill(0);
     }
 
+    /// A completion begins anew behind its prompt.
+    pub(super) fn begin(&mut self, slot: usize) {
+        self.occupancy.own_lengths[slot] = 0;
+    }
+
     /// `[l, k, d]` of a prompt.
     pub(super) fn fill(&mut self, layer: usize, group_slot: usize, k_lkd: &Tensor, v_lkd: &Tensor) {
         let (Layers::Tensors(layers, _) | Layers::Device(layers, _)) = &mut self.layers;

@@ -17,12 +17,18 @@ mod states;
 mod tensors;
 
 use reft_autograd::filled;
-use reft_kernels::Decode;
-use reft_vlm::model::{Decoder, DeltaInputs, DeltaMemory, PackedBatch, TokenPlan, inference::read};
+use reft_kernels::{Decode, KvPlan};
+use reft_vlm::{
+    Vlm,
+    model::{
+        Decoder, DeltaInputs, DeltaMemory, PackedBatch, TokenPlan,
+        inference::{kernel_threads, read},
+    },
+};
 use tch::Tensor;
 
 pub use self::device::decode_kernels_missing;
-pub(crate) use self::layered::LayeredCache;
+use self::layered::LayeredCache;
 
 /// The cache, with the decode step that reads it.
 pub(crate) enum KvCache<'a> {
@@ -30,6 +36,25 @@ pub(crate) enum KvCache<'a> {
     Whole(&'a Decode<'a>),
     /// The model's own forward pass.
     Layered(Box<LayeredCache>),
+}
+
+/// Runs `work` with an empty cache for the policy's decoder; with `with_kernels` one of kernels where they compute.
+pub(crate) fn with_cache<T>(
+    policy: &Vlm,
+    plan: KvPlan,
+    with_kernels: bool,
+    work: impl FnOnce(KvCache<'_>) -> T,
+) -> T {
+    let decoder = &policy.network().decoder;
+    // SAFETY: a rollout writes to no parameter, and the policy is borrowed while it answers.
+    #[expect(unsafe_code, reason = "the step's kernels read the parameters where they are")]
+    let kernels = with_kernels.then(|| unsafe { decoder.for_kernels() }).flatten();
+    if let Some(kernels) = kernels {
+        return Decode::with(&kernels, plan, kernel_threads(), |decode| work(KvCache::Whole(decode)));
+    }
+    let (kind, device) = (policy.kind(), policy.device());
+    let cache = LayeredCache::new(&plan, decoder, kind, device, with_kernels);
+    work(KvCache::Layered(Box::new(cache)))
 }
 
 /// The newest token of some completions.
@@ -52,6 +77,14 @@ impl KvCache<'_> {
                 filled(&size, |logits| decode.step(&tokens, &positions, &slots, logits))
             }
             Self::Layered(cache) => cache.step(decoder, newest),
+        }
+    }
+
+    /// A completion begins anew behind the prompt of its group slot.
+    pub(crate) fn begin(&mut self, slot: usize) {
+        match self {
+            Self::Whole(decode) => decode.begin(slot),
+            Self::Layered(cache) => cache.begin(slot),
         }
     }
 

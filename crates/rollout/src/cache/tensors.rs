@@ -127,7 +127,8 @@ impl TensorLayer {
             |x: &Tensor| x.reshape([n, k, s, h / k, -1]).transpose(1, 2).reshape([m, k, h / k, -1]);
         let prompt_out = x_of_slot(&probs.narrow(3, 0, l).matmul(&values));
         let own_out = x_of_slot(&probs.narrow(3, l, o)).matmul(&own_values);
-        let out_mhd = (prompt_out + own_out).view([m, h, d]);
+        // With one group the sum keeps the order of its heads.
+        let out_mhd = (prompt_out + own_out).reshape([m, h, d]);
         if step.is_whole { out_mhd } else { out_mhd.index_select(0, &step.slots_r) }
     }
 

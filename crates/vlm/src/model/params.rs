@@ -247,6 +247,13 @@ impl ParamStore {
         Self::over(self.buffers.iter().map(|(&key, buffer)| (key, buffer.copy())).collect(), &specs)
     }
 
+    /// The same memory under another store.
+    #[must_use]
+    pub(crate) fn shared(&self) -> Self {
+        let specs: Vec<ParamSpec> = self.params.iter().map(|p| p.spec.clone()).collect();
+        Self::over(self.buffers.iter().map(|(&key, buffer)| (key, buffer.shallow_clone())).collect(), &specs)
+    }
+
     fn over(buffers: BTreeMap<BufferKey, Tensor>, specs: &[ParamSpec]) -> Self {
         let mut offsets: BTreeMap<BufferKey, i64> = BTreeMap::new();
         let (mut params, mut leaves) = (Vec::new(), Vec::new());

@@ -55,6 +55,15 @@ pub struct ImageSpan {
     pub pixels: Tensor,
 }
 
+impl ImageSpan {
+    /// The same with the same pixels in memory.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        let &Self { key, start, grid, ref pixels } = self;
+        Self { key, start, grid, pixels: pixels.shallow_clone() }
+    }
+}
+
 /// Image processor, chat template and tokenizer of a checkpoint.
 #[derive(Clone)]
 pub struct Processor {
@@ -116,6 +125,24 @@ impl Processor {
             }));
         }
         Ok(EncodedPrompt { images: spans, token_ids: layout.token_ids, think_opened: layout.think_opened })
+    }
+
+    /// A prompt that is written out, control tokens and all, and shows no image.
+    pub fn encode_text(&self, text: &str) -> Result<EncodedPrompt, ProcessorError> {
+        self.of_tokens(self.tokenizer.encode_template(text)?)
+    }
+
+    /// A prompt of these tokens, which shows no image.
+    pub fn of_tokens(&self, token_ids: Vec<i64>) -> Result<EncodedPrompt, ProcessorError> {
+        let placed = token_ids.iter().filter(|&&id| Some(id) == self.image_token_id).count();
+        if placed > 0 {
+            return Err(ProcessorError::ImageCount { placed, given: 0 });
+        }
+        if token_ids.len() > self.context_limit {
+            let (tokens, limit) = (token_ids.len(), self.context_limit);
+            return Err(ProcessorError::TooLong { tokens, image_tokens: 0, limit });
+        }
+        Ok(EncodedPrompt { token_ids, images: Vec::new(), think_opened: false })
     }
 
     /// Tokens of the prompt, without decoding an image. Fails as [`Self::encode`] does when they are too many.
