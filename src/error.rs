@@ -29,6 +29,9 @@ pub enum Error {
     /// A stage outside a run.
     #[error(transparent)]
     Stage(#[from] reft_core::StageError),
+    /// A server that cannot begin, or go on.
+    #[error(transparent)]
+    Serve(#[from] reft_serve::ServeError),
     /// A launcher that says what cannot be.
     #[error(transparent)]
     World(#[from] reft_dist::WorldError),

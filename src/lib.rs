@@ -48,6 +48,7 @@ mod relative;
 pub mod replay;
 pub mod report;
 pub mod score;
+pub mod serve;
 mod settings;
 mod space;
 pub mod step;

@@ -38,6 +38,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// What a signal sets, for other threads.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
+    }
+
     /// Whether someone asked to stop. The first time it says that it was heard.
     pub(crate) fn asked(&self) -> bool {
         let asked = self.asked.load(Ordering::Relaxed);

@@ -215,6 +215,12 @@ fn listed(text: &str) -> impl Iterator<Item = &str> {
     entries.chain(inside.is_none().then_some(text))
 }
 
+/// An image whose encoded bytes are at hand.
+pub fn in_memory(bytes: Arc<[u8]>, label: &str) -> Result<ImageRef, ImageProblem> {
+    let size = header_size(Cursor::new(&*bytes)).map_err(|error| ImageProblem::Damaged(Box::new(error)))?;
+    Ok(ImageRef { source: ImageSource::Bytes(bytes), size: usable(size)?, label: Arc::from(label) })
+}
+
 /// SHA-256 of the encoded bytes; of its path for a file that has vanished.
 pub fn digest(image: &ImageRef) -> [u8; 32] {
     match &image.source {

@@ -41,6 +41,6 @@ pub mod write;
 
 pub use dataset::{Dataset, OpenData, Source};
 pub use error::{DataError, ImageProblem, Location};
-pub use images::{digest, grey};
+pub use images::{digest, grey, in_memory};
 pub use pictures::{Pictured, pictured};
 pub use report::{Contents, Counted, Overlap, Report, Tokens};

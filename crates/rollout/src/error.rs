@@ -29,6 +29,12 @@ pub enum RolloutError {
         /// How many fit.
         most: usize,
     },
+    /// What was to answer is not there any more.
+    #[error("{what} answers no more")]
+    Gone {
+        /// What.
+        what: String,
+    },
     /// A text that is to be banned but is not one token.
     #[error("`sampling.banned`: `{text}` {message}")]
     Banned {

@@ -26,7 +26,7 @@ const LEVELS: [&[&str]; 8] = [
         "reft-testkit",
     ],
     &["reft-rollout", "reft-train", "reft-ablation"],
-    &["reft-grpo"],
+    &["reft-grpo", "reft-serve"],
     &["curr-reft"],
     &["reft-cli", "reft-gpu"],
 ];

@@ -8,6 +8,7 @@ mod data;
 mod init;
 mod model;
 mod run;
+mod serve;
 mod shell;
 mod stored;
 
@@ -18,9 +19,11 @@ pub(crate) use config::{ConfigCommand, RecipeFiles};
 pub(crate) use data::{DataCommand, DataInspectArgs, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
 pub(crate) use init::InitArgs;
 pub(crate) use model::{
-    DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
+    ComputeArgs, DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs,
+    SamplingArgs,
 };
 pub(crate) use run::{CompareArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stored::{GradeArgs, MissingArg, RejectArgs, ScoreArgs};
 
@@ -77,6 +80,8 @@ pub(crate) enum Command {
     Logprobs(LogprobsArgs),
     /// Run benchmarks on a checkpoint.
     Eval(Box<EvalArgs>),
+    /// Answer requests over HTTP as OpenAI's API has them.
+    Serve(ServeArgs),
     /// Merge a LoRA adapter into its base model.
     Merge(MergeArgs),
     /// Grade stored predictions; needs no model.

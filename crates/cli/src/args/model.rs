@@ -15,6 +15,13 @@ pub(crate) struct ModelArgs {
     /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// How a model computes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ComputeArgs {
     /// Number type of the weights in memory.
     #[arg(long, default_value = "fp32")]
     pub(crate) dtype: DtypeArg,

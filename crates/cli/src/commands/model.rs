@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::{
     args::{
-        DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs, MergeArgs,
-        ModelArgs, SamplingArgs,
+        ComputeArgs, DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs,
+        MergeArgs, ModelArgs, SamplingArgs,
     },
     interrupt::Interrupt,
     output::Output,
@@ -139,6 +139,12 @@ pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
 
 /// The model as a recipe would name it. Sets the number of threads, too.
 fn config(args: &ModelArgs) -> ModelConfig {
+    let model = compute(&args.compute, ModelConfig::of_folder(args.model.clone()));
+    ModelConfig { lora: args.adapter.clone().map(LoraConfig::of_folder), ..model }
+}
+
+/// With number type and device. Sets the number of threads.
+pub(super) fn compute(args: &ComputeArgs, model: ModelConfig) -> ModelConfig {
     model::set_threads(args.threads);
     ModelConfig {
         dtype: dtype(args.dtype),
@@ -147,8 +153,7 @@ fn config(args: &ModelArgs) -> ModelConfig {
             DeviceArg::Cpu => Device::Cpu,
             DeviceArg::Cuda => Device::Cuda,
         },
-        lora: args.adapter.clone().map(LoraConfig::of_folder),
-        ..ModelConfig::of_folder(args.model.clone())
+        ..model
     }
 }
 
