@@ -2,20 +2,30 @@
 
 use std::path::Path;
 
-use reft_config::{BenchmarkConfig, ModelConfig, PromptConfig};
-use reft_core::{Benchmark as _, SamplingParams, StageError};
+use reft_config::{BenchmarkConfig, FleetConfig, ModelConfig, PromptConfig};
+use reft_core::{Benchmark as _, PixelBudget, RolloutEngine, SamplingParams, StageError};
 use reft_eval::{Blind, EvalReport, predictions};
+use reft_fleet::ServerEngine;
 use reft_pipeline::Observer;
-use reft_vlm::Vlm;
-use serde_json::Value;
+use reft_rollout::GenerationEngine;
+use serde_json::{Value, json};
 
 use crate::{
     Error,
     benchmarks::{AnyBenchmark, GENERIC, against, check_names},
     model,
-    partial::KeepingEngine,
+    partial::{KeepingEngine, of_model},
     table::{self, Row},
 };
+
+/// Who answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Answerer<'a> {
+    /// A model of this process.
+    Model(&'a ModelConfig),
+    /// A model behind servers.
+    Servers(&'a FleetConfig),
+}
 
 /// What `reft eval` asks for beside the model.
 pub struct Evaluation<'a> {
@@ -38,12 +48,49 @@ pub struct Evaluation<'a> {
 /// Asks the questions, grades the answers, and writes `report.json` and `predictions.parquet` of each benchmark. All are
 /// opened before the first is asked.
 pub fn evaluate(
-    config: &ModelConfig,
+    who: Answerer<'_>,
     ask: &Evaluation<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<EvalReport>, Error> {
-    let policy = model::open(config)?;
-    let budget = policy.processor().budget();
+    match who {
+        Answerer::Model(config) => {
+            let policy = model::open(config)?;
+            let budget = policy.processor().budget();
+            let engine = || Ok(GenerationEngine::default());
+            evaluate_by(
+                &By { policy: &policy, engine: &engine, who: of_model(config) },
+                budget,
+                ask,
+                observer,
+            )
+        }
+        Answerer::Servers(config) => {
+            let failed = |error| StageError::other("servers", error);
+            let engine = || Ok(ServerEngine::new(config).map_err(failed)?);
+            evaluate_by(
+                &By { policy: &(), engine: &engine, who: json!({"servers": config}) },
+                None,
+                ask,
+                observer,
+            )
+        }
+    }
+}
+
+/// An engine, and the policy that it asks.
+struct By<'a, P: ?Sized, E> {
+    policy: &'a P,
+    engine: &'a dyn Fn() -> Result<E, Error>,
+    /// Tells answers from those of others.
+    who: Value,
+}
+
+fn evaluate_by<P: ?Sized, E: RolloutEngine<P>>(
+    by: &By<'_, P, E>,
+    budget: Option<PixelBudget>,
+    ask: &Evaluation<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Vec<EvalReport>, Error> {
     let open = |benchmark| Ok((benchmark, AnyBenchmark::open(benchmark, ask.prompts, budget)?));
     let opened: Vec<(&BenchmarkConfig, AnyBenchmark)> =
         ask.benchmarks.iter().map(open).collect::<Result<_, Error>>()?;
@@ -60,14 +107,13 @@ pub fn evaluate(
         if !one {
             observer.message(&format!("benchmark {}", benchmark.name()));
         }
-        evaluate_one(&policy, config, &settings.path, benchmark, &output, ask, observer)
+        evaluate_one(by, &settings.path, benchmark, &output, ask, observer)
     };
     opened.iter().map(run).collect()
 }
 
-fn evaluate_one(
-    policy: &Vlm,
-    config: &ModelConfig,
+fn evaluate_one<P: ?Sized, E: RolloutEngine<P>>(
+    by: &By<'_, P, E>,
     data: &Path,
     benchmark: &AnyBenchmark,
     output: &Path,
@@ -77,9 +123,10 @@ fn evaluate_one(
     std::fs::create_dir_all(output)
         .map_err(|e| Error::File { path: output.to_owned(), message: e.to_string() })?;
     let mut answered = |benchmark: &AnyBenchmark, name: &str| -> Result<_, Error> {
-        let mut engine = KeepingEngine::open(&output.join(name), config, data, ask.params)?;
-        let graded = reft_pipeline::evaluate(policy, &mut engine, benchmark, ask.params, ask.batch, observer)
-            .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
+        let mut engine = KeepingEngine::open(&output.join(name), (by.engine)()?, &by.who, data, ask.params)?;
+        let graded =
+            reft_pipeline::evaluate(by.policy, &mut engine, benchmark, ask.params, ask.batch, observer)
+                .map_err(|error| engine.explain(error, benchmark.samples().len()))?;
         Ok((graded, engine))
     };
     let (graded, engine) = answered(benchmark, "predictions")?;

@@ -4,12 +4,18 @@ use std::path::Path;
 
 use reft_config::ModelConfig;
 use reft_core::{Completion, Progress, RolloutEngine as _, SamplingParams, StageError};
+use reft_rollout::GenerationEngine;
 use reft_train::token_logprobs;
 use reft_vlm::model::Distribution;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Error, chats, model, partial::KeepingEngine, relative::rebase, table};
+use crate::{
+    Error, chats, model,
+    partial::{KeepingEngine, of_model},
+    relative::rebase,
+    table,
+};
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +42,8 @@ pub fn generate(
 ) -> Result<GenerateSummary, Error> {
     table::check_output(output)?;
     let chats = chats::read(input)?;
-    let mut engine = KeepingEngine::open(output, config, input, params)?;
+    let mut engine =
+        KeepingEngine::open(output, GenerationEngine::default(), &of_model(config), input, params)?;
     let policy = model::open(config)?;
     let total = chats.samples.len() * params.group_size;
     let mut rows = chats.rows;

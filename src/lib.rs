@@ -64,6 +64,7 @@ pub use reft_curriculum as curriculum;
 pub use reft_data as data;
 pub use reft_dist as dist;
 pub use reft_eval as eval;
+pub use reft_fleet as fleet;
 pub use reft_grpo as grpo;
 pub use reft_math as math;
 pub use reft_peer_rewards as peer_rewards;

@@ -14,16 +14,14 @@ use std::{
 use reft_config::ModelConfig;
 use reft_core::{Completion, Group, Progress, RolloutEngine, Sample, SampleId, SamplingParams, StageError};
 use reft_eval::prompt_hash;
-use reft_rollout::GenerationEngine;
-use reft_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Error;
 
 /// An engine that keeps what it has answered.
-pub(crate) struct KeepingEngine {
-    inner: GenerationEngine,
+pub(crate) struct KeepingEngine<E> {
+    inner: E,
     path: PathBuf,
     file: File,
     kept: BTreeMap<SampleId, Answers>,
@@ -39,11 +37,13 @@ struct Answers {
     completions: Vec<Completion>,
 }
 
-impl KeepingEngine {
-    /// With the answers that an earlier call for the same output has kept, if it asked the same.
+impl<E> KeepingEngine<E> {
+    /// With the answers that an earlier call for the same output has kept, if it asked the same of the same: `who` says
+    /// of whom.
     pub(crate) fn open(
         output: &Path,
-        model: &ModelConfig,
+        inner: E,
+        who: &Value,
         input: &Path,
         params: &SamplingParams,
     ) -> Result<Self, Error> {
@@ -52,7 +52,7 @@ impl KeepingEngine {
         let path = PathBuf::from(path);
         let fail =
             |error: &dyn std::fmt::Display| Error::File { path: path.clone(), message: error.to_string() };
-        let asked = json!({"model": state_of(&model.path), "settings": model, "input": state_of(input), "sampling": params});
+        let asked = json!({"who": who, "input": state_of(input), "sampling": params});
         let kept = read(&path, &asked);
         let file = if kept.is_empty() {
             let mut file = File::create(&path).map_err(|e| fail(&e))?;
@@ -61,7 +61,7 @@ impl KeepingEngine {
         } else {
             OpenOptions::new().append(true).open(&path).map_err(|e| fail(&e))?
         };
-        Ok(Self { inner: GenerationEngine::default(), path, file, kept })
+        Ok(Self { inner, path, file, kept })
     }
 
     /// What to say when the work on so many questions has failed or was stopped.
@@ -94,10 +94,10 @@ impl KeepingEngine {
     }
 }
 
-impl RolloutEngine<Vlm> for KeepingEngine {
+impl<P: ?Sized, E: RolloutEngine<P>> RolloutEngine<P> for KeepingEngine<E> {
     fn generate(
         &mut self,
-        policy: &Vlm,
+        policy: &P,
         samples: &[Arc<Sample>],
         params: &SamplingParams,
         progress: Progress<'_>,
@@ -125,6 +125,11 @@ impl RolloutEngine<Vlm> for KeepingEngine {
         };
         Ok(samples.iter().filter_map(of_sample).collect())
     }
+}
+
+/// A model of this process, by its files and its settings.
+pub(crate) fn of_model(model: &ModelConfig) -> Value {
+    json!({"model": state_of(&model.path), "settings": model})
 }
 
 /// What the file system knows of a file, or of a folder's files, without reading them.

@@ -7,17 +7,18 @@ use std::{
 };
 
 use reft_config::{
-    BadImages, DataConfig, EvalPhase, GrpoPhase, GuardConfig, JudgeConfig, Keep, PhaseConfig, Recipe,
-    RejectPhase, RewardConfig, SftPhase, Shard, ValidationConfig, WithForm,
+    BadImages, DataConfig, EvalPhase, FleetConfig, GrpoPhase, GuardConfig, JudgeConfig, Keep, PhaseConfig,
+    Recipe, RejectPhase, RewardConfig, SftPhase, Shard, ValidationConfig, WithForm,
 };
 use reft_core::{
-    Benchmark, BoxFrame, Demonstration, Form, ImageSource, Progress, RunStore, Sample, SampleId, Seed,
-    StageError,
+    Benchmark, BoxFrame, Demonstration, Form, ImageSource, Progress, RolloutEngine, RunStore, Sample,
+    SampleId, Seed, StageError,
 };
 use reft_curriculum::Pool;
 use reft_data::{Contents, Dataset, OpenData, Report, Tokens};
 use reft_dist::Group;
 use reft_eval::TaskBenchmark;
+use reft_fleet::ServerEngine;
 use reft_grpo::GrpoOptimizer;
 use reft_pipeline::{
     EvalStages, Guard, PhaseBuilder, PhasePlan, Preflight, RejectStages, RlStages, SftStages, Stages,
@@ -211,7 +212,7 @@ impl<'a> RecipePhases<'a> {
             questions,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
-            rollout: Box::new(GenerationEngine::default()),
+            rollout: engine(phase.servers.as_ref())?,
             judge: match &phase.judge {
                 JudgeConfig::Rules => Box::new(RuleJudge::new(
                     Box::new(Accuracy::decisive(&phase.reward, budget)),
@@ -249,7 +250,7 @@ impl<'a> RecipePhases<'a> {
             benchmarks: benchmarks.chain(published).collect::<Result<_, StageError>>()?,
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(self.seed(&phase.name)),
-            rollout: Box::new(GenerationEngine::default()),
+            rollout: engine(phase.servers.as_ref())?,
         })
     }
 
@@ -537,6 +538,16 @@ fn preflight(phase: &GrpoPhase, samples: &[Arc<Sample>]) -> Preflight {
         answers: examined(samples, phase.preflight.answers).map(|s| written(s, &phase.reward)).collect(),
         questions: spread(samples, phase.preflight.questions).cloned().collect(),
     }
+}
+
+/// Who answers: the policy, or servers in its place.
+fn engine(servers: Option<&FleetConfig>) -> Result<Box<dyn RolloutEngine<Vlm>>, StageError> {
+    Ok(match servers {
+        None => Box::new(GenerationEngine::default()),
+        Some(servers) => {
+            Box::new(ServerEngine::new(servers).map_err(|error| StageError::other("servers", error))?)
+        }
+    })
 }
 
 /// That something learns where something should, and that boxes are counted in what the model has.

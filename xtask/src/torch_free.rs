@@ -2,7 +2,7 @@
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.
-pub(crate) const TORCH_FREE: [&str; 16] = [
+pub(crate) const TORCH_FREE: [&str; 17] = [
     "reft-core",
     "reft-remote",
     "reft-config",
@@ -15,6 +15,7 @@ pub(crate) const TORCH_FREE: [&str; 16] = [
     "reft-eval",
     "reft-store",
     "reft-pipeline",
+    "reft-fleet",
     "reft-testkit",
     "reft-kernels",
     "reft-ablation",

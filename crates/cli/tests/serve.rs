@@ -406,3 +406,102 @@ fn who_leaves_frees_the_room_and_a_stop_finishes_what_runs() {
     assert!(server.child.wait().unwrap().success());
     assert!(server.agent.get(format!("{}/health", server.url)).call().is_err());
 }
+
+/// Benchmarks by servers, one of which is killed meanwhile, say what they say by the model itself.
+#[test]
+fn benchmarks_are_answered_by_servers() {
+    let dir = TempDir::new().unwrap();
+    let folder = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let asked = [
+        "--benchmark",
+        "generic",
+        "--data",
+        "fixtures/easy_vqa/test.parquet",
+        "--task",
+        "vqa",
+        "--limit",
+        "40",
+    ];
+    let eval = |who: &[&str], output: &str| {
+        let args =
+            [&["eval", "--output", output, "--max-new-tokens", "24", "--threads", "1"], &asked[..], who]
+                .concat();
+        let output = reft(&args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let answers = |output: &str| {
+        let shown = reft(&["grade", "--predictions", &format!("{output}/predictions.parquet"), "--json"])
+            .output()
+            .unwrap();
+        let report = fs::read_to_string(format!("{output}/report.json")).unwrap();
+        (String::from_utf8(shown.stdout).unwrap(), report)
+    };
+    eval(&["--model", "fixtures/pico-vlm"], &folder("own"));
+    let servers =
+        [0, 1].map(|_| Server::start(&["--model", "fixtures/pico-vlm", "--served-model-name", "mine"]));
+    let urls = servers.each_ref().map(|server| format!("{}/v1", server.url));
+    let [mut first, second] = servers;
+    let killed = thread::spawn(move || {
+        // As soon as it has answered something.
+        while !first.get("/metrics").contains("status=\"200\"") {
+            thread::sleep(Duration::from_millis(10));
+        }
+        first.child.kill().unwrap();
+    });
+    let who = ["--server", &urls[0], "--server", &urls[1], "--served-model", "mine", "--connections", "4"];
+    eval(&who, &folder("served"));
+    killed.join().unwrap();
+    assert_eq!(answers(&folder("own")), answers(&folder("served")));
+    drop(second);
+
+    let wrong = ["eval", "--output", &folder("none"), "--server", &urls[0], "--served-model", "mine"];
+    let output = reft(&[&wrong, &asked[..]].concat()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains(&urls[0]), "{said}");
+}
+
+/// Phases that only ask take servers in place of the policy.
+#[test]
+fn phases_of_a_recipe_are_answered_by_servers() {
+    let server = Server::start(&["--model", "fixtures/pico-vlm", "--served-model-name", "mine"]);
+    let dir = TempDir::new().unwrap();
+    let recipe = dir.path().join("recipe.toml");
+    let servers = format!("servers = {{ url = [\"{}/v1\"], model = \"mine\" }}", server.url);
+    let text = r#"
+        run = { name = "asked", threads = 1 }
+        model = { path = "fixtures/pico-vlm", device = "cpu" }
+        data.test = { type = "scenes", glyphs = "fixtures/digits/digits.parquet", split = "test", count = 12, seed = 1 }
+        [[phase]]
+        kind = "eval"
+        name = "own"
+        data = ["test"]
+        sampling = { max_new_tokens = 60 }
+        [[phase]]
+        kind = "eval"
+        name = "served"
+        data = ["test"]
+        sampling = { max_new_tokens = 60 }
+        SERVERS
+        [[phase]]
+        kind = "reject"
+        name = "kept"
+        data = "test"
+        threshold = 1
+        sampling = { group_size = 2, max_new_tokens = 60 }
+        SERVERS
+    "#;
+    fs::write(&recipe, text.replace("SERVERS", &servers)).unwrap();
+    let runs = dir.path().to_str().unwrap();
+    let output = reft(&["train", recipe.to_str().unwrap(), "--runs", runs]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = |phase: &str| {
+        let path = dir.path().join("asked/eval").join(phase).join("test/report.json");
+        serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    assert_eq!(report("own")["overall"], report("served")["overall"]);
+    let kept = fs::read_to_string(dir.path().join("asked/rejection/kept/kept.jsonl")).unwrap();
+    assert!(kept.lines().count() > 0);
+    // 12 questions of the evaluation and 12 of the rejection.
+    let metrics = server.get("/metrics");
+    assert!(metrics.contains("status=\"200\"} 24"), "{metrics}");
+}

@@ -88,7 +88,7 @@ pub use phase::{EvalPhase, GrpoPhase, PhaseConfig, RejectPhase, SftPhase};
 pub use preflight::PreflightConfig;
 pub use prompt::PromptConfig;
 pub use recipe::{Recipe, RunConfig, Shard, Tracker};
-pub use remote::{JudgeConfig, ProgramRewardConfig, ServerJudgeConfig, ServerRewardConfig};
+pub use remote::{FleetConfig, JudgeConfig, ProgramRewardConfig, ServerJudgeConfig, ServerRewardConfig};
 pub use reward::{
     CosineConfig, DetectionReward, LanguageConfig, LengthConfig, PartialCredit, RepetitionConfig,
     RewardConfig, ScriptName,

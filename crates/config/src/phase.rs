@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, BenchmarkConfig, ClipRange, CurriculumConfig, FilterConfig, GradientConfig, GuardConfig,
-    JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig, ReferenceConfig,
-    RewardConfig, SamplingConfig, TrainableConfig, ValidationConfig, WithForm,
+    AdvantageConfig, BenchmarkConfig, ClipRange, CurriculumConfig, FilterConfig, FleetConfig, GradientConfig,
+    GuardConfig, JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig,
+    ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, ValidationConfig, WithForm,
 };
 
 /// One phase.
@@ -317,6 +317,9 @@ pub struct RejectPhase {
     /// Who judges.
     #[serde(default)]
     pub judge: JudgeConfig,
+    /// Servers that answer in place of the policy of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub servers: Option<FleetConfig>,
     /// What the rule judge counts as right.
     #[serde(default)]
     pub reward: RewardConfig,
@@ -356,6 +359,9 @@ pub struct EvalPhase {
     /// What counts as right; a detection answer counts when IoU exceeds the threshold.
     #[serde(default)]
     pub reward: RewardConfig,
+    /// Servers that answer in place of the policy of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub servers: Option<FleetConfig>,
 }
 
 impl PhaseConfig {

@@ -129,6 +129,66 @@ impl ServerJudgeConfig {
     }
 }
 
+/// Servers that answer in place of the model of this process, behind `POST URL/chat/completions` (docs/SERVING.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FleetConfig {
+    /// Base addresses, such as `["http://localhost:8000/v1"]`: the least busy is asked, one that fails is left alone for a
+    /// while.
+    pub url: Vec<String>,
+    /// Name of the model there.
+    pub model: String,
+    /// Questions that are asked at once, of all servers together.
+    #[serde(default = "FleetConfig::sixteen")]
+    pub connections: usize,
+    /// Seconds to wait for the answers to a question, each time.
+    #[serde(default = "FleetConfig::ten_minutes")]
+    pub timeout_s: f64,
+    /// How often a question is asked again, of each server, after no connection, no answer in time, or status 408, 429 or
+    /// 5xx.
+    #[serde(default = "two")]
+    pub retries: u32,
+    /// Seconds for which a server that has failed is left alone; they double each time, up to a minute.
+    #[serde(default = "FleetConfig::one_second")]
+    pub backoff_s: f64,
+    /// Name of the environment variable that holds the bearer token; it is never written to the run directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_env: Option<String>,
+    /// Whether the servers know what vLLM, SGLang and `reft serve` have beyond OpenAI's API: token ids, `top_k`, `min_p`,
+    /// `repetition_penalty`, `min_tokens`.
+    #[serde(default = "FleetConfig::yes")]
+    pub extensions: bool,
+}
+
+impl FleetConfig {
+    /// Servers with the defaults of a recipe.
+    pub fn new(url: Vec<String>, model: impl Into<String>) -> Self {
+        Self {
+            url,
+            model: model.into(),
+            connections: Self::sixteen(),
+            timeout_s: Self::ten_minutes(),
+            retries: two(),
+            backoff_s: Self::one_second(),
+            token_env: None,
+            extensions: true,
+        }
+    }
+
+    fn sixteen() -> usize {
+        16
+    }
+    fn ten_minutes() -> f64 {
+        600.0
+    }
+    fn one_second() -> f64 {
+        1.0
+    }
+    fn yes() -> bool {
+        true
+    }
+}
+
 fn one() -> f32 {
     1.0
 }

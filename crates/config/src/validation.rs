@@ -62,6 +62,7 @@ impl ValidationConfig {
             prompts_per_step: self.prompts_per_step,
             sampling: self.sampling.clone(),
             reward: self.reward.clone(),
+            servers: None,
         }
     }
 

@@ -6,10 +6,9 @@
 
 use std::{env, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reft_config::ServerJudgeConfig;
 use reft_core::{Completion, ImageRef, Judge, Judgement, Sample, StageError};
-use reft_remote::{Chat, ChatSpec};
+use reft_remote::{Chat, ChatSpec, data_url};
 use serde_json::{Value, json};
 
 use crate::RejectError;
@@ -65,7 +64,7 @@ impl ServerJudge {
         let mut content = vec![json!({"type": "text", "text": text})];
         if self.images {
             for image in sample.images() {
-                content.push(json!({"type": "image_url", "image_url": {"url": data_url(image)?}}));
+                content.push(json!({"type": "image_url", "image_url": {"url": encoded(image)?}}));
             }
         }
         Ok(json!([
@@ -106,15 +105,9 @@ fn judgement(text: &str) -> Option<Judgement> {
     })
 }
 
-fn data_url(image: &ImageRef) -> Result<String, StageError> {
-    let bytes =
-        image.source.read().map_err(|error| StageError::other(format!("image `{}`", image.label), error))?;
-    let kind = match &*bytes {
-        [0xff, 0xd8, ..] => "jpeg",
-        [b'R', b'I', b'F', b'F', ..] => "webp",
-        _ => "png",
-    };
-    Ok(format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)))
+fn encoded(image: &ImageRef) -> Result<String, StageError> {
+    let bytes = image.source.read();
+    Ok(data_url(&bytes.map_err(|error| StageError::other(format!("image `{}`", image.label), error))?))
 }
 
 #[cfg(test)]

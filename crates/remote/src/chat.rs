@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -164,6 +165,16 @@ impl Chat {
         };
         thread::sleep(turn.saturating_duration_since(Instant::now()));
     }
+}
+
+/// The bytes of an encoded image as a `data:` URL.
+pub fn data_url(bytes: &[u8]) -> String {
+    let kind = match bytes {
+        [0xff, 0xd8, ..] => "jpeg",
+        [b'R', b'I', b'F', b'F', ..] => "webp",
+        _ => "png",
+    };
+    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
 }
 
 /// The file of a request: everything that decides its reply is in the name.

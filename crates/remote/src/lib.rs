@@ -13,7 +13,7 @@ mod process;
 mod program;
 mod server;
 
-pub use chat::{Chat, ChatSpec, ChatUsage};
+pub use chat::{Chat, ChatSpec, ChatUsage, data_url};
 pub use error::CallError;
 pub use program::{Program, ProgramSpec};
 pub use server::{Server, ServerSpec};

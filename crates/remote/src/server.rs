@@ -10,8 +10,8 @@ use ureq::Agent;
 
 use crate::CallError;
 
-/// Longest answer, in bytes.
-const MAX_BODY: u64 = 1 << 20;
+/// Longest answer, in bytes: several long completions with a log-probability of each token.
+const MAX_BODY: u64 = 64 << 20;
 /// Longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
@@ -81,8 +81,8 @@ impl Server {
             };
             let is_last = attempt == self.spec.retries;
             match failure {
-                Failure::Final(reason) => return Err(self.failed(&reason)),
-                Failure::MayPass(reason, _) if is_last => return Err(self.failed(&reason)),
+                Failure::Final(reason) => return Err(CallError::Refused(self.said(&reason))),
+                Failure::MayPass(reason, _) if is_last => return Err(CallError::Failed(self.said(&reason))),
                 Failure::Timeout if is_last => return Err(CallError::Timeout(self.spec.timeout)),
                 Failure::MayPass(_, Some(asked)) => thread::sleep(asked.clamp(pause, MAX_PAUSE.max(pause))),
                 Failure::MayPass(_, None) | Failure::Timeout => thread::sleep(pause),
@@ -92,8 +92,8 @@ impl Server {
         }
     }
 
-    fn failed(&self, reason: &str) -> CallError {
-        CallError::Failed(format!("`{}`: {reason}", self.spec.url))
+    fn said(&self, reason: &str) -> String {
+        format!("`{}`: {reason}", self.spec.url)
     }
 
     fn post(&self, request: &Value) -> Result<Value, Failure> {

@@ -97,7 +97,9 @@ impl Reward for RemoteReward {
                 Err(reason) => RewardOutcome::Failed { reason: named(reason) },
             },
             Err(error @ CallError::Timeout(_)) => RewardOutcome::Timeout { reason: named(error.to_string()) },
-            Err(CallError::Failed(reason)) => RewardOutcome::Failed { reason: named(reason) },
+            Err(CallError::Failed(reason) | CallError::Refused(reason)) => {
+                RewardOutcome::Failed { reason: named(reason) }
+            }
             // No completion can ever be scored, so the run should not go on.
             Err(CallError::Unusable(reason)) => {
                 return Err(StageError::other(format!("reward `{}`", self.name), reason));

@@ -11,8 +11,8 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Request as HttpRequest, State, rejection::BytesRejection},
+    body::Body as HttpBody,
+    extract::{Request as HttpRequest, State},
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION},
     middleware::{self, Next},
     response::{
@@ -21,7 +21,7 @@ use axum::{
     },
     routing::{get, post},
 };
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use reft_core::{SampleId, Seed};
 use reft_rollout::{Event, Request};
 use reft_vlm::processor::{EncodedPrompt, Processor};
@@ -64,7 +64,6 @@ pub(crate) struct Shared {
 type Desks = State<Arc<Shared>>;
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let most_bytes = shared.settings.most_bytes;
     let api = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(text))
@@ -77,7 +76,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(|State(shared): Desks| async move { shared.desk.metrics.text() }))
         .merge(api)
         .fallback(|uri: Uri| async move { ApiError::NoRoute(uri.path().to_owned()) })
-        .layer(DefaultBodyLimit::max(most_bytes))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
             ApiError::Internal("the server has failed at this request".into()).into_response()
         }))
@@ -109,11 +107,11 @@ async fn models(State(shared): Desks) -> Response {
     Json(json!({"object": "list", "data": cards.collect::<Vec<_>>()})).into_response()
 }
 
-async fn chat(state: Desks, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+async fn chat(state: Desks, headers: HeaderMap, body: HttpBody) -> Response {
     complete(Route::Chat, state.0, &headers, body).await
 }
 
-async fn text(state: Desks, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+async fn text(state: Desks, headers: HeaderMap, body: HttpBody) -> Response {
     complete(Route::Text, state.0, &headers, body).await
 }
 
@@ -123,13 +121,13 @@ struct AdapterBody {
     lora_path: Option<String>,
 }
 
-fn adapter_body(body: Result<Bytes, BytesRejection>) -> Result<AdapterBody, ApiError> {
-    let bytes = body.map_err(|error| ApiError::invalid(error.to_string()))?;
+async fn adapter_body(shared: &Shared, body: HttpBody) -> Result<AdapterBody, ApiError> {
+    let bytes = read(body, shared.settings.most_bytes).await?;
     serde_json::from_slice(&bytes).map_err(|error| ApiError::invalid(format!("the body: {error}")))
 }
 
-async fn load_adapter(State(shared): Desks, body: Result<Bytes, BytesRejection>) -> Result<String, ApiError> {
-    let AdapterBody { lora_name: name, lora_path } = adapter_body(body)?;
+async fn load_adapter(State(shared): Desks, body: HttpBody) -> Result<String, ApiError> {
+    let AdapterBody { lora_name: name, lora_path } = adapter_body(&shared, body).await?;
     let path = lora_path.ok_or_else(|| ApiError::param("lora_path", "`lora_path` is missing"))?;
     let Some(folder) = &shared.settings.adapter_files else {
         let message = "this server loads no adapters by request; start it with `--adapter-files DIR`";
@@ -152,11 +150,8 @@ async fn load_adapter(State(shared): Desks, body: Result<Bytes, BytesRejection>)
     Ok(format!("Success: LoRA adapter '{name}' added successfully."))
 }
 
-async fn unload_adapter(
-    State(shared): Desks,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<String, ApiError> {
-    let AdapterBody { lora_name: name, .. } = adapter_body(body)?;
+async fn unload_adapter(State(shared): Desks, body: HttpBody) -> Result<String, ApiError> {
+    let AdapterBody { lora_name: name, .. } = adapter_body(&shared, body).await?;
     let (done, answer) = oneshot::channel();
     shared.desk.command(Command::Unload { name: name.clone(), done });
     answer.await.map_err(|_| ApiError::Stopping)??;
@@ -200,12 +195,7 @@ fn path(route: Route) -> &'static str {
     }
 }
 
-async fn complete(
-    route: Route,
-    shared: Arc<Shared>,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+async fn complete(route: Route, shared: Arc<Shared>, headers: &HeaderMap, body: HttpBody) -> Response {
     let number = shared.n_requests.fetch_add(1, Ordering::Relaxed);
     let given = headers.get(ID_HEADER).and_then(|id| id.to_str().ok()).filter(|id| id.len() <= 64);
     let id = given.map_or_else(|| format!("req-{number}"), str::to_owned);
@@ -292,16 +282,33 @@ impl Answering {
     }
 }
 
+/// Bodies that are too large are read on to so many times the limit, and forgotten: a client hears an answer only when it has
+/// sent all.
+const READ_ON: usize = 8;
+
+async fn read(body: HttpBody, most: usize) -> Result<Vec<u8>, ApiError> {
+    let (mut stream, mut kept, mut length) = (body.into_data_stream(), Vec::new(), 0);
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| ApiError::invalid(format!("the body: {error}")))?;
+        length += piece.len();
+        if length <= most {
+            kept.extend_from_slice(&piece);
+        } else {
+            kept = Vec::new();
+            if length > most.saturating_mul(READ_ON) {
+                break;
+            }
+        }
+    }
+    if length > most { Err(ApiError::TooLarge(most)) } else { Ok(kept) }
+}
+
 /// Reads a request, prepares its prompts, and puts it into the queue.
-async fn begin(
-    route: Route,
-    number: u64,
-    shared: &Arc<Shared>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Begun, ApiError> {
+async fn begin(route: Route, number: u64, shared: &Arc<Shared>, body: HttpBody) -> Result<Begun, ApiError> {
     let settings = &shared.settings;
-    let bytes = body.map_err(|_| ApiError::TooLarge(settings.most_bytes))?;
     let until = Instant::now() + settings.timeout;
+    let bytes = timeout_at(until.into(), read(body, settings.most_bytes)).await;
+    let bytes = bytes.map_err(|_| ApiError::Timeout(settings.timeout))??;
     let permit = timeout_at(until.into(), shared.preparing.acquire()).await;
     let _permit = permit.map_err(|_| ApiError::Timeout(settings.timeout))?.map_err(|_| ApiError::Stopping)?;
     let own = Arc::clone(shared);

@@ -22,6 +22,7 @@ const LEVELS: [&[&str]; 8] = [
         "reft-eval",
         "reft-store",
         "reft-pipeline",
+        "reft-fleet",
         "reft-vlm",
         "reft-testkit",
     ],

@@ -186,14 +186,34 @@ Examples:
   reft eval --model DIR --benchmark mathvista --data testmini.parquet --output eval
   reft eval --model DIR --benchmark mmbench --data MMBench_DEV_EN.tsv --grader ours --blind --output eval
   reft eval --model DIR --suite suite.toml --output eval
+  reft eval --server http://localhost:8000/v1 --served-model mine --suite suite.toml --output eval
   reft eval --model runs/demo/final --benchmark generic --data fixtures/easy_vqa/test.parquet --task vqa --output eval
   reft eval --model DIR --benchmark generic --data test.jsonl --output eval --samples 8 --temperature 1.0
   reft eval --model runs/demo/final --benchmark generic --data test.jsonl --output eval --prompts configs/demo.toml
 
 A command that was stopped goes on where it was. Benchmarks, graders and what they agree with: docs/BENCHMARKS_VLM.md.")]
 pub(crate) struct EvalArgs {
+    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
+    #[arg(long, value_name = "DIR", required_unless_present = "server")]
+    pub(crate) model: Option<PathBuf>,
+    /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub(crate) adapter: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) compute: ComputeArgs,
+    /// Ask an OpenAI-compatible server, such as `http://localhost:8000/v1`, in place of a model of this process; given
+    /// several times, the least busy of these.
+    #[arg(long, value_name = "URL", conflicts_with = "model", requires = "served_model")]
+    pub(crate) server: Vec<String>,
+    /// What the servers call the model.
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) served_model: Option<String>,
+    /// Environment variable with the key of the servers.
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) server_key_env: Option<String>,
+    /// Questions that the servers are asked at once.
+    #[arg(long, default_value_t = 16, value_name = "N", requires = "server")]
+    pub(crate) connections: usize,
     #[command(flatten)]
     pub(crate) benchmark: BenchmarkArgs,
     /// Several benchmarks from a file with `[[benchmarks]]`, in place of `--benchmark` and `--data`; each gets a folder.

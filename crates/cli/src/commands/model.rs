@@ -3,10 +3,10 @@
 use anyhow::{Result, bail};
 use curr_reft::{
     benchmarks::Suite,
-    config::{Device, Dtype, Harness, LoraConfig, ModelConfig, PromptConfig, Resolved},
+    config::{Device, Dtype, FleetConfig, Harness, LoraConfig, ModelConfig, PromptConfig, Resolved},
     core::{SamplingParams, Seed},
     doctor::diagnose,
-    evaluate::{Evaluation, evaluate},
+    evaluate::{Answerer, Evaluation, evaluate},
     generate as generating, model,
     pipeline::Observer as _,
     vlm::CheckpointSummary,
@@ -82,8 +82,21 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
     }
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
     watch.simple("answering");
+    let (model, servers);
+    let who = if let Some(dir) = &args.model {
+        let base = compute(&args.compute, ModelConfig::of_folder(dir.clone()));
+        model = ModelConfig { lora: args.adapter.clone().map(LoraConfig::of_folder), ..base };
+        Answerer::Model(&model)
+    } else {
+        servers = FleetConfig {
+            token_env: args.server_key_env.clone(),
+            connections: args.connections,
+            ..FleetConfig::new(args.server.clone(), args.served_model.clone().unwrap_or_default())
+        };
+        Answerer::Servers(&servers)
+    };
     let reports = evaluate(
-        &config(&args.model),
+        who,
         &Evaluation {
             benchmarks: &benchmarks,
             prompts: &prompts,

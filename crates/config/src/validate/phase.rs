@@ -11,8 +11,8 @@ use super::{
     reward::{self, is_address, not_an_address},
 };
 use crate::{
-    AdvantageConfig, Device, Dtype, EvalPhase, GradientConfig, GrpoPhase, JudgeConfig, KlPlace, LrScale,
-    OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights,
+    AdvantageConfig, Device, Dtype, EvalPhase, FleetConfig, GradientConfig, GrpoPhase, JudgeConfig, KlPlace,
+    LrScale, OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights,
     TrainableConfig, ValidationConfig, nearest::suggestion,
 };
 
@@ -203,6 +203,7 @@ fn check_reject(recipe: &Recipe, phase: &RejectPhase, at: &mut At<'_>) {
     at.at_least_one(phase.keep as u64, "keep");
     at.in_range(f64::from(phase.threshold), 0.0..=100.0, "threshold", "from 0 to 100");
     check_judge(&phase.judge, &mut at.at("judge"));
+    check_servers(phase.servers.as_ref(), &mut at.at("servers"));
     check_sampling(&phase.sampling, &mut at.at("sampling"));
     reward::check_local(&phase.reward, &mut at.at("reward"));
 }
@@ -215,7 +216,20 @@ fn check_judge(judge: &JudgeConfig, at: &mut At<'_>) {
     at.in_range(server.backoff_s, 0.0.., "backoff_s", "0 or above");
 }
 
+fn check_servers(servers: Option<&FleetConfig>, at: &mut At<'_>) {
+    let Some(servers) = servers else { return };
+    at.require(!servers.url.is_empty(), "url", || "name at least one server".to_owned());
+    for url in &servers.url {
+        at.require(is_address(url), "url", || not_an_address(url));
+    }
+    at.require(!servers.model.is_empty(), "model", || "name the model".to_owned());
+    at.at_least_one(servers.connections as u64, "connections");
+    at.in_range(servers.timeout_s, f64::MIN_POSITIVE.., "timeout_s", "above 0");
+    at.in_range(servers.backoff_s, 0.0.., "backoff_s", "0 or above");
+}
+
 fn check_eval(recipe: &Recipe, phase: &EvalPhase, at: &mut At<'_>) {
+    check_servers(phase.servers.as_ref(), &mut at.at("servers"));
     at.require(!phase.data.is_empty() || !phase.benchmarks.is_empty(), "data", || {
         "name at least one data set, or a benchmark in `[[phase.benchmarks]]`".to_owned()
     });
