@@ -53,6 +53,11 @@ trait Sink {
         Ok(())
     }
 
+    /// Whether it takes questions with their answers: looking them up reads files.
+    fn shows(&self) -> bool {
+        false
+    }
+
     /// Adds a question with its answers. The default leaves them to the record.
     fn shown(&mut self, _shown: &Shown) -> io::Result<()> {
         Ok(())
@@ -111,7 +116,9 @@ impl<'a> Tracked<'a> {
         self.n_steps += 1;
         let point = Point { number: self.n_steps, phase: step.phase, step: step.step, metrics: step.metrics };
         self.each(|sink| sink.add(&point));
-        if let Some(shown) = Shown::of(&self.run, step.phase, step.step, self.n_steps, &mut self.pictures) {
+        if self.open.iter().flatten().any(|(_, sink)| sink.shows())
+            && let Some(shown) = Shown::of(&self.run, step.phase, step.step, self.n_steps, &mut self.pictures)
+        {
             self.each(|sink| sink.shown(&shown));
         }
     }
@@ -156,7 +163,9 @@ fn begin(
     sink.recipe(&fs::read_to_string(run.join("config.toml"))?)?;
     for (row, number) in rows.iter().zip(1..) {
         sink.add(&Point { number, phase: &row.phase, step: row.step, metrics: &row.metrics })?;
-        if let Some(shown) = Shown::of(run, &row.phase, row.step, number, pictures) {
+        if sink.shows()
+            && let Some(shown) = Shown::of(run, &row.phase, row.step, number, pictures)
+        {
             sink.shown(&shown)?;
         }
     }

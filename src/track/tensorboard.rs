@@ -120,6 +120,10 @@ impl Sink for TensorBoard {
         self.text(0, "recipe", &format!("```\n{toml}\n```"))
     }
 
+    fn shows(&self) -> bool {
+        true
+    }
+
     fn shown(&mut self, shown: &Shown) -> io::Result<()> {
         let name = format!("answers/{}", shown.phase);
         if let Some(picture) = &shown.picture {

@@ -1,7 +1,7 @@
 //! Trackio's local store: one SQLite file a project, which `trackio show` reads while the run goes on.
 //!
 //! Layout: <https://huggingface.co/docs/trackio/storage_schema> (trackio 0.43): table `metrics` with a JSON object a step,
-//! table `configs` with one a run, pictures below `media/PROJECT/RUN/STEP`. The folder is `TRACKIO_DIR`, else
+//! table `configs` with one a run, pictures below `media/PROJECT`. The folder is `TRACKIO_DIR`, else
 //! `~/.cache/huggingface/trackio`; the project `TRACKIO_PROJECT`, else `curr-reft`.
 
 use std::{
@@ -72,14 +72,20 @@ impl Trackio {
         }
         let run = run.canonicalize()?;
         let name = run.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let media = Path::new(&file).join(&name);
+        let id = run.to_string_lossy().into_owned();
+        // Runs of other folders, and of other programs, may have this name.
+        let media = Path::new(&file).join(format!("{name}-{:08x}", crc32c::crc32c(id.as_bytes())));
         let new = Self {
             project: Connection::open(dir.join(format!("{file}.db"))).map_err(failed)?,
             media: (dir.join("media").join(&media), media),
             run: name,
-            id: run.to_string_lossy().into_owned(),
+            id,
         };
         new.project.busy_timeout(PATIENCE).map_err(failed)?;
+        // As trackio opens it: a step costs no wait for the disk.
+        new.project
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            .map_err(failed)?;
         new.project.execute_batch(TABLES).map_err(failed)?;
         for table in ["metrics", "configs"] {
             new.execute(&format!("DELETE FROM {table} WHERE run_id = ?1"), params![new.id])?;
@@ -119,6 +125,10 @@ impl Sink for Trackio {
             "INSERT INTO configs (run_id, run_name, config, created_at) VALUES (?1, ?2, ?3, ?4)",
             params![self.id, self.run, Value::Object(config).to_string(), now()],
         )
+    }
+
+    fn shows(&self) -> bool {
+        true
     }
 
     fn shown(&mut self, shown: &Shown) -> io::Result<()> {

@@ -234,6 +234,8 @@ fn prompts_of_text_and_of_tokens() {
     let models: Value = serde_json::from_str(&server.get("/v1/models")).unwrap();
     assert_eq!(models["data"][0]["id"], "small");
     // Nobody can show a picture by its token.
+    let (status, _) = server.refused("/v1/unload_lora_adapter", &json!({"lora_name": "small"}));
+    assert_eq!(status, 400, "adapters neither come nor go here");
     let (status, error) = server.refused("/v1/completions", &json!({"prompt": "<|image_pad|>"}));
     assert_eq!(status, 400);
     assert!(error["message"].as_str().unwrap().contains("placed 1 images"), "{error}");
@@ -373,9 +375,14 @@ fn adapters_come_and_go() {
             scope.spawn(move || assert_eq!(&ids(["tiny-vlm", "tuned"][client % 2]), expected));
         }
     });
+    // The base is none.
+    assert_eq!(server.refused("/v1/unload_lora_adapter", &json!({"lora_name": "tiny-vlm"})).0, 400);
     assert_eq!(server.post("/v1/unload_lora_adapter", &json!({"lora_name": "tuned"})).status(), 200);
     assert_eq!(server.refused("/v1/chat/completions", &ask("tuned")).0, 404);
     assert_eq!(ids("tiny-vlm"), base);
+    // A context of 512 tokens, fewer than the server's default for an answer.
+    let brief = json!({"messages": [{"role": "user", "content": "cat?"}], "seed": 1});
+    assert!(server.chat(&brief)["usage"]["completion_tokens"].as_u64().unwrap() > 0);
 }
 
 #[test]

@@ -11,10 +11,11 @@ use std::{
 
 use reft_config::FleetConfig;
 use reft_core::{
-    BoxFrame, Form, Group, ImageRef, ImageSize, ImageSource, Message, Part, Role, RolloutEngine as _, Sample,
-    SamplingParams, Seed, StageError, Task,
+    Group, ImageRef, ImageSize, ImageSource, Part, RolloutEngine as _, Sample, SamplingParams, Seed,
+    StageError,
 };
 use reft_fleet::ServerEngine;
+use reft_testkit::chat as sample;
 use serde_json::{Value, json};
 
 /// What a server does with a body; none hangs up.
@@ -71,19 +72,6 @@ fn echo(body: &Value) -> Option<(u16, Value)> {
     });
     let choices: Vec<Value> = choices.rev().collect();
     Some((200, json!({"choices": choices, "usage": {"prompt_tokens": 11}})))
-}
-
-fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
-    Arc::new(Sample {
-        id: id.into(),
-        task: Task::Math,
-        form: Form::Open,
-        problem: String::new(),
-        messages: vec![Message { role: Role::User, content }],
-        solution: String::new(),
-        box_frame: BoxFrame::Original,
-        parent: None,
-    })
 }
 
 fn samples(n: usize) -> Vec<Arc<Sample>> {

@@ -5,11 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use reft_config::GrpoPhase;
 use reft_core::{
-    BoxFrame, Form, Group, ImageRef, ImageSize, ImageSource, Message, Part, PolicyOptimizer as _,
-    RewardParts, Role, RolloutEngine as _, Sample, SamplingParams, ScoredGroup, Seed, Task, Verdict,
+    Group, ImageRef, ImageSize, ImageSource, Part, PolicyOptimizer as _, RewardParts, RolloutEngine as _,
+    Sample, SamplingParams, ScoredGroup, Seed, Verdict,
 };
 use reft_grpo::GrpoOptimizer;
 use reft_rollout::GenerationEngine;
+use reft_testkit::chat as sample;
 use reft_vlm::{
     Vlm, VlmOptions,
     lora::{LoraOption, LoraSettings, LoraTargets},
@@ -19,19 +20,6 @@ use tch::Tensor;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
-}
-
-fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
-    Arc::new(Sample {
-        id: id.into(),
-        task: Task::Math,
-        form: Form::Open,
-        problem: String::new(),
-        messages: vec![Message { role: Role::User, content }],
-        solution: String::new(),
-        box_frame: BoxFrame::Original,
-        parent: None,
-    })
 }
 
 fn samples() -> Vec<Arc<Sample>> {

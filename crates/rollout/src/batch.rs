@@ -9,7 +9,7 @@ use crate::{
     cache::Newest,
     finish::Finish,
     open::{self, OpenCompletion},
-    sampler::{Drawn, Waiting},
+    sampler::{Drawn, Waiting, uniform},
 };
 
 /// A group that is being answered.
@@ -87,7 +87,7 @@ impl Batch {
     /// What the draw of the next token depends on, for each of some slots.
     pub(crate) fn draws<'a>(&'a self, slots: &'a [usize], seed: Seed) -> Vec<Waiting<'a>> {
         let draw = |(group, completion, row): (&'a OpenGroup, usize, &'a OpenCompletion)| Waiting {
-            uniform: seed.at(&group.sample.id).at(completion).at(row.token_ids.len()).uniform(),
+            uniform: uniform(seed, &group.sample.id, completion, row.token_ids.len()),
             prompt: &group.prompt_ids,
             drawn: &row.token_ids,
         };

@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::{
     RolloutError,
     batch::{Batch, NonFinite, OpenGroup},
-    cache::{KvCache, Prefill, with_cache},
+    cache::{KvCache, read_prompts, with_cache},
     finish::Finish,
     open::OpenCompletion,
     sampler::Sampler,
@@ -182,26 +182,18 @@ impl Run<'_> {
     /// Runs prompts once and draws the first token of each of their completions. Returns how many ended with it.
     fn prefill(&mut self, admitted: Vec<Admitted>) -> Result<usize, StageError> {
         let Self { policy, cache, batch, params, .. } = self;
-        let network = policy.network();
-        let packed = policy.pack(&admitted.iter().map(|new| (&new.prompt, Vec::new())).collect::<Vec<_>>());
-        let tokens = |new: &Admitted| new.prompt.token_ids.len() as i64;
-        let prompts = admitted.iter().map(|new| (new.group_slot, tokens(new))).collect();
-        let mut plan = Prefill::new(&packed, cache, prompts);
-        let hidden_td = network.decoder.forward(&network.embed(&packed), &packed.positions_3t, &mut plan);
-
-        // The last token of each prompt, once for each of its completions.
-        let (mut end, mut last_r, mut group_slots) = (0, Vec::new(), Vec::new());
-        for (new, positions) in admitted.into_iter().zip(&packed.prompt_positions) {
-            end += tokens(&new);
-            last_r.extend(std::iter::repeat_n(group_slots.len() as i64, params.group_size));
-            group_slots.push((new.group_slot, end - 1));
-            batch.enter(new.group_slot, OpenGroup { next_position: positions.next, ..new.group });
+        let prompts: Vec<_> = admitted.iter().map(|new| (new.group_slot, &new.prompt)).collect();
+        let (logits_nv, next_positions) = read_prompts(policy, cache, &prompts);
+        let group_slots: Vec<usize> = admitted.iter().map(|new| new.group_slot).collect();
+        for (new, next_position) in admitted.into_iter().zip(next_positions) {
+            batch.enter(new.group_slot, OpenGroup { next_position, ..new.group });
         }
-        let (group_slots, last_n): (Vec<usize>, Vec<i64>) = group_slots.into_iter().unzip();
-        let on_device = |x: &[i64]| Tensor::from_slice(x).to_device(policy.device());
-        let logits_nv = network.decoder.logits(&hidden_td.index_select(0, &on_device(&last_n)));
+        // Once for each of its completions.
+        let of_prompt = |n: usize| std::iter::repeat_n(n as i64, params.group_size);
+        let prompts_r: Vec<i64> = (0..group_slots.len()).flat_map(of_prompt).collect();
+        let prompts_r = Tensor::from_slice(&prompts_r).to_device(policy.device());
         let slots = batch.slots_of(&group_slots);
-        self.draw(&logits_nv.index_select(0, &on_device(&last_r)), &slots)
+        self.draw(&logits_nv.index_select(0, &prompts_r), &slots)
     }
 
     /// One more token of each completion that is not finished. Returns how many ended with it.

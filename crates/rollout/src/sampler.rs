@@ -7,7 +7,7 @@
 //!
 //! Axes in tensor names: m completion, v vocabulary.
 
-use reft_core::{Limit, SamplingParams};
+use reft_core::{Limit, SampleId, SamplingParams, Seed};
 use reft_kernels::{Conditions, Draw, Shaping, draw_rows};
 use reft_vlm::processor::Processor;
 use tch::{Device, Kind, Tensor};
@@ -51,8 +51,15 @@ pub struct Sampler {
     /// `allowed` on the device of the policy.
     allowed_v: Tensor,
     limits_support: bool,
+    /// Whether draws record what was within reach.
+    records: bool,
     /// Most likely tokens that a draw tells.
     n_top: usize,
+}
+
+/// The number that decides a draw: of which sample, completion and token.
+pub(crate) fn uniform(seed: Seed, sample: &SampleId, completion: usize, token: usize) -> f64 {
+    seed.at(sample).at(completion).at(token).uniform()
 }
 
 impl Sampler {
@@ -88,8 +95,15 @@ impl Sampler {
             allowed_v: Tensor::from_slice(&allowed).to_device(allowed_v.device()),
             allowed,
             limits_support: params.limits_support(),
+            records: true,
             n_top: 0,
         })
+    }
+
+    /// Draws without [`Drawn::limit`], for which a trainer asks and nobody else.
+    #[must_use]
+    pub fn without_record(self) -> Self {
+        Self { records: false, ..self }
     }
 
     /// Draws that tell the `n` most likely tokens too.
@@ -114,7 +128,8 @@ impl Sampler {
             .collect();
         let threads = tch::get_num_threads() as usize;
         let logits = to_vec(logits_mv);
-        let Self { of_policy, limits_support, n_top, .. } = self;
+        let Self { of_policy, n_top, .. } = self;
+        let records = self.limits_support && self.records;
         draw_rows(
             &logits,
             &self.allowed,
@@ -124,7 +139,7 @@ impl Sampler {
             |Draw { token, logprob }, weights| Drawn {
                 token: token as i64,
                 logprob,
-                limit: limits_support.then(|| limit(of_policy, weights)),
+                limit: records.then(|| limit(of_policy, weights)),
                 top: top(*n_top, weights),
             },
         )
@@ -229,7 +244,6 @@ fn to_vec<T: tch::kind::Element + Default + Clone>(values: &Tensor) -> Vec<T> {
 mod tests {
     use std::path::PathBuf;
 
-    use reft_core::Seed;
     use reft_vlm::model::VlmConfig;
 
     use super::*;

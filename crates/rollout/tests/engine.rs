@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use reft_core::{
-    BoxFrame, Completion, FinishReason, Form, Group, ImageRef, ImageSize, ImageSource, Limit, Message, Part,
-    Role, RolloutEngine, Sample, SamplingParams, Seed, StageError, Task,
+    Completion, FinishReason, Group, ImageRef, ImageSize, ImageSource, Limit, Part, RolloutEngine, Sample,
+    SamplingParams, Seed, StageError,
 };
 use reft_rollout::GenerationEngine;
+use reft_testkit::chat as sample;
 use reft_vlm::{Vlm, VlmOptions, lora::LoraOption, model::Family};
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -34,19 +35,6 @@ fn families() -> impl Iterator<Item = (Vlm, PathBuf)> {
     folders
         .into_iter()
         .map(|(model, chats)| (Vlm::open(&golden(model), VlmOptions::default()).unwrap(), golden(chats)))
-}
-
-fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
-    Arc::new(Sample {
-        id: id.into(),
-        task: Task::Math,
-        form: Form::Open,
-        problem: String::new(),
-        messages: vec![Message { role: Role::User, content }],
-        solution: String::new(),
-        box_frame: BoxFrame::Original,
-        parent: None,
-    })
 }
 
 fn image(file: &str) -> Part {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use reft_core::{
-    BoxFrame, FinishReason, Form, ImageRef, ImageSize, ImageSource, Message, Part, Role, RolloutEngine as _,
-    Sample, SamplingParams, Seed, Task,
+    FinishReason, ImageRef, ImageSize, ImageSource, Part, RolloutEngine as _, Sample, SamplingParams, Seed,
 };
 use reft_rollout::{Event, GenerationEngine, Load, Request, Room, ServingEngine, Source};
+use reft_testkit::chat as sample;
 use reft_vlm::{Vlm, VlmOptions};
 
 /// libtorch's threads are those of the process; tests that compare bits take turns.
@@ -34,19 +34,6 @@ fn photo() -> Part {
         source: ImageSource::Path(golden("images/photo.png")),
         size: ImageSize { width: 85, height: 62 },
         label: Arc::from("photo.png"),
-    })
-}
-
-fn sample(id: &str, content: Vec<Part>) -> Arc<Sample> {
-    Arc::new(Sample {
-        id: id.into(),
-        task: Task::Math,
-        form: Form::Open,
-        problem: String::new(),
-        messages: vec![Message { role: Role::User, content }],
-        solution: String::new(),
-        box_frame: BoxFrame::Original,
-        parent: None,
     })
 }
 

@@ -112,7 +112,7 @@ impl Desk {
         }
     }
 
-    /// Takes the requests for a model that waits no more, when its engine could not be had.
+    /// Takes all requests for a model out of the queue: it is not there any more.
     pub(crate) fn take_all(&self, model: &str) -> Vec<Job> {
         let mut state = self.state();
         let (taken, rest): (Vec<Job>, Vec<Job>) =

@@ -49,15 +49,17 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Serves until `stop`, then finishes what was asked and returns. `ready` hears the address, `log` a line for each request.
 pub fn serve(
     policy: Vlm,
-    settings: ServeSettings,
+    mut settings: ServeSettings,
     ready: impl FnOnce(SocketAddr),
     log: impl Fn(&str) + Send + Sync + 'static,
     stop: impl Fn() -> bool + Send + 'static,
 ) -> Result<(), ServeError> {
     let n_threads = thread::available_parallelism().map_or(1, usize::from);
+    // What a request may ask for, and what it has where it does not say.
+    settings.room = settings.room.within(policy.processor().context_limit());
     let internal = |error: prometheus::Error| ServeError::Runtime(std::io::Error::other(error));
     let shared = Arc::new(Shared {
-        processor: policy.processor().clone(),
+        processor: Arc::new(policy.processor().clone()),
         desk: Desk::new(Metrics::new().map_err(internal)?),
         cards: Cards::default(),
         preparing: Semaphore::new(n_threads),

@@ -98,8 +98,13 @@ impl<'a> Models<'a> {
                 done.send(self.load(&name, &dir).map_err(|error| ApiError::invalid(error.to_string())))
             }
             Command::Unload { name, done } => {
-                self.cards.remove(&name);
-                done.send(self.adapters.remove(&name).map(drop).ok_or(ApiError::NoModel(name)))
+                let removed = self.adapters.remove(&name).map(|_| self.cards.remove(&name));
+                done.send(removed.ok_or_else(|| {
+                    ApiError::param(
+                        "lora_name",
+                        format!("no adapter `{name}` is loaded; `/v1/models` lists them"),
+                    )
+                }))
             }
         };
     }

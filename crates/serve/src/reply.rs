@@ -1,5 +1,7 @@
 //! Answers in OpenAI's format, whole or in pieces.
 
+use std::sync::Arc;
+
 use reft_core::FinishReason;
 use reft_rollout::Drawn;
 use reft_vlm::processor::Processor;
@@ -39,7 +41,7 @@ struct Answer {
 /// All answers to a request.
 pub(crate) struct Reply {
     pub(crate) head: Head,
-    processor: Processor,
+    processor: Arc<Processor>,
     logprobs: Option<usize>,
     /// To one prompt.
     n: usize,
@@ -48,10 +50,10 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(head: Head, processor: &Processor, wanted: &Wanted) -> Self {
+    pub(crate) fn new(head: Head, processor: &Arc<Processor>, wanted: &Wanted) -> Self {
         let n = wanted.params.group_size;
         let answer = |_| {
-            let own = processor.clone();
+            let own = Arc::clone(processor);
             let decode: Decode = Box::new(move |ids: &[i64]| own.decode(ids));
             Answer {
                 so_far: TextSoFar::new(decode, wanted.params.stop.clone()),
@@ -64,7 +66,7 @@ impl Reply {
         };
         let count = n * head.prompts.len();
         Self {
-            processor: processor.clone(),
+            processor: Arc::clone(processor),
             logprobs: wanted.logprobs,
             n,
             answers: (0..count).map(answer).collect(),

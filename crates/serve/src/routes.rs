@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -50,7 +51,7 @@ const ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// What all requests share.
 pub(crate) struct Shared {
     pub(crate) settings: ServeSettings,
-    pub(crate) processor: Processor,
+    pub(crate) processor: Arc<Processor>,
     pub(crate) desk: Desk,
     pub(crate) cards: Cards,
     /// Prompts that are prepared at a time: decoding pictures takes a core each.
@@ -126,20 +127,26 @@ async fn adapter_body(shared: &Shared, body: HttpBody) -> Result<AdapterBody, Ap
     serde_json::from_slice(&bytes).map_err(|error| ApiError::invalid(format!("the body: {error}")))
 }
 
+/// Where adapters come from; an error where they neither come nor go by request.
+fn adapter_files(shared: &Shared) -> Result<&Path, ApiError> {
+    shared.settings.adapter_files.as_deref().ok_or_else(|| {
+        ApiError::invalid(
+            "adapters neither come nor go by request here; start the server with `--adapter-files DIR`",
+        )
+    })
+}
+
 async fn load_adapter(State(shared): Desks, body: HttpBody) -> Result<String, ApiError> {
+    let folder = adapter_files(&shared)?;
     let AdapterBody { lora_name: name, lora_path } = adapter_body(&shared, body).await?;
     let path = lora_path.ok_or_else(|| ApiError::param("lora_path", "`lora_path` is missing"))?;
-    let Some(folder) = &shared.settings.adapter_files else {
-        let message = "this server loads no adapters by request; start it with `--adapter-files DIR`";
-        return Err(ApiError::invalid(message));
-    };
     let absent = || {
         ApiError::param(
             "lora_path",
             format!("there is no folder `{path}` below that of this server's adapters"),
         )
     };
-    let dir = std::path::Path::new(&path).canonicalize().map_err(|_| absent())?;
+    let dir = Path::new(&path).canonicalize().map_err(|_| absent())?;
     if !dir.starts_with(folder.canonicalize().map_err(|_| absent())?) {
         return Err(absent());
     }
@@ -151,6 +158,7 @@ async fn load_adapter(State(shared): Desks, body: HttpBody) -> Result<String, Ap
 }
 
 async fn unload_adapter(State(shared): Desks, body: HttpBody) -> Result<String, ApiError> {
+    adapter_files(&shared)?;
     let AdapterBody { lora_name: name, .. } = adapter_body(&shared, body).await?;
     let (done, answer) = oneshot::channel();
     shared.desk.command(Command::Unload { name: name.clone(), done });
@@ -233,7 +241,6 @@ struct Answering {
     reply: Reply,
     /// The answer's number, and what has become of it.
     events: mpsc::UnboundedReceiver<(usize, Event)>,
-    /// Answers to one prompt.
     until: Instant,
     timeout: Duration,
     has_begun: bool,

@@ -30,6 +30,20 @@ pub fn sums(n: usize) -> Vec<Arc<Sample>> {
         .collect()
 }
 
+/// A question of one turn that nobody has an answer to: what a policy is asked where no reward is paid.
+pub fn chat(id: &str, content: Vec<Part>) -> Arc<Sample> {
+    Arc::new(Sample {
+        id: id.into(),
+        task: Task::Math,
+        form: Form::Open,
+        problem: String::new(),
+        messages: vec![Message { role: Role::User, content }],
+        solution: String::new(),
+        box_frame: BoxFrame::Original,
+        parent: None,
+    })
+}
+
 /// Each sample as a yes/no question, right for every other one.
 pub fn as_binary(open: &[Arc<Sample>]) -> Vec<Arc<Sample>> {
     open.iter()

@@ -25,7 +25,7 @@ mod stages;
 mod student;
 
 pub use engine::{ScriptedEngine, ToyEngine};
-pub use fixture::{as_binary, as_choice, demonstration, sums, with_image};
+pub use fixture::{as_binary, as_choice, chat, demonstration, sums, with_image};
 pub use learn::{ToyGrpo, ToySft};
 pub use peers::ThreadPeers;
 pub use policy::TablePolicy;

@@ -64,7 +64,7 @@ fn what(results: &Results) -> String {
         _ if least == most => format!("seeds 0 to {}", most - 1),
         _ => format!("{least} to {most} seeds per arm, as far as finished"),
     };
-    format!("Accuracy in percent with its 95 % interval; {} questions; {seeds}.", questions.join(" and "))
+    format!("Accuracy in percent with its 95 % interval; questions: {}; {seeds}.", questions.join("; "))
 }
 
 fn accuracy_table(results: &Results, benchmark: &str, title: &str) -> String {
@@ -228,7 +228,7 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let text = write(&results(runs.path()), "img");
         for line in [
-            "6 in-domain and 6 out-of-domain questions; seeds 0 to 1.",
+            "questions: 6 in-domain; 6 out-of-domain; seeds 0 to 1.",
             "| in-domain | detection | math | mean |",
             // Of three questions a task 1 and then 2 are right.
             "| SFT | 50.0 (",

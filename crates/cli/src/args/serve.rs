@@ -41,7 +41,7 @@ pub(crate) struct ServeArgs {
     /// Folder below which `file://` pictures may lie; without it pictures come as `data:` URLs alone.
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
-    /// Folder below which adapters must lie that `/v1/load_lora_adapter` names; without it that route loads none.
+    /// Folder below which adapters must lie that `/v1/load_lora_adapter` names; without it adapters neither come nor go by request.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter_files: Option<PathBuf>,
     /// Longest prompt in tokens, those of pictures included.

@@ -1,5 +1,7 @@
 //! `reft generate`, `reft logprobs`, `reft eval`: a model on a file of questions. And `reft doctor`.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use curr_reft::{
     benchmarks::Suite,
@@ -84,8 +86,7 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
     watch.simple("answering");
     let (model, servers);
     let who = if let Some(dir) = &args.model {
-        let base = compute(&args.compute, ModelConfig::of_folder(dir.clone()));
-        model = ModelConfig { lora: args.adapter.clone().map(LoraConfig::of_folder), ..base };
+        model = adapted(dir, args.adapter.as_deref(), &args.compute);
         Answerer::Model(&model)
     } else {
         servers = FleetConfig {
@@ -152,8 +153,12 @@ pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
 
 /// The model as a recipe would name it. Sets the number of threads, too.
 fn config(args: &ModelArgs) -> ModelConfig {
-    let model = compute(&args.compute, ModelConfig::of_folder(args.model.clone()));
-    ModelConfig { lora: args.adapter.clone().map(LoraConfig::of_folder), ..model }
+    adapted(&args.model, args.adapter.as_deref(), &args.compute)
+}
+
+fn adapted(dir: &Path, adapter: Option<&Path>, args: &ComputeArgs) -> ModelConfig {
+    let model = compute(args, ModelConfig::of_folder(dir.to_owned()));
+    ModelConfig { lora: adapter.map(|dir| LoraConfig::of_folder(dir.to_owned())), ..model }
 }
 
 /// With number type and device. Sets the number of threads.

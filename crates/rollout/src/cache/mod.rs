@@ -24,6 +24,7 @@ use reft_vlm::{
         Decoder, DeltaInputs, DeltaMemory, PackedBatch, TokenPlan,
         inference::{kernel_threads, read},
     },
+    processor::EncodedPrompt,
 };
 use tch::Tensor;
 
@@ -100,8 +101,31 @@ impl KvCache<'_> {
     }
 }
 
+/// Reads prompts, each into its group slot: logits `[n, v]` behind them, and the position of the first token of an answer to
+/// each.
+pub(crate) fn read_prompts(
+    policy: &Vlm,
+    cache: &mut KvCache<'_>,
+    prompts: &[(usize, &EncodedPrompt)],
+) -> (Tensor, Vec<i64>) {
+    let network = policy.network();
+    let packed = policy.pack(&prompts.iter().map(|&(_, prompt)| (prompt, Vec::new())).collect::<Vec<_>>());
+    let lengths: Vec<(usize, i64)> =
+        prompts.iter().map(|&(slot, prompt)| (slot, prompt.token_ids.len() as i64)).collect();
+    let mut end = 0;
+    let last = lengths.iter().map(|&(_, tokens)| {
+        end += tokens;
+        end - 1
+    });
+    let last_n = Tensor::from_slice(&last.collect::<Vec<i64>>()).to_device(policy.device());
+    let mut plan = Prefill::new(&packed, cache, lengths);
+    let hidden_td = network.decoder.forward(&network.embed(&packed), &packed.positions_3t, &mut plan);
+    let logits_nv = network.decoder.logits(&hidden_td.index_select(0, &last_n));
+    (logits_nv, packed.prompt_positions.iter().map(|positions| positions.next).collect())
+}
+
 /// Runs prompts through the network and keeps their keys and values.
-pub(crate) struct Prefill<'a, 'c> {
+struct Prefill<'a, 'c> {
     batch: &'a PackedBatch,
     cache: &'a mut KvCache<'c>,
     /// The group slot of each prompt, and its packed tokens.
@@ -110,11 +134,7 @@ pub(crate) struct Prefill<'a, 'c> {
 
 impl<'a, 'c> Prefill<'a, 'c> {
     /// The prompts of a batch, into these group slots of the cache.
-    pub(crate) fn new(
-        batch: &'a PackedBatch,
-        cache: &'a mut KvCache<'c>,
-        prompts: Vec<(usize, i64)>,
-    ) -> Self {
+    fn new(batch: &'a PackedBatch, cache: &'a mut KvCache<'c>, prompts: Vec<(usize, i64)>) -> Self {
         if let KvCache::Layered(cache) = cache {
             for &(group_slot, tokens) in &prompts {
                 cache.enter(group_slot, tokens as usize);

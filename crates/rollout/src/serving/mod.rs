@@ -13,16 +13,20 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use reft_core::{FinishReason, SampleId, SamplingParams};
 use reft_kernels::KvPlan;
-use reft_vlm::{Vlm, model::inference::Inference, processor::EncodedPrompt};
+use reft_vlm::{
+    Vlm,
+    model::inference::Inference,
+    processor::{EncodedPrompt, ImageSpan},
+};
 use tch::Tensor;
 
 use crate::{
     RolloutError,
-    cache::{KvCache, Newest, Prefill, with_cache},
+    cache::{KvCache, Newest, read_prompts, with_cache},
     engine::{PREFILL_TOKENS, TOKEN_BUDGET},
     finish::Finish,
     open::{NonFinite, OpenCompletion},
-    sampler::{Drawn, Sampler, Waiting},
+    sampler::{Drawn, Sampler, Waiting, uniform},
 };
 use residents::{Answer, Residents};
 
@@ -96,6 +100,16 @@ pub struct Room {
     pub prompts: usize,
 }
 
+impl Room {
+    /// No more than a context of so many tokens has use for.
+    #[must_use]
+    pub fn within(self, context: usize) -> Self {
+        let (prompt_tokens, completion_tokens) =
+            (self.prompt_tokens.min(context), self.completion_tokens.min(context));
+        Self { prompt_tokens, completion_tokens, ..self }
+    }
+}
+
 /// Answers requests as they come.
 #[derive(Clone, Copy, Debug)]
 pub struct ServingEngine {
@@ -105,10 +119,9 @@ pub struct ServingEngine {
 impl ServingEngine {
     /// An engine whose keys and values fit into the policy's memory for them, with room for at least one prompt.
     pub fn new(policy: &Vlm, room: Room) -> Self {
+        let room = room.within(policy.processor().context_limit());
         let Room { prompt_tokens, completion_tokens, answers, prompts } = room;
         let budget = policy.kv_tokens().unwrap_or(TOKEN_BUDGET);
-        let limit = policy.processor().context_limit();
-        let (prompt_tokens, completion_tokens) = (prompt_tokens.min(limit), completion_tokens.min(limit));
         let states = policy.state_tokens();
         Self {
             plan: KvPlan::within(budget, prompts, answers.max(1), prompt_tokens, completion_tokens, states),
@@ -171,7 +184,7 @@ impl Session<'_> {
     fn answer(mut self, source: &mut dyn Source) {
         loop {
             let (prompts, begun) = self.admit(source);
-            self.prefill(prompts);
+            self.prefill(&prompts);
             self.draw_first(&begun);
             let slots = self.residents.live_slots();
             self.load.answers = slots.len();
@@ -250,26 +263,14 @@ impl Session<'_> {
     }
 
     /// Reads prompts and keeps the logits behind them.
-    fn prefill(&mut self, prompts: Vec<(usize, EncodedPrompt)>) {
+    fn prefill(&mut self, prompts: &[(usize, EncodedPrompt)]) {
         if prompts.is_empty() {
             return;
         }
-        let network = self.policy.network();
-        let packed =
-            self.policy.pack(&prompts.iter().map(|(_, prompt)| (prompt, Vec::new())).collect::<Vec<_>>());
-        let lengths = prompts.iter().map(|(slot, prompt)| (*slot, prompt.token_ids.len() as i64));
-        let lengths: Vec<(usize, i64)> = lengths.collect();
-        let mut plan = Prefill::new(&packed, &mut self.cache, lengths.clone());
-        let hidden_td = network.decoder.forward(&network.embed(&packed), &packed.positions_3t, &mut plan);
-        let mut end = 0;
-        let last = lengths.iter().map(|&(_, tokens)| {
-            end += tokens;
-            end - 1
-        });
-        let last = Tensor::from_slice(&last.collect::<Vec<i64>>()).to_device(self.policy.device());
-        let logits_nv = network.decoder.logits(&hidden_td.index_select(0, &last));
-        for (n, (&(slot, _), positions)) in lengths.iter().zip(&packed.prompt_positions).enumerate() {
-            self.residents.read(slot, positions.next, logits_nv.get(n as i64));
+        let read: Vec<_> = prompts.iter().map(|(slot, prompt)| (*slot, prompt)).collect();
+        let (logits_nv, next_positions) = read_prompts(self.policy, &mut self.cache, &read);
+        for (n, (&(slot, _), next)) in read.iter().zip(next_positions).enumerate() {
+            self.residents.read(slot, next, logits_nv.get(n as i64));
         }
     }
 
@@ -306,7 +307,7 @@ impl Session<'_> {
             let waiting = run.iter().filter_map(|&slot| {
                 let (prompt, answer) = self.residents.answer(slot)?;
                 let drawn = &answer.row.token_ids[..];
-                let uniform = open.params.seed.at(&open.id).at(answer.index).at(drawn.len()).uniform();
+                let uniform = uniform(open.params.seed, &open.id, answer.index, drawn.len());
                 Some(Waiting { uniform, prompt, drawn })
             });
             let drawn = open.sampler.draw(&rows, &waiting.collect::<Vec<_>>());
@@ -323,7 +324,6 @@ impl Session<'_> {
         let (number, answer) = (*request, *index);
         let Some(open) = self.open.get_mut(&number) else { return };
         let finish = Finish::new(self.policy.processor(), &open.params);
-        // Nobody replays these draws in training, which is what the record of their support is for.
         let pushed = row.push(drawn.token, drawn.logprob, None, &finish, open.limit);
         let listens = match pushed {
             Err(NonFinite { token }) => {
@@ -351,7 +351,7 @@ fn copy(prompt: &EncodedPrompt) -> EncodedPrompt {
     let EncodedPrompt { token_ids, images, think_opened } = prompt;
     EncodedPrompt {
         token_ids: token_ids.clone(),
-        images: images.iter().map(reft_vlm::processor::ImageSpan::shared).collect(),
+        images: images.iter().map(ImageSpan::shared).collect(),
         think_opened: *think_opened,
     }
 }
@@ -384,8 +384,8 @@ impl Samplers {
         if let Some((.., found)) = self.known.iter().find(|(known, top, _)| *known == key && *top == n_top) {
             return Ok(Rc::clone(found));
         }
-        let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)?.with_top(n_top);
-        let sampler = Rc::new(sampler);
+        let sampler = Sampler::new(policy.allowed_tokens(), policy.processor(), params)?;
+        let sampler = Rc::new(sampler.with_top(n_top).without_record());
         if self.known.len() == MOST_SAMPLERS {
             self.known.remove(0);
         }
