@@ -30,6 +30,7 @@ pub enum Error {
     #[error(transparent)]
     Stage(#[from] reft_core::StageError),
     /// A server that cannot begin, or go on.
+    #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] reft_serve::ServeError),
     /// A launcher that says what cannot be.

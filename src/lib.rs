@@ -21,6 +21,9 @@
 //! of them. The other modules are the functions behind the commands of `reft`. Everything below is re-exported, so one
 //! dependency is enough: [`core`], [`config`], [`data`], [`reward`], [`curriculum`], [`rejection`], [`eval`], [`store`],
 //! [`pipeline`] without libtorch; [`vlm`], [`rollout`], [`trainer`], [`grpo`] on it.
+//!
+//! Features, all on unless `default-features = false`: `serve` (module `serve`: a web server), `tls` (judges, rewards and
+//! engines behind `https://`), `trackio` (that tracker: SQLite). Without them nothing is compiled that training does not need.
 
 pub mod audit;
 pub mod benchmarks;
@@ -48,7 +51,9 @@ mod relative;
 pub mod replay;
 pub mod report;
 pub mod score;
+#[cfg(feature = "serve")]
 pub mod serve;
+mod servers;
 mod settings;
 mod space;
 pub mod step;

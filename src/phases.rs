@@ -37,6 +37,7 @@ use crate::{
     images::{BadImage, bad_images},
     model::check_trainable,
     open::OpenSets,
+    servers,
 };
 
 /// Bad images that an error names.
@@ -145,7 +146,7 @@ impl<'a> RecipePhases<'a> {
             prompts_per_step: phase.prompts_per_step,
             sampling: phase.sampling.params(seed),
             curriculum,
-            rollout: if phase.exact { Box::new(ExactEngine) } else { Box::new(GenerationEngine::default()) },
+            rollout: self.rollout(phase, policy)?,
             reward: Box::new(reward),
             pay_zero: phase.reward.pay_zero,
             cut_answers: phase.cut_answers,
@@ -162,6 +163,15 @@ impl<'a> RecipePhases<'a> {
             validation: self.validation(&phase.name, phase.validation.as_ref(), policy)?,
         });
         Ok((stages, data.samples))
+    }
+
+    /// Who answers while the policy learns.
+    fn rollout(&self, phase: &GrpoPhase, policy: &Vlm) -> Result<Box<dyn RolloutEngine<Vlm>>, StageError> {
+        if phase.exact {
+            return Ok(Box::new(ExactEngine));
+        }
+        let servers = servers::engine(phase, &self.recipe.run, policy)?;
+        Ok(servers.unwrap_or_else(|| Box::new(GenerationEngine::default())))
     }
 
     fn sft(&self, phase: &SftPhase, policy: &Vlm, store: &dyn RunStore) -> Result<Stages<Vlm>, StageError> {

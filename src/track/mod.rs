@@ -6,6 +6,7 @@
 mod csv;
 mod shown;
 mod tensorboard;
+#[cfg(feature = "trackio")]
 mod trackio;
 
 use std::{
@@ -21,7 +22,6 @@ use reft_store::{MetricRow, RunReader, ValidationPoint};
 use csv::Csv;
 use shown::Shown;
 use tensorboard::TensorBoard;
-use trackio::Trackio;
 
 use crate::examples::Pictures;
 
@@ -157,7 +157,12 @@ fn begin(
 ) -> io::Result<Box<dyn Sink>> {
     let mut sink: Box<dyn Sink> = match tracker {
         Tracker::Tensorboard => Box::new(TensorBoard::create(run)?),
-        Tracker::Trackio => Box::new(Trackio::create(run)?),
+        #[cfg(feature = "trackio")]
+        Tracker::Trackio => Box::new(trackio::Trackio::create(run)?),
+        #[cfg(not(feature = "trackio"))]
+        Tracker::Trackio => {
+            return Err(io::Error::other("this program is built without its feature `trackio`"));
+        }
         Tracker::Csv => Box::new(Csv::create(run)?),
     };
     sink.recipe(&fs::read_to_string(run.join("config.toml"))?)?;

@@ -6,7 +6,7 @@ use reft_core::ImageSize;
 use reft_store::RunReader;
 
 use crate::{
-    examples::{Pictures, bytes_of, mime_of},
+    examples::{Pictures, bytes_of},
     step::{GroupAnswers, answers_in},
 };
 
@@ -31,8 +31,6 @@ pub(super) struct Picture {
     pub(super) size: ImageSize,
     /// The file's bytes.
     pub(super) encoded: Vec<u8>,
-    /// What they are: `png`, `jpeg`, `webp`.
-    pub(super) ending: &'static str,
 }
 
 impl Shown {
@@ -55,8 +53,7 @@ impl Shown {
         let picture = pictures.data_of(phase).and_then(|data| {
             let (image, _) = pictures.find(&data, &group.picture)?;
             let encoded = bytes_of(&image).ok()?;
-            let ending = mime_of(&encoded).trim_start_matches("image/");
-            Some(Picture { size: image.size, encoded, ending })
+            Some(Picture { size: image.size, encoded })
         });
         Some(Self { number, phase: phase.to_owned(), group, picture })
     }

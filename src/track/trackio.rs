@@ -16,6 +16,7 @@ use rusqlite::{Connection, params};
 use serde_json::{Map, Value, json};
 
 use super::{Point, Sink, shown::Shown};
+use crate::examples::mime_of;
 
 /// How long a write waits for trackio's own.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -134,7 +135,8 @@ impl Sink for Trackio {
     fn shown(&mut self, shown: &Shown) -> io::Result<()> {
         let mut picture = Value::Null;
         if let Some(found) = &shown.picture {
-            let file = Path::new(&shown.number.to_string()).join(format!("picture.{}", found.ending));
+            let ending = mime_of(&found.encoded).trim_start_matches("image/");
+            let file = Path::new(&shown.number.to_string()).join(format!("picture.{ending}"));
             let path = self.media.0.join(&file);
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(&path, &found.encoded)?;

@@ -39,6 +39,7 @@ impl Interrupt {
     }
 
     /// What a signal sets, for other threads.
+    #[cfg(feature = "serve")]
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.asked)
     }

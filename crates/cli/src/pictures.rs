@@ -6,9 +6,10 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 /// Widest picture, in columns.
+#[cfg(feature = "pictures")]
 const COLUMNS: u32 = 48;
 
 /// Whether pictures are drawn.
@@ -38,17 +39,29 @@ impl Pictures {
                     || env::var_os("KONSOLE_VERSION").is_some()
             }
         };
-        answers
-            && io::stdin().is_terminal()
-            && io::stdout().is_terminal()
-            && (viuer::is_sixel_supported()
-                || viuer::is_iterm_supported()
-                || viuer::get_kitty_support() != viuer::KittySupport::None)
+        answers && io::stdin().is_terminal() && io::stdout().is_terminal() && is_answered()
     }
 }
 
+/// Whether the terminal says that it knows a protocol.
+#[cfg(feature = "pictures")]
+fn is_answered() -> bool {
+    viuer::is_sixel_supported()
+        || viuer::is_iterm_supported()
+        || viuer::get_kitty_support() != viuer::KittySupport::None
+}
+
+/// A program that draws none asks no terminal.
+#[cfg(not(feature = "pictures"))]
+fn is_answered() -> bool {
+    false
+}
+
 /// Draws an image file where the cursor is.
+#[cfg(feature = "pictures")]
 pub(crate) fn draw(path: &Path) -> Result<()> {
+    use anyhow::Context as _;
+
     let shown = || path.display().to_string();
     let image =
         image::ImageReader::open(path).with_context(shown)?.with_guessed_format().with_context(shown)?;
@@ -58,4 +71,10 @@ pub(crate) fn draw(path: &Path) -> Result<()> {
     let config = viuer::Config { absolute_offset: false, width: Some(columns), ..viuer::Config::default() };
     viuer::print(&image, &config).with_context(shown)?;
     Ok(())
+}
+
+/// No terminal answers such a program, so nobody calls it.
+#[cfg(not(feature = "pictures"))]
+pub(crate) fn draw(path: &Path) -> Result<()> {
+    anyhow::bail!("`{}`: this program is built without its feature `pictures`", path.display())
 }

@@ -40,7 +40,11 @@ impl Server {
     }
 
     fn start_with(args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
-        let mut command = reft(&["serve", "--port", "0", "--threads", "1"]);
+        Self::start_at("0", args, change)
+    }
+
+    fn start_at(port: &str, args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = reft(&["serve", "--port", port, "--threads", "1"]);
         change(command.args(args).stderr(Stdio::piped()));
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -294,7 +298,8 @@ fn what_is_wrong_is_said_with_its_status() {
         (with("n", json!(0)), 400, json!("n"), "at least 1"),
         (with("n", json!("two")), 400, Value::Null, "the body"),
         (with("top_logprobs", json!(3)), 400, json!("top_logprobs"), "needs `logprobs`"),
-        (with("logit_bias", json!({"5": 1})), 400, json!("logit_bias"), "not supported"),
+        (with("logit_bias", json!({"5": 1})), 400, json!("logit_bias"), "-100 (never)"),
+        (with("logit_bias", json!({"99999": -100})), 400, Value::Null, "no token 99999"),
         (with("tools", json!([{"type": "function"}])), 400, json!("tools"), "not supported"),
         (
             with("response_format", json!({"type": "json_object"})),
@@ -311,7 +316,7 @@ fn what_is_wrong_is_said_with_its_status() {
     assert_eq!(keyed("{\"messages\": [", "/v1/chat/completions").0, 400);
     assert_eq!(keyed(&" ".repeat(2 << 20), "/v1/chat/completions").0, 413);
     assert_eq!(keyed("{}", "/v1/embeddings").0, 404);
-    let harmless = json!({"messages": hello(), "tools": [], "logit_bias": null, "response_format": {"type": "text"},
+    let harmless = json!({"messages": hello(), "tools": [], "logit_bias": {"5": 0}, "response_format": {"type": "text"},
                           "user": "x", "max_tokens": 2});
     assert_eq!(chat(harmless).0, 200);
 
@@ -511,4 +516,95 @@ fn phases_of_a_recipe_are_answered_by_servers() {
     // 12 questions of the evaluation and 12 of the rejection.
     let metrics = server.get("/metrics");
     assert!(metrics.contains("status=\"200\"} 24"), "{metrics}");
+}
+
+/// A recipe whose answers come from servers, which see the weights in `dir`.
+fn fleet(dir: &Path, urls: &[&str]) -> PathBuf {
+    let recipe = dir.join("recipe.toml");
+    let text = r#"
+        run = { name = "fleet", threads = 1, checkpoint_every = 10 }
+        model = { path = "fixtures/pico-vlm", device = "cpu", lora = { rank = 4 } }
+        prompt = { common = "think, then answer.", open_detection = "as a box." }
+        data.train = { type = "scenes", glyphs = "fixtures/digits/digits.parquet", split = "rl", count = 96, seed = 1 }
+        [[phase]]
+        kind = "grpo"
+        name = "open"
+        data = "train"
+        steps = 30
+        prompts_per_step = 4
+        lr = 1e-3
+        sampling = { group_size = 4, max_new_tokens = 48 }
+        servers = { url = URLS, model = "base", backoff_s = 0.05 }
+        weight_sync = { folder = FOLDER }
+        correction = { max_mismatch = 0.02 }
+    "#;
+    let folder = format!("\"{}\"", dir.join("adapters").display());
+    fs::create_dir_all(dir.join("adapters")).unwrap();
+    fs::write(&recipe, text.replace("URLS", &format!("{urls:?}")).replace("FOLDER", &folder)).unwrap();
+    recipe
+}
+
+/// Rollouts of a policy that learns, from two servers, one of which is killed and started again meanwhile.
+#[test]
+fn a_policy_learns_from_a_fleet() {
+    let dir = TempDir::new().unwrap();
+    let adapters = dir.path().join("adapters");
+    let args = ["--model", "fixtures/pico-vlm", "--served-model-name", "base", "--adapter-files"];
+    let args = [&args[..], &[adapters.to_str().unwrap()]].concat();
+    let mut servers = [0, 1].map(|_| Server::start(&args));
+    let urls = servers.each_ref().map(|server| format!("{}/v1", server.url));
+    let recipe = fleet(dir.path(), &urls.each_ref().map(String::as_str));
+    let runs = dir.path().to_str().unwrap();
+    let train = ["train", recipe.to_str().unwrap(), "--runs", runs];
+    let mut trainer = reft(&train).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+
+    let metrics = dir.path().join("fleet/metrics.jsonl");
+    let steps = || fs::read_to_string(&metrics).unwrap_or_default().lines().count();
+    let mut wait_for = |n: usize| {
+        while steps() < n {
+            assert!(
+                trainer.try_wait().unwrap().is_none_or(|status| status.success()),
+                "after {} steps",
+                steps()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(3);
+    servers[0].child.kill().unwrap();
+    servers[0].child.wait().unwrap();
+    wait_for(6);
+    let port = servers[0].url.rsplit(':').next().unwrap().to_owned();
+    servers[0] = Server::start_at(&port, &args, |_| {});
+    wait_for(30);
+    assert!(trainer.wait().unwrap().success());
+    let back = servers[0].get("/metrics");
+    assert!(
+        back.contains("/v1/chat/completions\",status=\"200\"}"),
+        "the server that came back was never asked: {back}"
+    );
+
+    let rows: Vec<Value> =
+        fs::read_to_string(&metrics).unwrap().lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    // Another adapter than the newest would differ by more.
+    let apart = rows.iter().map(|row| row["grpo/logprob_diff_max"].as_f64().unwrap());
+    assert!(apart.clone().all(|apart| apart < 1e-3), "{:?}", apart.collect::<Vec<_>>());
+    assert!(rows.iter().all(|row| row["grpo/importance_bounded"] == 0.0));
+    let moved = rows.iter().any(|row| row["grpo/kl"].as_f64().unwrap() > 1e-4);
+    assert!(moved, "a policy that does not change shows nothing");
+
+    // A server of another base than the trainer's.
+    let other = Server::start(&[
+        "--model",
+        "fixtures/pico-hard",
+        "--served-model-name",
+        "base",
+        "--adapter-files",
+        adapters.to_str().unwrap(),
+    ]);
+    let recipe = fleet(dir.path(), &[&format!("{}/v1", other.url)]);
+    let output =
+        reft(&["train", recipe.to_str().unwrap(), "--runs", runs, "--name", "other"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("above `correction.max_mismatch` = 0.02"), "{said}");
 }

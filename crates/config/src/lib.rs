@@ -32,6 +32,7 @@
 //! ```
 
 mod benchmark;
+mod correction;
 mod curriculum;
 mod data;
 mod difference;
@@ -60,8 +61,10 @@ mod stages;
 mod structure;
 mod validate;
 mod validation;
+mod weight_sync;
 
 pub use benchmark::{BenchmarkConfig, ChatConfig};
+pub use correction::{CorrectionConfig, CorrectionMode};
 pub use curriculum::{
     AdaRftConfig, ArmKey, CurriculumConfig, LengthStageConfig, PlateauConfig, PoolsConfig, PtstConfig,
     SecConfig, StageConfig, StageOrder, StagedConfig,
@@ -96,3 +99,4 @@ pub use reward::{
 pub use stages::{AdvantageConfig, SamplingConfig, TrainableConfig, WithForm};
 pub use validate::is_plain_name;
 pub use validation::{Keep, ValidationConfig};
+pub use weight_sync::{ServerApi, WeightSyncConfig};

@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdvantageConfig, BenchmarkConfig, ClipRange, CurriculumConfig, FilterConfig, FleetConfig, GradientConfig,
-    GuardConfig, JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig, PreflightConfig,
-    ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, ValidationConfig, WithForm,
+    AdvantageConfig, BenchmarkConfig, ClipRange, CorrectionConfig, CurriculumConfig, FilterConfig,
+    FleetConfig, GradientConfig, GuardConfig, JudgeConfig, KlConfig, LossConfig, LossScale, OptimizerConfig,
+    PreflightConfig, ReferenceConfig, RewardConfig, SamplingConfig, TrainableConfig, ValidationConfig,
+    WeightSyncConfig, WithForm,
 };
 
 /// One phase.
@@ -118,6 +119,9 @@ pub struct GrpoPhase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LossScale")]
     pub loss_scale: Option<LossScale>,
+    /// Importance weights for answers of another engine; left out: none, or the defaults where `servers` answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<CorrectionConfig>,
     /// Weight of the mean entropy per token, which is added to what is maximised; 0 adds nothing.
     #[serde(default)]
     pub entropy_coef: f64,
@@ -145,6 +149,12 @@ pub struct GrpoPhase {
     /// How completions are drawn.
     #[serde(default)]
     pub sampling: SamplingConfig,
+    /// Servers that answer in place of the policy; `weight_sync` says how they get its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub servers: Option<FleetConfig>,
+    /// How the servers get the weights that the policy has learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_sync: Option<WeightSyncConfig>,
     /// What is paid.
     #[serde(default)]
     pub reward: RewardConfig,
@@ -188,6 +198,11 @@ impl GrpoPhase {
     pub fn in_steps(&self, questions: usize) -> Self {
         let steps = self.epochs.map_or(self.steps, |n| in_steps(n, questions, self.prompts_per_step));
         Self { steps, ..self.clone() }
+    }
+
+    /// What makes up for answers of another engine: the phase's, else the defaults where servers answer.
+    pub fn correction(&self) -> Option<CorrectionConfig> {
+        self.correction.or_else(|| self.servers.as_ref().map(|_| CorrectionConfig::default()))
     }
 
     /// The clip range: the phase's, else that of the loss's paper; none where the loss does not clip.

@@ -58,7 +58,7 @@ pub struct Group {
     pub prompt_tokens: usize,
     /// `[G]` answers.
     pub completions: Vec<Completion>,
-    /// How many optimizer updates the policy had seen when it answered, where a loop counts them: an engine does not.
+    /// How many optimizer updates the policy had seen when it answered, where a loop counts them: an engine says by [`lag`](crate::RolloutEngine::lag) how far it was behind.
     pub policy_version: Option<u64>,
     /// Softmax temperature that they were drawn with, where a curriculum may have changed it; none where it is that of the
     /// phase.

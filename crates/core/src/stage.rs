@@ -82,6 +82,11 @@ pub trait RolloutEngine<P: ?Sized>: Send {
         params: &SamplingParams,
         progress: Progress<'_>,
     ) -> Result<Vec<Group>, StageError>;
+
+    /// How many updates of the policy its last answers are behind; 0 where the policy itself has answered.
+    fn lag(&self) -> u64 {
+        0
+    }
 }
 
 /// Scores one completion. Bounded, deterministic, safe to call from many threads.

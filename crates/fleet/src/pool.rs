@@ -9,8 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reft_remote::{CallError, Server};
+use reft_remote::CallError;
 use serde_json::Value;
+
+use crate::endpoint::{Endpoint, Weights};
 
 /// Longest time that a server which fails is left alone.
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -22,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Pool {
     /// Taken for a moment only; servers are asked outside of it.
     state: Mutex<Vec<Counts>>,
-    servers: Vec<Server>,
+    servers: Vec<Endpoint>,
     backoff: Duration,
     /// Failures after which a question is given up, of all servers together.
     most_failures: u32,
@@ -40,7 +42,7 @@ struct Counts {
 
 impl Pool {
     /// `retries` is what each server may fail beside its first time.
-    pub(crate) fn new(servers: Vec<Server>, retries: u32, backoff: Duration) -> Self {
+    pub(crate) fn new(servers: Vec<Endpoint>, retries: u32, backoff: Duration) -> Self {
         let most_failures = (retries + 1).saturating_mul(servers.len() as u32);
         Self { state: Mutex::new(vec![Counts::default(); servers.len()]), servers, backoff, most_failures }
     }
@@ -49,17 +51,28 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The servers.
+    pub(crate) fn servers(&self) -> &[Endpoint] {
+        &self.servers
+    }
+
     /// Asks until a server answers; an error is the last one's. A refusal is final: another server would say the same.
     /// None where `stop` is set before a server is free.
-    pub(crate) fn ask(&self, question: &Value, stop: &AtomicBool) -> Option<Result<Value, CallError>> {
+    pub(crate) fn ask(
+        &self,
+        question: &Value,
+        weights: Option<&Weights>,
+        stop: &AtomicBool,
+    ) -> Option<Result<Value, CallError>> {
         let mut failures = 0;
         loop {
             let index = self.take(stop)?;
-            let answer = self.servers[index].call(question);
-            self.give_back(index, answer.is_ok() || matches!(answer, Err(CallError::Refused(_))));
+            let answer = self.servers[index].ask(question, weights);
+            let may_pass = matches!(answer, Err(CallError::Failed(_) | CallError::Timeout(_)));
+            self.give_back(index, !may_pass);
             match answer {
                 Ok(answer) => return Some(Ok(answer)),
-                Err(error @ (CallError::Refused(_) | CallError::Unusable(_))) => return Some(Err(error)),
+                Err(error) if !may_pass => return Some(Err(error)),
                 Err(error) => {
                     failures += 1;
                     if failures >= self.most_failures {

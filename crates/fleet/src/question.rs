@@ -4,19 +4,24 @@ use reft_core::{ImageRef, Part, Role, Sample, SamplingParams, StageError};
 use reft_remote::data_url;
 use serde_json::{Map, Value, json};
 
+use crate::engine::Asked;
+
 /// Seeds are 63 bits wide: some servers read them as signed.
 const SEED_BITS: u64 = u64::MAX >> 1;
 
+/// The strongest bias that OpenAI's API has: a token that is as good as never drawn.
+const NEVER: i32 = -100;
+
 /// The body of the request. What `with_extensions` allows is known to vLLM, SGLang and `reft serve`, and not to OpenAI.
 pub(crate) fn question(
-    model: &str,
+    asked: Asked<'_>,
     sample: &Sample,
     params: &SamplingParams,
     with_extensions: bool,
 ) -> Result<Value, StageError> {
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    set("model", model.into());
+    set("model", asked.model.into());
     set("messages", messages(sample)?);
     set("n", params.group_size.into());
     set("temperature", params.temperature.into());
@@ -27,6 +32,10 @@ pub(crate) fn question(
     set("seed", (params.seed.at(&sample.id).key() & SEED_BITS).into());
     if !params.stop.is_empty() {
         set("stop", params.stop.clone().into());
+    }
+    if !asked.never.is_empty() {
+        let bias = asked.never.iter().map(|id| (id.to_string(), NEVER.into()));
+        set("logit_bias", Value::Object(bias.collect()));
     }
     if with_extensions {
         set("logprobs", true.into());

@@ -1,9 +1,10 @@
 //! Real servers on this machine: what vLLM, SGLang and providers say, servers that fail, and one that comes back.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -18,47 +19,20 @@ use reft_fleet::ServerEngine;
 use reft_testkit::chat as sample;
 use serde_json::{Value, json};
 
-/// What a server does with a body; none hangs up.
-type Act = dyn Fn(&Value) -> Option<(u16, Value)> + Send + Sync;
+use common::{Seen, serve_on, serve_routes};
 
-/// Every body that a server has seen.
-type Seen = Arc<Mutex<Vec<Value>>>;
-
+/// A server of `/v1/chat/completions` alone, and the bodies that it has seen.
 fn serve(act: impl Fn(&Value) -> Option<(u16, Value)> + Send + Sync + 'static) -> (String, Seen) {
-    serve_on(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(act))
+    serve_routes(chat(act))
 }
 
-fn serve_on(listener: TcpListener, act: Arc<Act>) -> (String, Seen) {
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let seen = Seen::default();
-    let log = Arc::clone(&seen);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (act, log) = (Arc::clone(&act), Arc::clone(&log));
-            thread::spawn(move || answer(stream.unwrap(), &*act, &log));
-        }
-    });
-    (url, seen)
-}
-
-fn answer(mut stream: TcpStream, act: &Act, seen: &Seen) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).unwrap() == 0 {
-            return;
-        }
+fn chat(
+    act: impl Fn(&Value) -> Option<(u16, Value)> + Send + Sync + 'static,
+) -> impl Fn(&str, &Value) -> Option<(u16, String)> + Send + Sync + 'static {
+    move |route, body| {
+        assert_eq!(route, "/v1/chat/completions");
+        act(body).map(|(status, answer)| (status, answer.to_string()))
     }
-    assert!(head.starts_with("POST /v1/chat/completions "), "{head}");
-    let length = head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let mut body = vec![0; length.unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    seen.lock().unwrap().push(body.clone());
-    let Some((status, answer)) = act(&body) else { return };
-    let text = answer.to_string();
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", text.len());
-    stream.write_all(format!("{head}{text}").as_bytes()).unwrap();
 }
 
 /// As vLLM answers: the question comes back, a token a word.
@@ -118,11 +92,11 @@ fn answers_come_in_order_with_tokens() {
         (&vec![7, 8], &vec![-0.5, -0.25])
     );
     let seen = seen.lock().unwrap();
-    let mut seeds: Vec<u64> = seen.iter().map(|body| body["seed"].as_u64().unwrap()).collect();
+    let mut seeds: Vec<u64> = seen.iter().map(|(_, body)| body["seed"].as_u64().unwrap()).collect();
     seeds.sort_unstable();
     seeds.dedup();
     assert_eq!(seeds.len(), 40, "each question has a seed of its own");
-    let body = &seen[0];
+    let body = &seen[0].1;
     assert_eq!((&body["model"], &body["n"], &body["max_tokens"]), (&json!("mine"), &json!(2), &json!(20)));
     assert!(body.get("top_k").is_none() && body["return_token_ids"] == true);
 }
@@ -140,7 +114,7 @@ fn pictures_are_sent_and_extensions_can_be_left_out() {
     let plain = FleetConfig { extensions: false, ..config(&[&url]) };
     let stops = SamplingParams { stop: vec!["\n".into()], ..params() };
     ask(&plain, &asked, &stops).unwrap();
-    let body = seen.lock().unwrap()[0].clone();
+    let body = seen.lock().unwrap()[0].1.clone();
     let content = &body["messages"][0]["content"];
     assert_eq!(content[0]["image_url"]["url"], "data:image/png;base64,iVBORw0K");
     assert_eq!((&content[1]["text"], &body["stop"]), (&json!("what?"), &json!(["\n"])));
@@ -168,7 +142,7 @@ fn a_dead_server_is_left_out_and_comes_back() {
     let mut ask = |n: usize| engine.generate(&(), &samples(n), &params(), &mut |_, _| true).unwrap();
     assert_eq!(texts(&ask(60)), expected(60));
     assert_eq!(seen.lock().unwrap().len(), 60, "nothing was asked twice");
-    let (_, back) = serve_on(TcpListener::bind(address).unwrap(), Arc::new(echo));
+    let (_, back) = serve_on(TcpListener::bind(address).unwrap(), Arc::new(chat(echo)));
     // Left alone for at most a few doublings of 20 ms.
     for _ in 0..100 {
         assert_eq!(texts(&ask(60)), expected(60));

@@ -11,6 +11,7 @@ use tch::{Tensor, no_grad};
 use crate::{
     Objective, Scope, Tokens,
     batch::MicroBatch,
+    correction::importance,
     pass::{Pass, PassOptions},
     ranks::Ranks,
     sums::Sums,
@@ -54,22 +55,46 @@ impl Update<'_> {
             Scope::Token | Scope::Batch => prepared_c,
         };
 
-        let mut first_logprobs = Vec::new();
+        // A completion's ratio wants all of its log-probs before the gradient of any.
+        let correction = objective.correction().filter(|_| is_first);
+        let by_sequence = correction.filter(|config| config.mode.is_by_sequence()).map(|config| {
+            let found = importance(config, &all, &(pass.logprobs() - &all.rollout_c));
+            sums.correct(&found);
+            found.weight_c
+        });
+
+        let (mut first_logprobs, mut first_weights) = (Vec::new(), Vec::new());
         sums.loss += pass.backward(entropy, |stats, range| {
             let mut tokens = all.part(range, &stats.logprob_c, &stats.entropy_c);
             if is_first {
                 tokens.old_c = stats.logprob_c.detach();
             }
-            let sum = objective.sum(&tokens, &batch.terms(range, kl_weight, &stats.entropy_c));
+            let mut terms = batch.terms(range, kl_weight, &stats.entropy_c);
+            if let Some(config) = correction {
+                let weight_c = by_sequence.as_ref().map_or_else(
+                    || {
+                        let found = importance(config, &tokens, &(&tokens.old_c - &tokens.rollout_c));
+                        sums.correct(&found);
+                        found.weight_c
+                    },
+                    |weight_c| weight_c.narrow(0, range.start, range.end - range.start),
+                );
+                first_weights.push(weight_c.shallow_clone());
+                terms.importance_c = Some(weight_c);
+            }
+            let sum = objective.sum(&tokens, &terms);
             sums.add(&sum, &stats.entropy_c);
             if is_first {
-                sums.compare(&tokens);
+                sums.compare(&tokens, &batch.shows_image(range));
                 first_logprobs.push(tokens.old_c);
             }
             sum.sum
         });
         if is_first {
             batch.old_c = Some(Tensor::cat(&first_logprobs, 0));
+            if !first_weights.is_empty() {
+                batch.importance_c = Some(Tensor::cat(&first_weights, 0));
+            }
         }
     }
 
@@ -150,6 +175,11 @@ mod tests {
     use crate::{Objective, PassOptions, batch::split, sums::Sums};
 
     fn gradients(name: &str, keys: &Value) -> Vec<(String, Tensor)> {
+        gradients_after(name, keys, 1.0)
+    }
+
+    /// With rollouts that were drawn from a policy whose every probability is that of the trainer over `ratio`.
+    fn gradients_after(name: &str, keys: &Value, ratio: f64) -> Vec<(String, Tensor)> {
         let mut model = open(name);
         let (phase, groups) = (phase(keys), groups());
         let all: Vec<&ScoredGroup> = groups.iter().collect();
@@ -157,6 +187,9 @@ mod tests {
         model.learned_mut().zero_grad();
         let update = Update { objective, options, policy: &model, kl_weight: 0.0, seed: Seed::new(1) };
         for mut batch in split(objective, options, &model, &all).unwrap() {
+            if ratio != 1.0 {
+                batch.rollout_c = batch.stats(model.network(), &model).logprob_c - ratio.ln();
+            }
             update.backward(model.network(), &mut batch, None, &mut Sums::default());
         }
         let params = model.params().params().iter();
@@ -183,6 +216,26 @@ mod tests {
                 let gap = (packed - replayed).norm().double_value(&[]);
                 // Some gradients are 0 but for rounding: those of key biases without rotary positions.
                 assert!(gap <= 1e-4 * scale + 1e-6, "{name} {param}: {gap} of {scale}");
+            }
+        }
+    }
+
+    /// The gradient of the policy loss is that without a correction times the weight, which is the same for all tokens here;
+    /// that of the KL penalty is left as it is.
+    #[test]
+    fn importance_weighs_the_policy_loss() {
+        let plain = gradients_after("tiny-vlm", &json!({"kl_coef": 0.0}), 1.5);
+        for (correction, expected) in [
+            (json!({"mode": "token_truncate"}), 1.5),
+            (json!({"mode": "token_truncate", "clip_max": 1.2}), 1.2),
+            (json!({"mode": "token_mask", "clip_max": 1.2}), 0.0),
+            (json!({"mode": "sequence_truncate", "clip_max": 1.3}), 1.3),
+            (json!({"mode": "sequence_mask"}), 0.0),
+        ] {
+            let keys = json!({"kl_coef": 0.0, "correction": correction});
+            for ((param, plain), (_, found)) in plain.iter().zip(gradients_after("tiny-vlm", &keys, 1.5)) {
+                let gap = (plain * expected - found).norm().double_value(&[]);
+                assert!(gap <= 1e-5 * plain.norm().double_value(&[]) + 1e-7, "{correction} {param}: {gap}");
             }
         }
     }

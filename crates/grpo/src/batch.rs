@@ -44,6 +44,10 @@ pub(crate) struct MicroBatch {
     pub(crate) reference_c: Option<Tensor>,
     /// Log-probs at the first update of this batch of rollouts.
     pub(crate) old_c: Option<Tensor>,
+    /// Importance weights, from the first update on; none without a correction.
+    pub(crate) importance_c: Option<Tensor>,
+    /// Whether the token's question shows an image.
+    pub(crate) shows_image_c: Tensor,
     /// Tokens of each completion.
     pub(crate) lengths: Vec<i64>,
     /// Completions of each group.
@@ -90,7 +94,7 @@ impl MicroBatch {
             _ => None,
         };
         let (mut lengths, mut advantages, mut kl_scales, mut rollout) = (vec![], vec![], vec![], vec![]);
-        let mut group_of = Vec::new();
+        let (mut group_of, mut shows_image) = (Vec::new(), Vec::new());
         for (g, group) in range.clone().zip(groups) {
             let pass_rate = group.pass_rate();
             for (completion, &advantage) in group.group.completions.iter().zip(&group.advantages) {
@@ -99,6 +103,7 @@ impl MicroBatch {
                 kl_scales.push(objective.kl_scale(pass_rate, advantage));
                 rollout.extend_from_slice(&completion.logprobs);
                 group_of.push(g as i64);
+                shows_image.push(group.group.sample.images().next().is_some());
             }
         }
 
@@ -121,6 +126,8 @@ impl MicroBatch {
             rollout_c: Tensor::from_slice(&rollout).to_device(device),
             reference_c: None,
             old_c: None,
+            importance_c: None,
+            shows_image_c: per_token(&Tensor::from_slice(&shows_image)),
             length_c: per_token(&lengths_m.to_kind(Kind::Float)),
             completion_c: per_token(&(Tensor::arange(m, (Kind::Int64, Device::Cpu)) + completions as i64)),
             group_c: per_token(&Tensor::from_slice(&group_of)),
@@ -193,7 +200,13 @@ impl MicroBatch {
             kl_weight_c: part(&self.kl_scale_c) * kl_weight,
             entropy_c: entropy_c * part(&self.weight_c).gt(0.0),
             share: self.share,
+            importance_c: self.importance_c.as_ref().map(part),
         }
+    }
+
+    /// Whether the question of some tokens shows an image.
+    pub(crate) fn shows_image(&self, range: &Range<i64>) -> Tensor {
+        self.shows_image_c.narrow(0, range.start, range.end - range.start)
     }
 
     /// `[m]` divergence of each completion from the reference as the rollout saw it, summed over its tokens.

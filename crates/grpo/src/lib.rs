@@ -14,9 +14,11 @@
 
 mod backward;
 mod batch;
+mod correction;
 mod diagnose;
 mod in_order;
 mod loss;
+mod mismatch;
 mod numbers;
 mod objective;
 mod optimizer;
@@ -25,6 +27,7 @@ mod ranks;
 mod reference;
 mod sums;
 
+pub use correction::{Importance, importance};
 pub use diagnose::{GroupDiagnosis, Known, diagnose};
 pub use loss::{
     Cispo, Clip, ClipCov, Clipped, Gmpo, Gspo, KlCov, PolicyLoss, Reinforce, Rloo, Sapo, Scope, TokenLoss,

@@ -1,6 +1,6 @@
 //! What is minimised: policy loss, KL penalty and entropy bonus of tokens, weighted and added up. Made once from a phase.
 
-use reft_config::{GrpoPhase, KlConfig, KlPlace, LossScale};
+use reft_config::{CorrectionConfig, GrpoPhase, KlConfig, KlPlace, LossScale};
 use tch::{Kind, Tensor};
 
 use crate::{
@@ -14,6 +14,7 @@ pub struct Objective {
     scale: LossScale,
     max_new_tokens: usize,
     entropy_coef: f64,
+    correction: Option<CorrectionConfig>,
     kl: KlConfig,
     kl_coef: f64,
     /// Steps of the phase, over which the KL weight takes its course.
@@ -32,6 +33,8 @@ pub struct Terms {
     pub entropy_c: Tensor,
     /// 1 over the completion tokens of the batch.
     pub share: f64,
+    /// Importance weights of the policy loss; none leaves it as it is.
+    pub importance_c: Option<Tensor>,
 }
 
 /// The objective over some tokens, and what it is made of.
@@ -52,6 +55,7 @@ impl Objective {
             scale: phase.scale(),
             max_new_tokens: phase.sampling.max_new_tokens,
             entropy_coef: phase.entropy_coef,
+            correction: phase.correction(),
             kl: phase.kl,
             kl_coef: phase.kl_coef,
             steps: phase.steps,
@@ -67,6 +71,11 @@ impl Objective {
     /// The policy's part.
     pub fn policy(&self) -> &dyn PolicyLoss {
         &*self.policy
+    }
+
+    /// What makes up for answers of another engine.
+    pub(crate) fn correction(&self) -> Option<&CorrectionConfig> {
+        self.correction.as_ref()
     }
 
     /// Where the KL penalty acts.
@@ -102,7 +111,10 @@ impl Objective {
 
     /// The objective over a few tokens. A penalty that is in the reward adds nothing here.
     pub fn sum(&self, tokens: &Tokens, terms: &Terms) -> Sum {
-        let policy = self.policy.loss(tokens);
+        let mut policy = self.policy.loss(tokens);
+        if let Some(importance_c) = &terms.importance_c {
+            policy.loss_c *= importance_c;
+        }
         let gradient = self.kl.gradient.unwrap_or(self.kl.estimator);
         let kl_c = terms
             .reference_c

@@ -149,6 +149,22 @@ impl GrpoOptimizer {
         Ok(())
     }
 
+    /// That trainer and rollout compute the same model, before anything is learned from what the rollout said.
+    fn check_mismatch(&self, sums: &Sums) -> Result<(), StageError> {
+        let Some(config) = self.objective.correction() else { return Ok(()) };
+        match sums.mismatch() {
+            Some(found) if found.mean > config.max_mismatch => {
+                let message = format!(
+                    "{found}; above `correction.max_mismatch` = {}, as if answers came from another model. {}",
+                    config.max_mismatch,
+                    found.causes()
+                );
+                Err(StageError::other(format!("log-probs of phase `{}`", self.config.name), message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Leaves an update out, after `applied` ones on the same batch.
     fn not_finite(
         &mut self,
@@ -269,6 +285,9 @@ impl PolicyOptimizer<Vlm> for GrpoOptimizer {
             let of_update =
                 if options.exact { ranks.sum_in_order(&by_pass)? } else { ranks.sum(&by_pass)? };
             sums.merge(&of_update);
+            if number == 0 {
+                self.check_mismatch(&of_update)?;
+            }
             if number == 0 && updates > 1 {
                 share_old(&mut batches, &ranks)?;
             }

@@ -76,6 +76,7 @@ fn values_and_gradients_are_those_of_the_references() {
             kl_weight_c: length_c.full_like(phase.kl_coef),
             entropy_c: entropy_c.shallow_clone(),
             share: 1.0 / total as f64,
+            importance_c: None,
         };
         let loss = objective.sum(&tokens, &terms).sum;
         loss.backward();

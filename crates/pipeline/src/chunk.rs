@@ -66,6 +66,7 @@ where
             prompt_tokens: group.prompt_tokens,
             completions: group.completions,
             marks,
+            lag: 0,
         };
         Ok(marked.into_iter().map(answers).collect())
     })?;

@@ -105,6 +105,7 @@ pub(crate) fn answer<P: ?Sized>(
             prompt_tokens: group.prompt_tokens,
             completions: group.completions,
             marks,
+            lag: stages.rollout.lag(),
         };
         Ok(groups.into_iter().zip(rewards).map(answers).collect())
     })?;
@@ -118,7 +119,7 @@ pub(crate) fn answer<P: ?Sized>(
             sample,
             prompt_tokens: answers.prompt_tokens,
             completions: answers.completions,
-            policy_version: Some(ctx.cursor.global_step),
+            policy_version: Some(ctx.cursor.global_step.saturating_sub(answers.lag)),
             temperature: Some(params.temperature),
         });
         rewards.push(answers.marks);

@@ -88,6 +88,11 @@ fn step<P: Checkpointed>(
     if let Some(refill) = &stages.refill {
         step_metrics.merge(refill.metrics());
     }
+    let versions = scored.iter().filter_map(|group| group.group.policy_version);
+    let lag = versions.map(|version| ctx.cursor.global_step - version).max().unwrap_or(0);
+    if lag > 0 {
+        step_metrics.set("rollout/lag", lag as f64);
+    }
     clock.lap("reward");
     // Before the update: an answer that makes it fail must not be lost with it.
     ctx.store.groups(&ctx.phase, done + 1, &scored)?;

@@ -96,6 +96,8 @@ pub(crate) struct Answers<T> {
     pub(crate) prompt_tokens: usize,
     pub(crate) completions: Vec<Completion>,
     pub(crate) marks: Vec<T>,
+    /// Updates that the policy has seen since the weights that answered.
+    pub(crate) lag: u64,
 }
 
 /// Tokens that answers are expected to take, from those that came before; equal on all ranks. Who answers what changes the

@@ -14,6 +14,9 @@ pub enum CallError {
     /// It answered that this question is wrong, which asking again does not change.
     #[error("{0}")]
     Refused(String),
+    /// It answered with status 404: it has no such route, or not the model that was asked for.
+    #[error("{0}")]
+    Missing(String),
     /// It cannot be asked at all: the program does not start, or the address is none.
     #[error("{0}")]
     Unusable(String),

@@ -41,6 +41,7 @@ enum Failure {
     /// With the pause that the server asks for.
     MayPass(String, Option<Duration>),
     Final(String),
+    Missing(String),
 }
 
 impl Server {
@@ -52,6 +53,12 @@ impl Server {
                 "`{url}` is no address; give one such as `http://localhost:8000/score`"
             ))
         })?;
+        if cfg!(not(feature = "tls")) && spec.url.starts_with("https://") {
+            return Err(CallError::Unusable(format!(
+                "`{}`: this program is built without its feature `tls`, so `http://` alone can be asked",
+                spec.url
+            )));
+        }
         let mut config = Agent::config_builder()
             .timeout_global(Some(spec.timeout))
             .http_status_as_error(false)
@@ -70,18 +77,32 @@ impl Server {
         &self.spec
     }
 
-    /// Asks one question.
+    /// Asks one question, whose answer is a JSON object.
     pub fn call(&self, request: &Value) -> Result<Value, CallError> {
+        self.ask(request, |body| match serde_json::from_slice(body) {
+            Ok(answer @ Value::Object(_)) => Ok(answer),
+            _ => Err(format!("an answer must be a JSON object, not `{}`", shown(body))),
+        })
+    }
+
+    /// Gives an order; what is answered beside the status does not matter.
+    pub fn order(&self, request: &Value) -> Result<(), CallError> {
+        self.ask(request, |_| Ok(()))
+    }
+
+    fn ask<T>(&self, request: &Value, read: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, CallError> {
         let mut pause = self.spec.backoff;
         let mut attempt = 0;
         loop {
-            let failure = match self.post(request) {
+            let answer = self.post(request);
+            let failure = match answer.and_then(|body| read(&body).map_err(Failure::Final)) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             let is_last = attempt == self.spec.retries;
             match failure {
                 Failure::Final(reason) => return Err(CallError::Refused(self.said(&reason))),
+                Failure::Missing(reason) => return Err(CallError::Missing(self.said(&reason))),
                 Failure::MayPass(reason, _) if is_last => return Err(CallError::Failed(self.said(&reason))),
                 Failure::Timeout if is_last => return Err(CallError::Timeout(self.spec.timeout)),
                 Failure::MayPass(_, Some(asked)) => thread::sleep(asked.clamp(pause, MAX_PAUSE.max(pause))),
@@ -96,7 +117,8 @@ impl Server {
         format!("`{}`: {reason}", self.spec.url)
     }
 
-    fn post(&self, request: &Value) -> Result<Value, Failure> {
+    /// The body of an answer with a status of success.
+    fn post(&self, request: &Value) -> Result<Vec<u8>, Failure> {
         let mut post = self.agent.post(&self.spec.url).content_type("application/json");
         if let Some(token) = &self.spec.token {
             post = post.header("Authorization", format!("Bearer {token}"));
@@ -106,19 +128,19 @@ impl Server {
         let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
         let body = response.body_mut().with_config().limit(MAX_BODY).read_to_vec().map_err(failure)?;
-        let text = String::from_utf8_lossy(&body);
-        let shown = || text.trim().chars().take(200).collect::<String>();
+        let said = || format!("status {status}: {}", shown(&body));
         match status {
-            200..=299 => match serde_json::from_slice(&body) {
-                Ok(answer @ Value::Object(_)) => Ok(answer),
-                _ => Err(Failure::Final(format!("an answer must be a JSON object, not `{}`", shown()))),
-            },
-            408 | 429 | 500..=599 => {
-                Err(Failure::MayPass(format!("status {status}: {}", shown()), retry_after))
-            }
-            _ => Err(Failure::Final(format!("status {status}: {}", shown()))),
+            200..=299 => Ok(body),
+            404 => Err(Failure::Missing(said())),
+            408 | 429 | 500..=599 => Err(Failure::MayPass(said(), retry_after)),
+            _ => Err(Failure::Final(said())),
         }
     }
+}
+
+/// The beginning of a body.
+fn shown(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).trim().chars().take(200).collect()
 }
 
 fn failure(error: ureq::Error) -> Failure {

@@ -97,7 +97,7 @@ impl Reward for RemoteReward {
                 Err(reason) => RewardOutcome::Failed { reason: named(reason) },
             },
             Err(error @ CallError::Timeout(_)) => RewardOutcome::Timeout { reason: named(error.to_string()) },
-            Err(CallError::Failed(reason) | CallError::Refused(reason)) => {
+            Err(CallError::Failed(reason) | CallError::Refused(reason) | CallError::Missing(reason)) => {
                 RewardOutcome::Failed { reason: named(reason) }
             }
             // No completion can ever be scored, so the run should not go on.

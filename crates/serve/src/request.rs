@@ -1,6 +1,6 @@
 //! From the body of a request to a prompt and how it is answered.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use base64::Engine as _;
 use reft_core::{ImageRef, Message, Part, Role, SamplingParams, Seed};
@@ -14,9 +14,11 @@ use crate::{error::ApiError, settings::ServeSettings};
 /// Most tokens that `top_logprobs` tells, as OpenAI's.
 const MOST_TOP: usize = 20;
 
+/// The `logit_bias` of a token that must not be drawn, in OpenAI's API.
+const NEVER: f32 = -100.0;
+
 /// What neither route can do. Each is refused unless it is null, false, empty or says that it is not wanted.
-const REFUSED: [&str; 21] = [
-    "logit_bias",
+const REFUSED: [&str; 20] = [
     "tools",
     "tool_choice",
     "functions",
@@ -87,6 +89,7 @@ pub(crate) struct Body {
     pub(crate) stream_options: Option<StreamOptions>,
     #[serde(default)]
     pub(crate) return_token_ids: bool,
+    logit_bias: Option<BTreeMap<u32, f32>>,
     response_format: Option<Value>,
     #[serde(flatten)]
     others: Map<String, Value>,
@@ -128,6 +131,20 @@ impl Body {
         Ok(body)
     }
 
+    /// Tokens that must not be drawn.
+    fn never(&self) -> Result<Vec<u32>, ApiError> {
+        let mut never = Vec::new();
+        for (&id, &bias) in self.logit_bias.iter().flatten() {
+            if bias == NEVER {
+                never.push(id);
+            } else if bias != 0.0 {
+                let message = "`logit_bias` is supported for -100 (never) and 0; leave other values out";
+                return Err(ApiError::param("logit_bias", message));
+            }
+        }
+        Ok(never)
+    }
+
     /// How it is to be answered; with another seed where it names none.
     pub(crate) fn wanted(
         &self,
@@ -155,6 +172,7 @@ impl Body {
                 Some(OneOrMore::One(stop)) => vec![stop.clone()],
                 Some(OneOrMore::More(stops)) => stops.clone(),
             },
+            banned_ids: self.never()?,
             seed: self.seed.map_or(otherwise_seed, |seed| Seed::new(seed as u64)),
             ..plain
         };

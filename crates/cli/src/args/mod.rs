@@ -8,6 +8,7 @@ mod data;
 mod init;
 mod model;
 mod run;
+#[cfg(feature = "serve")]
 mod serve;
 mod shell;
 mod stored;
@@ -23,6 +24,7 @@ pub(crate) use model::{
     SamplingArgs,
 };
 pub(crate) use run::{CompareArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
+#[cfg(feature = "serve")]
 pub(crate) use serve::ServeArgs;
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stored::{GradeArgs, MissingArg, RejectArgs, ScoreArgs};
@@ -81,6 +83,7 @@ pub(crate) enum Command {
     /// Run benchmarks on a checkpoint.
     Eval(Box<EvalArgs>),
     /// Answer requests over HTTP as OpenAI's API has them.
+    #[cfg(feature = "serve")]
     Serve(ServeArgs),
     /// Merge a LoRA adapter into its base model.
     Merge(MergeArgs),

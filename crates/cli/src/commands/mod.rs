@@ -5,6 +5,7 @@ mod data;
 mod init;
 mod model;
 mod run;
+#[cfg(feature = "serve")]
 mod serve;
 mod shell;
 mod stored;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, global: GlobalArgs, customize: &mut Customiz
         Command::Generate(args) => model::generate(&args, global, output),
         Command::Logprobs(args) => model::logprobs(&args, global, output),
         Command::Eval(args) => model::eval(&args, global, output),
+        #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args, global),
         Command::Merge(args) => model::merge(&args, output),
         Command::Doctor(args) => model::doctor(&args, output),

@@ -10,6 +10,7 @@ mod lora;
 mod loss;
 mod phase;
 mod reward;
+mod servers;
 
 use std::{
     collections::BTreeSet,

@@ -9,11 +9,12 @@ use super::{
     forms::check_forms,
     is_plain_name, loss,
     reward::{self, is_address, not_an_address},
+    servers,
 };
 use crate::{
-    AdvantageConfig, Device, Dtype, EvalPhase, FleetConfig, GradientConfig, GrpoPhase, JudgeConfig, KlPlace,
-    LrScale, OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase, SmallWeights,
-    TrainableConfig, ValidationConfig, nearest::suggestion,
+    AdvantageConfig, CorrectionConfig, Device, Dtype, EvalPhase, GradientConfig, GrpoPhase, JudgeConfig,
+    KlPlace, LrScale, OptimizerConfig, PhaseConfig, Recipe, RejectPhase, SamplingConfig, SftPhase,
+    SmallWeights, TrainableConfig, ValidationConfig, nearest::suggestion,
 };
 
 /// The smallest temperature of a policy that learns.
@@ -86,6 +87,10 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
         &mut at.at("gradient"),
     );
     check_trainable(phase.trainable, at);
+    servers::check_rollout(recipe, phase, at);
+    if let Some(correction) = &phase.correction {
+        check_correction(correction, &mut at.at("correction"));
+    }
     check_validation(recipe, phase.validation.as_ref(), &mut at.at("validation"));
     curriculum::check(&phase.curriculum, &mut at.at("curriculum"));
     curriculum::check_weights(&phase.curriculum, recipe.data.get(&phase.data), &mut at.at("curriculum"));
@@ -93,6 +98,12 @@ fn check_grpo(recipe: &Recipe, phase: &GrpoPhase, at: &mut At<'_>) {
     let mut guard = at.at("guard");
     guard.in_range(phase.guard.min_teaching, 0.0..=1.0, "min_teaching", "from 0 to 1");
     guard.in_range(phase.guard.max_truncated, 0.0..=1.0, "max_truncated", "from 0 to 1");
+}
+
+fn check_correction(correction: &CorrectionConfig, at: &mut At<'_>) {
+    at.in_range(correction.clip_max, 1.0.., "clip_max", "1 or above: equal log-probs have a ratio of 1");
+    at.in_range(correction.clip_min, 0.0..=1.0, "clip_min", "from 0 to 1");
+    at.in_range(correction.max_mismatch, f64::MIN_POSITIVE.., "max_mismatch", "above 0");
 }
 
 fn check_gradient(
@@ -203,7 +214,7 @@ fn check_reject(recipe: &Recipe, phase: &RejectPhase, at: &mut At<'_>) {
     at.at_least_one(phase.keep as u64, "keep");
     at.in_range(f64::from(phase.threshold), 0.0..=100.0, "threshold", "from 0 to 100");
     check_judge(&phase.judge, &mut at.at("judge"));
-    check_servers(phase.servers.as_ref(), &mut at.at("servers"));
+    servers::check(phase.servers.as_ref(), &mut at.at("servers"));
     check_sampling(&phase.sampling, &mut at.at("sampling"));
     reward::check_local(&phase.reward, &mut at.at("reward"));
 }
@@ -216,20 +227,8 @@ fn check_judge(judge: &JudgeConfig, at: &mut At<'_>) {
     at.in_range(server.backoff_s, 0.0.., "backoff_s", "0 or above");
 }
 
-fn check_servers(servers: Option<&FleetConfig>, at: &mut At<'_>) {
-    let Some(servers) = servers else { return };
-    at.require(!servers.url.is_empty(), "url", || "name at least one server".to_owned());
-    for url in &servers.url {
-        at.require(is_address(url), "url", || not_an_address(url));
-    }
-    at.require(!servers.model.is_empty(), "model", || "name the model".to_owned());
-    at.at_least_one(servers.connections as u64, "connections");
-    at.in_range(servers.timeout_s, f64::MIN_POSITIVE.., "timeout_s", "above 0");
-    at.in_range(servers.backoff_s, 0.0.., "backoff_s", "0 or above");
-}
-
 fn check_eval(recipe: &Recipe, phase: &EvalPhase, at: &mut At<'_>) {
-    check_servers(phase.servers.as_ref(), &mut at.at("servers"));
+    servers::check(phase.servers.as_ref(), &mut at.at("servers"));
     at.require(!phase.data.is_empty() || !phase.benchmarks.is_empty(), "data", || {
         "name at least one data set, or a benchmark in `[[phase.benchmarks]]`".to_owned()
     });

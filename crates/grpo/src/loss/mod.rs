@@ -51,19 +51,19 @@ pub use self::{
 const MAX_LOG_RATIO: f64 = 20.0;
 
 /// `exp` of log-ratios held within `MAX_LOG_RATIO`.
-fn bounded_exp(log_ratio_c: &Tensor) -> Tensor {
+pub(crate) fn bounded_exp(log_ratio_c: &Tensor) -> Tensor {
     log_ratio_c.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 }
 
 #[cfg(test)]
-mod tests_common {
+pub(crate) mod tests_common {
     use reft_core::Seed;
     use tch::{Device, Kind, Tensor, no_grad};
 
     use super::{PolicyLoss, Tokens};
 
     /// Tokens of completions of some lengths, all of one group.
-    pub(super) fn tokens(logprob_c: &Tensor, old: &[f64], advantage: &[f64], lengths: &[i64]) -> Tokens {
+    pub(crate) fn tokens(logprob_c: &Tensor, old: &[f64], advantage: &[f64], lengths: &[i64]) -> Tokens {
         let lengths_m = Tensor::from_slice(lengths);
         let repeated = |x: &Tensor| x.repeat_interleave_self_tensor(&lengths_m, 0, None);
         Tokens {
@@ -81,16 +81,16 @@ mod tests_common {
     }
 
     /// The tokens with what a loss prepares for them.
-    pub(super) fn prepared(loss: &dyn PolicyLoss, mut tokens: Tokens) -> Tokens {
+    pub(crate) fn prepared(loss: &dyn PolicyLoss, mut tokens: Tokens) -> Tokens {
         tokens.prepared_c = no_grad(|| loss.prepare(&tokens));
         tokens
     }
 
-    pub(super) fn tensor(values: &[f64]) -> Tensor {
+    pub(crate) fn tensor(values: &[f64]) -> Tensor {
         Tensor::from_slice(values)
     }
 
-    pub(super) fn close(got: &Tensor, expected: &[f64]) {
+    pub(crate) fn close(got: &Tensor, expected: &[f64]) {
         let got: Vec<f64> = got.to_kind(Kind::Double).try_into().unwrap();
         assert_eq!(got.len(), expected.len());
         for (g, e) in got.iter().zip(expected) {
@@ -99,7 +99,7 @@ mod tests_common {
     }
 
     /// The gradient of the sum of `f(x)`.
-    pub(super) fn gradient(x: &[f64], f: impl Fn(&Tensor) -> Tensor) -> Tensor {
+    pub(crate) fn gradient(x: &[f64], f: impl Fn(&Tensor) -> Tensor) -> Tensor {
         let x = tensor(x).set_requires_grad(true);
         f(&x).sum(Kind::Double).backward();
         x.grad()
