@@ -176,7 +176,8 @@ def train(args, replayed):
     def token_ids(row):
         ids = tokenizer(row["completion"], add_special_tokens=False)["input_ids"]
         ids += [tokenizer.convert_tokens_to_ids("<|im_end|>")] if row["finish"] == "stop" else []
-        assert len(ids) == row["tokens"], f"{row['sample']}: sampled in other tokens than it is written in"
+        assert len(ids) == row["tokens"], (
+            f"{row['sample']}: sampled in other tokens than it is written in; replay a run of fewer --steps")
         return ids
 
     class Trainer(GRPOTrainer):
