@@ -33,6 +33,10 @@ pub enum Error {
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] reft_serve::ServeError),
+    /// A name of the hub that cannot be read or written.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] reft_hub::HubError),
     /// A launcher that says what cannot be.
     #[error(transparent)]
     World(#[from] reft_dist::WorldError),

@@ -54,6 +54,7 @@ pub fn evaluate(
 ) -> Result<Vec<EvalReport>, Error> {
     match who {
         Answerer::Model(config) => {
+            let config = &model::fetched(config)?;
             let policy = model::open(config)?;
             let budget = policy.processor().budget();
             let engine = || Ok(GenerationEngine::default());

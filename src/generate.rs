@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use reft_config::ModelConfig;
-use reft_core::{Completion, Progress, RolloutEngine as _, SamplingParams, StageError};
+use reft_core::{Completion, Progress, RolloutEngine, SamplingParams, StageError};
+use reft_fleet::ServerEngine;
 use reft_rollout::GenerationEngine;
 use reft_train::token_logprobs;
 use reft_vlm::model::Distribution;
@@ -11,7 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Error, chats, model,
+    Error, chats,
+    evaluate::Answerer,
+    model,
     partial::{KeepingEngine, of_model},
     relative::rebase,
     table,
@@ -33,7 +36,7 @@ pub struct GenerateSummary {
 /// Adds `completions` to every row of `input`, `params.group_size` per chat, `batch` chats at a time.
 /// Progress counts completions. Answers are kept as they come; the same call goes on with those of one that was stopped.
 pub fn generate(
-    config: &ModelConfig,
+    who: Answerer<'_>,
     input: &Path,
     output: &Path,
     params: &SamplingParams,
@@ -41,32 +44,63 @@ pub fn generate(
     progress: Progress<'_>,
 ) -> Result<GenerateSummary, Error> {
     table::check_output(output)?;
-    let chats = chats::read(input)?;
-    let mut engine =
-        KeepingEngine::open(output, GenerationEngine::default(), &of_model(config), input, params)?;
-    let policy = model::open(config)?;
-    let total = chats.samples.len() * params.group_size;
-    let mut rows = chats.rows;
-    let mut summary = GenerateSummary { rows: rows.len(), completions: 0, tokens: 0, truncated: 0 };
-    for (samples, rows) in chats.samples.chunks(batch.max(1)).zip(rows.chunks_mut(batch.max(1))) {
-        let done = summary.completions;
-        let groups = engine
-            .generate(&policy, samples, params, &mut |n, _| progress(done + n, total))
-            .map_err(|error| engine.explain(error, chats.samples.len()))?;
-        for (group, row) in groups.iter().zip(rows) {
-            for completion in &group.completions {
-                summary.completions += 1;
-                summary.tokens += completion.token_ids.len();
-                summary.truncated += usize::from(completion.finish == reft_core::FinishReason::Length);
-            }
-            let completions: Vec<Value> = group.completions.iter().map(to_json).collect();
-            row.insert("completions".into(), completions.into());
-            rebase(row, input, output);
+    let ask = Ask { input, output, params, batch };
+    match who {
+        Answerer::Model(config) => {
+            let config = &model::fetched(config)?;
+            ask.of(&|| model::open(config), GenerationEngine::default(), &of_model(config), progress)
+        }
+        Answerer::Servers(config) => {
+            let engine = ServerEngine::new(config).map_err(|error| StageError::other("servers", error))?;
+            ask.of(&|| Ok(()), engine, &json!({"servers": config}), progress)
         }
     }
-    table::write(output, &rows)?;
-    engine.finish()?;
-    Ok(summary)
+}
+
+/// What is asked, and where the answers go.
+struct Ask<'a> {
+    input: &'a Path,
+    output: &'a Path,
+    params: &'a SamplingParams,
+    batch: usize,
+}
+
+impl Ask<'_> {
+    /// The answers of `who`. The policy is opened when it is known that there is something to ask.
+    fn of<P>(
+        &self,
+        policy: &dyn Fn() -> Result<P, Error>,
+        engine: impl RolloutEngine<P>,
+        who: &Value,
+        progress: Progress<'_>,
+    ) -> Result<GenerateSummary, Error> {
+        let Self { input, output, params, batch } = *self;
+        let chats = chats::read(input)?;
+        let mut engine = KeepingEngine::open(output, engine, who, input, params)?;
+        let policy = policy()?;
+        let total = chats.samples.len() * params.group_size;
+        let mut rows = chats.rows;
+        let mut summary = GenerateSummary { rows: rows.len(), completions: 0, tokens: 0, truncated: 0 };
+        for (samples, rows) in chats.samples.chunks(batch.max(1)).zip(rows.chunks_mut(batch.max(1))) {
+            let done = summary.completions;
+            let groups = engine
+                .generate(&policy, samples, params, &mut |n, _| progress(done + n, total))
+                .map_err(|error| engine.explain(error, chats.samples.len()))?;
+            for (group, row) in groups.iter().zip(rows) {
+                for completion in &group.completions {
+                    summary.completions += 1;
+                    summary.tokens += completion.token_ids.len();
+                    summary.truncated += usize::from(completion.finish == reft_core::FinishReason::Length);
+                }
+                let completions: Vec<Value> = group.completions.iter().map(to_json).collect();
+                row.insert("completions".into(), completions.into());
+                rebase(row, input, output);
+            }
+        }
+        table::write(output, &rows)?;
+        engine.finish()?;
+        Ok(summary)
+    }
 }
 
 fn to_json(completion: &Completion) -> Value {

@@ -11,7 +11,7 @@ use reft_data::{OpenData, Report};
 use reft_vlm::{CheckpointSummary, Need};
 use serde::Serialize;
 
-use crate::{Error, doctor};
+use crate::{Error, doctor, hub};
 
 /// What a recipe is written from.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Found {
 
 /// Writes a recipe; it has been read and its files found.
 pub fn draft(source: &Source<'_>) -> Result<Draft, Error> {
-    let summary = CheckpointSummary::open(source.model)?;
+    let summary = CheckpointSummary::open(&hub::model_path(source.model)?)?;
     if let Some(problem) = summary.problem {
         return Err(Error::File { path: source.model.to_owned(), message: problem });
     }

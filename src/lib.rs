@@ -22,7 +22,7 @@
 //! dependency is enough: [`core`], [`config`], [`data`], [`reward`], [`curriculum`], [`rejection`], [`eval`], [`store`],
 //! [`pipeline`] without libtorch; [`vlm`], [`rollout`], [`trainer`], [`grpo`] on it.
 //!
-//! Features, all on unless `default-features = false`: `serve` (module `serve`: a web server), `tls` (judges, rewards and
+//! Features, all on unless `default-features = false`: `hub` (names of the Hugging Face hub as paths), `serve` (module `serve`: a web server), `tls` (judges, rewards and
 //! engines behind `https://`), `trackio` (that tracker: SQLite). Without them nothing is compiled that training does not need.
 
 pub mod audit;
@@ -38,6 +38,7 @@ pub mod examples;
 pub mod gains;
 pub mod generate;
 pub mod grade;
+pub mod hub;
 pub mod images;
 pub mod init;
 pub mod inspect;
@@ -45,6 +46,7 @@ pub mod model;
 mod open;
 mod partial;
 pub mod phases;
+pub mod push;
 mod ranks;
 pub mod reject;
 mod relative;

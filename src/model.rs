@@ -9,7 +9,12 @@ use reft_vlm::{
     lora::{LoraOption, LoraSettings, LoraTargets},
 };
 
-use crate::Error;
+use crate::{Error, hub};
+
+/// The model at a path of this machine, fetched where it is named by its place on the hub.
+pub(crate) fn fetched(config: &ModelConfig) -> Result<ModelConfig, Error> {
+    Ok(ModelConfig { path: hub::model_path(&config.path)?, ..config.clone() })
+}
 
 /// Opens the checkpoint of a recipe on its device.
 pub fn open(config: &ModelConfig) -> Result<Vlm, Error> {
@@ -28,18 +33,18 @@ pub(crate) fn open_on(config: &ModelConfig, device: tch::Device) -> Result<Vlm, 
         min_pixels: config.min_pixels,
         max_pixels: config.max_pixels,
         init: config.init.map(|init| Seed::new(init.seed)),
-        lora: config.lora.as_ref().map(adapter),
+        lora: config.lora.as_ref().map(adapter).transpose()?,
         merge: config.lora.as_ref().is_some_and(|lora| lora.merge),
         feature_memory: config.feature_memory_mib.saturating_mul(1 << 20),
         kv_memory: config.kv_memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
     };
-    Ok(Vlm::open(&config.path, options)?)
+    Ok(Vlm::open(&hub::model_path(&config.path)?, options)?)
 }
 
-fn adapter(config: &LoraConfig) -> LoraOption {
+fn adapter(config: &LoraConfig) -> Result<LoraOption, Error> {
     let seed = Seed::new(config.seed.unwrap_or_default());
     if let Some(dir) = &config.adapter {
-        return LoraOption::Folder { dir: dir.clone(), dropout: config.dropout, seed };
+        return Ok(LoraOption::Folder { dir: hub::model_path(dir)?, dropout: config.dropout, seed });
     }
     let layers = |layers: &LoraLayers| match layers {
         LoraLayers::Pattern(pattern) => LoraTargets::Pattern(pattern.clone()),
@@ -54,7 +59,7 @@ fn adapter(config: &LoraConfig) -> LoraOption {
         exclude: config.exclude.as_ref().map(layers),
         ..default
     };
-    LoraOption::New { settings, seed }
+    Ok(LoraOption::New { settings, seed })
 }
 
 /// That something learns: an adapter has layers in the parts that are switched on.

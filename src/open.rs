@@ -3,12 +3,15 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    io,
     rc::Rc,
 };
 
 use reft_config::{DataConfig, PromptConfig, Recipe};
 use reft_core::SampleId;
 use reft_data::{DataError, OpenData};
+
+use crate::hub;
 
 /// Data sets that were read. A clone shares them: what trains and what shows read nothing twice.
 #[derive(Clone, Debug)]
@@ -33,9 +36,18 @@ impl OpenSets {
         if let Some(open) = self.read.borrow().get(name) {
             return Ok(Rc::clone(open));
         }
-        let open = Rc::new(OpenData::named(name, &self.data, &self.prompt)?);
+        let open = Rc::new(OpenData::named(name, &self.local()?, &self.prompt)?);
         self.read.borrow_mut().insert(name.to_owned(), Rc::clone(&open));
         Ok(open)
+    }
+
+    /// The data sets, those of the hub fetched.
+    fn local(&self) -> Result<BTreeMap<String, DataConfig>, DataError> {
+        hub::fetched_data(&self.data).map_err(|error| DataError::Io {
+            action: "read",
+            path: "hf://".into(),
+            source: io::Error::other(error.to_string()),
+        })
     }
 
     /// From now on the data set is without these samples.

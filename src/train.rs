@@ -13,6 +13,7 @@ use crate::{
     Error,
     benchmarks::{self, AnyBenchmark},
     examples::Pictures,
+    hub,
     images::{BadImage, bad_images},
     model,
     phases::{Built, RecipePhases},
@@ -45,7 +46,21 @@ pub fn start_with(
         ..RunInfo::new(&recipe.run.name, recipe.phase.iter().map(reft_config::PhaseConfig::name))
     };
     let ranks = Ranks::join(observer)?;
-    let toml = recipe.to_toml()?;
+    let (toml, pins) = from_first(&ranks, || {
+        let (recipe, pins) = hub::pinned(recipe).map_err(stage)?;
+        Ok((recipe.to_toml().map_err(|error| StageError::other("recipe", error))?, pins))
+    })?;
+    let is_pinned = !pins.is_empty();
+    for pin in pins {
+        observer.message(&format!("from the hub: {}", pin.display()));
+    }
+    let pinned;
+    let recipe = if is_pinned {
+        pinned = Resolved::from_text(&toml, "the recipe", &[])?.recipe;
+        &pinned
+    } else {
+        recipe
+    };
     let dir = runs.join(&recipe.run.name);
     // A launcher that starts its processes again gives them the command of before.
     let goes_on =
@@ -151,6 +166,7 @@ fn run(
     start: Start,
     customize: impl FnMut(&Built<'_>, &mut Stages<Vlm>) -> Result<(), StageError>,
 ) -> Result<Outcome, Error> {
+    let recipe = &fetched(recipe, ranks)?;
     let benchmarks = match &store {
         Some(store) => check_inputs(recipe, store, observer, start),
         None => Ok(Vec::new()),
@@ -210,6 +226,16 @@ fn run(
         peers: ranks,
     };
     Ok(run.run(&mut policy)?)
+}
+
+/// The recipe with local paths alone. Rank 0 fetches first, and others find what is in the cache of their machine.
+fn fetched(recipe: &Recipe, ranks: &Ranks) -> Result<Recipe, Error> {
+    from_first(ranks, || hub::fetched(recipe).map(drop).map_err(stage))?;
+    together(ranks, hub::fetched(recipe))
+}
+
+fn stage(error: Error) -> StageError {
+    StageError::other("hub", error.to_string())
 }
 
 /// That the files of the run are those that it was started with; its benchmarks.

@@ -2,9 +2,10 @@
 
 /// Packages that never reach torch-sys: whoever writes a reward or a curriculum compiles in seconds.
 /// `xtask` brings the tidy tests themselves.
-pub(crate) const TORCH_FREE: [&str; 17] = [
+pub(crate) const TORCH_FREE: [&str; 18] = [
     "reft-core",
     "reft-remote",
+    "reft-hub",
     "reft-config",
     "reft-data",
     "reft-math",

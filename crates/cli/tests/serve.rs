@@ -464,6 +464,22 @@ fn benchmarks_are_answered_by_servers() {
     eval(&who, &folder("served"));
     killed.join().unwrap();
     assert_eq!(answers(&folder("own")), answers(&folder("served")));
+
+    // Chats of a file, with the tokens that the server tells.
+    let chats = dir.path().join("chats.jsonl");
+    let row =
+        json!({"id": "a", "messages": [{"role": "user", "content": "yes or no? is the digit 7 here?"}]});
+    fs::write(&chats, row.to_string()).unwrap();
+    let answers = folder("answers.jsonl");
+    let generate =
+        ["generate", "--input", chats.to_str().unwrap(), "--output", &answers, "--max-new-tokens", "12"];
+    let output =
+        reft(&[&generate[..], &["--server", &urls[1], "--served-model", "mine"]].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: Value = serde_json::from_str(&fs::read_to_string(&answers).unwrap()).unwrap();
+    let completion = &answer["completions"][0];
+    let n = |key: &str| completion[key].as_array().unwrap().len();
+    assert!(n("token_ids") > 0 && n("token_ids") == n("logprobs"), "{completion}");
     drop(second);
 
     let wrong = ["eval", "--output", &folder("none"), "--server", &urls[0], "--served-model", "mine"];

@@ -14,7 +14,8 @@ pub struct BenchmarkConfig {
     /// A benchmark of docs/BENCHMARKS_VLM.md by any of its names, or `generic`: rows of any kind, graded by the rewards of
     /// training.
     pub name: String,
-    /// Its file as published: `.parquet`, `.tsv`, `.json`, `.jsonl` or `.arrow`.
+    /// Its file as published: `.parquet`, `.tsv`, `.json`, `.jsonl` or `.arrow`; or a file of the hub,
+    /// `hf://datasets/ORG/NAME@REVISION/FILE`.
     pub path: PathBuf,
     /// A name for files and tables, where two of the same kind are asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -42,7 +42,8 @@ pub struct MixtureSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileData {
-    /// `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv`. Image paths inside are relative to it.
+    /// `.parquet`, `.arrow`, `.jsonl`, `.json` or `.tsv`. Image paths inside are relative to it. Or a file of the hub,
+    /// `hf://datasets/ORG/NAME@REVISION/FILE`.
     pub path: PathBuf,
     /// The row format; detected from the columns when not given.
     #[serde(default)]

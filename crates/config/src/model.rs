@@ -12,7 +12,8 @@ use crate::LoraConfig;
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// Hugging Face folder: `config.json`, `tokenizer.json`, `preprocessor_config.json`, chat template, safetensors.
-    /// A relative path is relative to the working directory.
+    /// A relative path is relative to the working directory. Or a model of the Hugging Face hub, `ORG/NAME` or
+    /// `hf://ORG/NAME@REVISION`, which is fetched and pinned to its commit.
     pub path: PathBuf,
     /// Start from random weights instead of the folder's safetensors (which then need not exist).
     #[serde(default)]

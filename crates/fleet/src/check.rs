@@ -1,7 +1,7 @@
 //! What is asked of servers before a policy learns from their answers: do they use its adapter, do they show it pictures,
 //! do they give tokens.
 
-use std::{fs, io::Cursor, path::Path, sync::Arc};
+use std::{fs, io::Cursor, path::Path, process, sync::Arc};
 
 use image::{ImageFormat, Luma};
 use reft_core::{ImageRef, ImageSource, Part, Sample, SamplingParams, StageError};
@@ -113,7 +113,8 @@ impl Checked<'_> {
     /// The answer of an adapter that changes everything.
     fn probed(&self, dir: &Path) -> Result<Answer, Fault> {
         let Some(weights) = self.asked.weights else { return self.answer(self.asked, self.sample) };
-        let beside = |path: &str| format!("{path}-probe");
+        // Another rank may look at the same server.
+        let beside = |path: &str| format!("{path}-probe-{}", process::id());
         let weights = Weights { name: beside(&weights.name), path: beside(&weights.path), ..*weights };
         let folder = dir.with_file_name(&weights.name);
         probe(dir, &folder).map_err(|error| {

@@ -92,28 +92,11 @@ impl PolicyEngine {
         if self.published.is_some() && self.lag <= self.max_lag {
             return Ok(());
         }
-        let failed = |dir: &Path, error: io::Error| {
-            StageError::other("weight_sync.folder", format!("`{}`: {error}", dir.display()))
-        };
         let name = format!("{}-{digest:016x}", self.run);
-        let dir = self.folder.join(&name);
         if self.published.is_none() {
-            fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, error))?;
-            self.folder = self.folder.canonicalize().map_err(|error| failed(&self.folder, error))?;
-            self.sweep(&name).map_err(|error| failed(&self.folder, error))?;
+            self.begin(&name).map_err(|error| failed(&self.folder, error))?;
         }
-        let dir = self.folder.join(dir.file_name().unwrap_or_default());
-        if !dir.exists() {
-            let partial = self.folder.join(format!(".{name}.{}", process::id()));
-            fs::create_dir_all(&partial).map_err(|error| failed(&partial, error))?;
-            policy.save(&partial)?;
-            // Another rank may have been faster.
-            match fs::rename(&partial, &dir) {
-                Err(_) if dir.exists() => fs::remove_dir_all(&partial),
-                renamed => renamed,
-            }
-            .map_err(|error| failed(&dir, error))?;
-        }
+        let dir = self.written(policy, &name)?;
         let path = self.server_folder.as_ref().map_or_else(|| dir.clone(), |folder| folder.join(&name));
         let path = path.to_string_lossy().into_owned();
         let new = Published { weights: Weights { name, path, is_adapter: self.is_adapter }, dir };
@@ -129,12 +112,33 @@ impl PolicyEngine {
         Ok(())
     }
 
-    /// Removes what earlier processes of this run have left, but for the weights called `name`.
-    fn sweep(&self, name: &str) -> io::Result<()> {
+    /// The folder of the policy's weights; written as a whole, or not at all.
+    fn written<P: Checkpointed + ?Sized>(&self, policy: &P, name: &str) -> Result<PathBuf, StageError> {
+        let dir = self.folder.join(name);
+        if dir.exists() {
+            return Ok(dir);
+        }
+        let partial = self.folder.join(format!(".{name}.{}", process::id()));
+        fs::create_dir_all(&partial).map_err(|error| failed(&partial, error))?;
+        policy.save(&partial)?;
+        match fs::rename(&partial, &dir) {
+            // Another rank was faster.
+            Err(_) if dir.exists() => fs::remove_dir_all(&partial),
+            renamed => renamed,
+        }
+        .map_err(|error| failed(&dir, error))?;
+        Ok(dir)
+    }
+
+    /// Makes the folder, and removes what earlier processes of this run have left in it. Other ranks may have been faster
+    /// with the weights called `name`.
+    fn begin(&mut self, name: &str) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        self.folder = self.folder.canonicalize()?;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let old = entry.file_name().to_string_lossy().into_owned();
-            if !old.starts_with(&self.run) || old == name {
+            if !old.starts_with(&self.run) || old.starts_with(name) {
                 continue;
             }
             if self.is_adapter {
@@ -170,6 +174,10 @@ impl<P: Checkpointed + ?Sized> RolloutEngine<P> for PolicyEngine {
     fn lag(&self) -> u64 {
         self.lag
     }
+}
+
+fn failed(dir: &Path, error: io::Error) -> StageError {
+    StageError::other("weight_sync.folder", format!("`{}`: {error}", dir.display()))
 }
 
 /// That every answer has its tokens and their log-probs.

@@ -11,7 +11,7 @@ use crate::{expect_none, files, read, root, torch_free::TORCH_FREE};
 
 /// Packages of one level do not depend on each other, and never on a higher one.
 const LEVELS: [&[&str]; 8] = [
-    &["reft-core", "reft-remote", "reft-kernels", "reft-cuda", "reft-allocator"],
+    &["reft-core", "reft-remote", "reft-hub", "reft-kernels", "reft-cuda", "reft-allocator"],
     &["reft-config", "reft-autograd", "reft-dist", "reft-math"],
     &["reft-peer-rewards"],
     &[

@@ -7,6 +7,8 @@ mod config;
 mod data;
 mod init;
 mod model;
+#[cfg(feature = "hub")]
+mod push;
 mod run;
 #[cfg(feature = "serve")]
 mod serve;
@@ -20,9 +22,11 @@ pub(crate) use config::{ConfigCommand, RecipeFiles};
 pub(crate) use data::{DataCommand, DataInspectArgs, Domain, FormsArgs, RowArgs, ScenesArgs, TargetForm};
 pub(crate) use init::InitArgs;
 pub(crate) use model::{
-    ComputeArgs, DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs, MergeArgs, ModelArgs,
-    SamplingArgs,
+    AnswererArgs, ComputeArgs, DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, LogprobsArgs,
+    MergeArgs, ModelArgs, SamplingArgs,
 };
+#[cfg(feature = "hub")]
+pub(crate) use push::PushArgs;
 pub(crate) use run::{CompareArgs, InspectArgs, ReplayArgs, ReportArgs, TrainArgs};
 #[cfg(feature = "serve")]
 pub(crate) use serve::ServeArgs;
@@ -104,6 +108,9 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Write a run's report as one HTML file with curves and completions.
     Report(ReportArgs),
+    /// Push the model of a finished run to the Hugging Face hub, with a model card.
+    #[cfg(feature = "hub")]
+    Push(PushArgs),
     /// Check, resolve and document recipes.
     #[command(subcommand)]
     Config(ConfigCommand),

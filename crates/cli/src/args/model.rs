@@ -19,6 +19,32 @@ pub(crate) struct ModelArgs {
     pub(crate) compute: ComputeArgs,
 }
 
+/// Who answers: a model of this process, or servers.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AnswererArgs {
+    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
+    #[arg(long, value_name = "DIR", required_unless_present = "server")]
+    pub(crate) model: Option<PathBuf>,
+    /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Ask an OpenAI-compatible server, such as `http://localhost:8000/v1`, in place of a model of this process; given
+    /// several times, the least busy of these.
+    #[arg(long, value_name = "URL", conflicts_with = "model", requires = "served_model")]
+    pub(crate) server: Vec<String>,
+    /// What the servers call the model.
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) served_model: Option<String>,
+    /// Environment variable with the key of the servers.
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) server_key_env: Option<String>,
+    /// Questions that the servers are asked at once.
+    #[arg(long, default_value_t = 16, value_name = "N", requires = "server")]
+    pub(crate) connections: usize,
+}
+
 /// How a model computes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ComputeArgs {
@@ -141,13 +167,14 @@ pub(crate) struct SamplingArgs {
 Examples:
   reft generate --model fixtures/pico-vlm --input chats.jsonl --output answers.jsonl
   reft generate --model DIR --input chats.jsonl --output answers.parquet --samples 8 --temperature 1.0
+  reft generate --server http://localhost:8000/v1 --served-model mine --input chats.jsonl --output answers.jsonl
 
 A row: {\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"image\":\"cat.png\"},
         {\"type\":\"text\",\"text\":\"...\"}]}]}; image paths are relative to the file.
 The output has each row with \"completions\":[{\"text\",\"token_ids\",\"logprobs\",\"finish_reason\"}].")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) who: AnswererArgs,
     /// Chats: `.jsonl` or `.parquet`.
     #[arg(long, value_name = "CHATS")]
     pub(crate) input: PathBuf,
@@ -193,27 +220,8 @@ Examples:
 
 A command that was stopped goes on where it was. Benchmarks, graders and what they agree with: docs/BENCHMARKS_VLM.md.")]
 pub(crate) struct EvalArgs {
-    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
-    #[arg(long, value_name = "DIR", required_unless_present = "server")]
-    pub(crate) model: Option<PathBuf>,
-    /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
-    #[arg(long, value_name = "DIR", requires = "model")]
-    pub(crate) adapter: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    /// Ask an OpenAI-compatible server, such as `http://localhost:8000/v1`, in place of a model of this process; given
-    /// several times, the least busy of these.
-    #[arg(long, value_name = "URL", conflicts_with = "model", requires = "served_model")]
-    pub(crate) server: Vec<String>,
-    /// What the servers call the model.
-    #[arg(long, value_name = "NAME", requires = "server")]
-    pub(crate) served_model: Option<String>,
-    /// Environment variable with the key of the servers.
-    #[arg(long, value_name = "NAME", requires = "server")]
-    pub(crate) server_key_env: Option<String>,
-    /// Questions that the servers are asked at once.
-    #[arg(long, default_value_t = 16, value_name = "N", requires = "server")]
-    pub(crate) connections: usize,
+    pub(crate) who: AnswererArgs,
     #[command(flatten)]
     pub(crate) benchmark: BenchmarkArgs,
     /// Several benchmarks from a file with `[[benchmarks]]`, in place of `--benchmark` and `--data`; each gets a folder.

@@ -4,6 +4,8 @@ mod config;
 mod data;
 mod init;
 mod model;
+#[cfg(feature = "hub")]
+mod push;
 mod run;
 #[cfg(feature = "serve")]
 mod serve;
@@ -32,6 +34,8 @@ pub(crate) fn run(command: Command, global: GlobalArgs, customize: &mut Customiz
         Command::Score(args) => stored::score(&args, output),
         Command::Reject(args) => stored::reject(&args, output),
         Command::Data(command) => data::run(command, output),
+        #[cfg(feature = "hub")]
+        Command::Push(args) => push::run(&args, global, output),
         Command::Config(command) => config::run(command, output),
         Command::Generate(args) => model::generate(&args, global, output),
         Command::Logprobs(args) => model::logprobs(&args, global, output),

@@ -9,7 +9,7 @@ use curr_reft::{
     core::{SamplingParams, Seed},
     doctor::diagnose,
     evaluate::{Answerer, Evaluation, evaluate},
-    generate as generating, model,
+    generate as generating, hub, model,
     pipeline::Observer as _,
     vlm::CheckpointSummary,
 };
@@ -17,8 +17,8 @@ use serde_json::json;
 
 use crate::{
     args::{
-        ComputeArgs, DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs, LogprobsArgs,
-        MergeArgs, ModelArgs, SamplingArgs,
+        AnswererArgs, ComputeArgs, DeviceArg, DoctorArgs, DtypeArg, EvalArgs, GenerateArgs, GlobalArgs,
+        LogprobsArgs, MergeArgs, ModelArgs, SamplingArgs,
     },
     interrupt::Interrupt,
     output::Output,
@@ -28,8 +28,9 @@ use crate::{
 pub(super) fn generate(args: &GenerateArgs, global: GlobalArgs, output: Output) -> Result<()> {
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
     watch.simple("generating");
+    let who = Who::of(&args.who);
     let summary = generating::generate(
-        &config(&args.model),
+        who.answerer(),
         &args.input,
         &args.output,
         &params(&args.sampling)?,
@@ -84,20 +85,9 @@ pub(super) fn eval(args: &EvalArgs, global: GlobalArgs, output: Output) -> Resul
     }
     let mut watch = Watch::new(Interrupt::listen()?, global.quiet);
     watch.simple("answering");
-    let (model, servers);
-    let who = if let Some(dir) = &args.model {
-        model = adapted(dir, args.adapter.as_deref(), &args.compute);
-        Answerer::Model(&model)
-    } else {
-        servers = FleetConfig {
-            token_env: args.server_key_env.clone(),
-            connections: args.connections,
-            ..FleetConfig::new(args.server.clone(), args.served_model.clone().unwrap_or_default())
-        };
-        Answerer::Servers(&servers)
-    };
+    let who = Who::of(&args.who);
     let reports = evaluate(
-        who,
+        who.answerer(),
         &Evaluation {
             benchmarks: &benchmarks,
             prompts: &prompts,
@@ -136,7 +126,7 @@ pub(super) fn merge(args: &MergeArgs, output: Output) -> Result<()> {
 
 pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
     if let Some(dir) = &args.model {
-        let summary = CheckpointSummary::open(dir)?.divided(args.ranks);
+        let summary = CheckpointSummary::open(&hub::model_path(dir)?)?.divided(args.ranks);
         output.print(&summary, || summary.to_string())?;
         if summary.problem.is_some() {
             bail!("`{}` cannot be loaded: its weights do not fit its config", dir.display());
@@ -149,6 +139,32 @@ pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Result<()> {
         bail!("the golden forward pass is wrong; training with this libtorch would be meaningless");
     }
     Ok(())
+}
+
+/// Who answers, as a recipe would name it.
+enum Who {
+    Model(ModelConfig),
+    Servers(FleetConfig),
+}
+
+impl Who {
+    fn of(args: &AnswererArgs) -> Self {
+        if let Some(dir) = &args.model {
+            return Self::Model(adapted(dir, args.adapter.as_deref(), &args.compute));
+        }
+        Self::Servers(FleetConfig {
+            token_env: args.server_key_env.clone(),
+            connections: args.connections,
+            ..FleetConfig::new(args.server.clone(), args.served_model.clone().unwrap_or_default())
+        })
+    }
+
+    fn answerer(&self) -> Answerer<'_> {
+        match self {
+            Self::Model(model) => Answerer::Model(model),
+            Self::Servers(servers) => Answerer::Servers(servers),
+        }
+    }
 }
 
 /// The model as a recipe would name it. Sets the number of threads, too.

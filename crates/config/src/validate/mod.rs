@@ -53,7 +53,7 @@ impl Recipe {
         }
         paths
             .into_iter()
-            .filter(|(_, path)| !base.join(path).exists())
+            .filter(|(key, path)| !base.join(path).exists() && !is_of_hub(path, key.starts_with("model.")))
             .map(|(key, path)| {
                 Problem::new(
                     key,
@@ -114,6 +114,13 @@ impl Recipe {
             phase::check(self, i, at);
         }
     }
+}
+
+/// Whether a path that does not exist is a name of the Hugging Face hub: `hf://...`, and `ORG/NAME` for a model.
+fn is_of_hub(path: &Path, is_model: bool) -> bool {
+    let Some(text) = path.to_str() else { return false };
+    let is_pair = text.split('/').count() == 2 && !text.starts_with(['.', '/', '~']);
+    text.starts_with("hf://") || (is_model && is_pair)
 }
 
 /// Where problems are noted, and the key that they are below.

@@ -1,0 +1,125 @@
+//! Names of the Hugging Face hub where the path of a model or of a file may stand.
+//!
+//! `ORG/NAME`, `ORG/NAME@REVISION` or `hf://ORG/NAME@REVISION` is a model, `hf://datasets/ORG/NAME@REVISION/FILE` a file of
+//! a data set. What is not in the cache is fetched.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use reft_config::{BenchmarkConfig, DataConfig, PhaseConfig, Recipe};
+
+use crate::Error;
+
+/// The folder of a model.
+#[cfg(feature = "hub")]
+pub fn model_path(path: &Path) -> Result<PathBuf, Error> {
+    match reft_hub::HubId::of_model(path) {
+        Some(id) => Ok(reft_hub::Hub::from_env().fetch(&id)?),
+        None => Ok(path.to_owned()),
+    }
+}
+
+/// A file.
+#[cfg(feature = "hub")]
+pub fn file_path(path: &Path) -> Result<PathBuf, Error> {
+    match reft_hub::HubId::parse(path) {
+        Some(id) => Ok(reft_hub::Hub::from_env().fetch(&id)?),
+        None => Ok(path.to_owned()),
+    }
+}
+
+/// The folder of a model.
+#[cfg(not(feature = "hub"))]
+pub fn model_path(path: &Path) -> Result<PathBuf, Error> {
+    file_path(path)
+}
+
+/// A file.
+#[cfg(not(feature = "hub"))]
+pub fn file_path(path: &Path) -> Result<PathBuf, Error> {
+    if path.to_str().is_some_and(|text| text.starts_with("hf://")) {
+        let message = "this program is built without its feature `hub`; give a local path".to_owned();
+        return Err(Error::File { path: path.to_owned(), message });
+    }
+    Ok(path.to_owned())
+}
+
+/// A recipe whose names of the hub say their commit, so that it means the same tomorrow; and what was pinned.
+pub(crate) fn pinned(recipe: &Recipe) -> Result<(Recipe, Vec<PathBuf>), Error> {
+    let mut recipe = recipe.clone();
+    let mut pins = Vec::new();
+    for_each_path(&mut recipe, |path, is_model| {
+        let pin = pin(path, is_model)?;
+        if pin != *path {
+            pins.push(pin.clone());
+            *path = pin;
+        }
+        Ok(())
+    })?;
+    Ok((recipe, pins))
+}
+
+/// A recipe of local paths alone, everything else fetched.
+pub(crate) fn fetched(recipe: &Recipe) -> Result<Recipe, Error> {
+    let mut recipe = recipe.clone();
+    for_each_path(&mut recipe, |path, is_model| {
+        *path = if is_model { model_path(path)? } else { file_path(path)? };
+        Ok(())
+    })?;
+    Ok(recipe)
+}
+
+/// Data sets of local paths alone.
+pub(crate) fn fetched_data(
+    data: &BTreeMap<String, DataConfig>,
+) -> Result<BTreeMap<String, DataConfig>, Error> {
+    let mut data = data.clone();
+    for set in data.values_mut() {
+        if let DataConfig::File(file) = set {
+            file.path = file_path(&file.path)?;
+        }
+    }
+    Ok(data)
+}
+
+#[cfg(feature = "hub")]
+fn pin(path: &Path, is_model: bool) -> Result<PathBuf, Error> {
+    let id = if is_model { reft_hub::HubId::of_model(path) } else { reft_hub::HubId::parse(path) };
+    let Some(id) = id else { return Ok(path.to_owned()) };
+    Ok(reft_hub::Hub::from_env().pinned(&id)?.to_string().into())
+}
+
+#[cfg(not(feature = "hub"))]
+fn pin(path: &Path, _is_model: bool) -> Result<PathBuf, Error> {
+    Ok(path.to_owned())
+}
+
+/// The paths of a recipe that may be names of the hub, each with whether it is a model's.
+fn for_each_path(
+    recipe: &mut Recipe,
+    mut change: impl FnMut(&mut PathBuf, bool) -> Result<(), Error>,
+) -> Result<(), Error> {
+    change(&mut recipe.model.path, true)?;
+    if let Some(adapter) = recipe.model.lora.as_mut().and_then(|lora| lora.adapter.as_mut()) {
+        change(adapter, true)?;
+    }
+    for set in recipe.data.values_mut() {
+        if let DataConfig::File(file) = set {
+            change(&mut file.path, false)?;
+        }
+    }
+    for phase in &mut recipe.phase {
+        let benchmarks: &mut [BenchmarkConfig] = match phase {
+            PhaseConfig::Eval(phase) => &mut phase.benchmarks,
+            PhaseConfig::Grpo(phase) => phase.validation.as_mut().map_or(&mut [], |own| &mut own.benchmarks),
+            PhaseConfig::Sft(phase) => phase.validation.as_mut().map_or(&mut [], |own| &mut own.benchmarks),
+            PhaseConfig::Reject(_) => &mut [],
+        };
+        for benchmark in benchmarks {
+            change(&mut benchmark.path, false)?;
+        }
+    }
+    Ok(())
+}
