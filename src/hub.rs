@@ -9,14 +9,16 @@ use std::{
 };
 
 use reft_config::{BenchmarkConfig, DataConfig, PhaseConfig, Recipe};
+#[cfg(feature = "hub")]
+use reft_hub::{Hub, HubId};
 
 use crate::Error;
 
 /// The folder of a model.
 #[cfg(feature = "hub")]
 pub fn model_path(path: &Path) -> Result<PathBuf, Error> {
-    match reft_hub::HubId::of_model(path) {
-        Some(id) => Ok(reft_hub::Hub::from_env().fetch(&id)?),
+    match HubId::of_model(path) {
+        Some(id) => Ok(Hub::from_env().fetch(&id)?),
         None => Ok(path.to_owned()),
     }
 }
@@ -24,8 +26,8 @@ pub fn model_path(path: &Path) -> Result<PathBuf, Error> {
 /// A file.
 #[cfg(feature = "hub")]
 pub fn file_path(path: &Path) -> Result<PathBuf, Error> {
-    match reft_hub::HubId::parse(path) {
-        Some(id) => Ok(reft_hub::Hub::from_env().fetch(&id)?),
+    match HubId::parse(path) {
+        Some(id) => Ok(Hub::from_env().fetch(&id)?),
         None => Ok(path.to_owned()),
     }
 }
@@ -47,18 +49,28 @@ pub fn file_path(path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// A recipe whose names of the hub say their commit, so that it means the same tomorrow; and what was pinned.
+#[cfg(feature = "hub")]
 pub(crate) fn pinned(recipe: &Recipe) -> Result<(Recipe, Vec<PathBuf>), Error> {
     let mut recipe = recipe.clone();
     let mut pins = Vec::new();
     for_each_path(&mut recipe, |path, is_model| {
-        let pin = pin(path, is_model)?;
-        if pin != *path {
-            pins.push(pin.clone());
-            *path = pin;
+        if let Some(id) = if is_model { HubId::of_model(path) } else { HubId::parse(path) } {
+            let pin = PathBuf::from(Hub::from_env().pinned(&id)?.to_string());
+            if pin != *path {
+                pins.push(pin.clone());
+                *path = pin;
+            }
         }
         Ok(())
     })?;
     Ok((recipe, pins))
+}
+
+/// As it is: nothing names the hub.
+#[cfg(not(feature = "hub"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
+pub(crate) fn pinned(recipe: &Recipe) -> Result<(Recipe, Vec<PathBuf>), Error> {
+    Ok((recipe.clone(), Vec::new()))
 }
 
 /// A recipe of local paths alone, everything else fetched.
@@ -82,18 +94,6 @@ pub(crate) fn fetched_data(
         }
     }
     Ok(data)
-}
-
-#[cfg(feature = "hub")]
-fn pin(path: &Path, is_model: bool) -> Result<PathBuf, Error> {
-    let id = if is_model { reft_hub::HubId::of_model(path) } else { reft_hub::HubId::parse(path) };
-    let Some(id) = id else { return Ok(path.to_owned()) };
-    Ok(reft_hub::Hub::from_env().pinned(&id)?.to_string().into())
-}
-
-#[cfg(not(feature = "hub"))]
-fn pin(path: &Path, _is_model: bool) -> Result<PathBuf, Error> {
-    Ok(path.to_owned())
 }
 
 /// The paths of a recipe that may be names of the hub, each with whether it is a model's.

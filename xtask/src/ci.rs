@@ -29,6 +29,9 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     libtorch::provide(root, Want::Any)?;
     clock.lap("libtorch");
     run(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let bare =
+        ["clippy", "-p", "curr-reft", "-p", "reft-cli", "--no-default-features", "--", "-D", "warnings"];
+    run(root, &bare)?;
     clock.lap("lints");
     test(root)?;
     clock.lap("tests");

@@ -24,6 +24,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     }
     fs::copy(root.join("Cargo.lock"), own.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(template.join("Cargo.toml"))?.replace("../..", &root.to_string_lossy());
+    // Without features its libraries would have other features than those of the tests, and all be compiled again.
+    let manifest = manifest.replace(", default-features = false", "");
     let profiles = profiles(&fs::read_to_string(root.join("Cargo.toml"))?);
     fs::write(own.join("Cargo.toml"), format!("{manifest}\n{profiles}"))?;
 

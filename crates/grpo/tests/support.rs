@@ -11,8 +11,9 @@ use reft_grpo::GrpoOptimizer;
 use reft_rollout::GenerationEngine;
 use reft_vlm::Vlm;
 use serde_json::{Value, json};
+use tch::Kind;
 
-use common::{groups, open, phase};
+use common::{groups, open, open_as, phase};
 
 /// Rollouts of the questions, with a reward for every other answer.
 fn rollout(model: &Vlm, sampling: &SamplingParams) -> Vec<ScoredGroup> {
@@ -65,6 +66,21 @@ fn rollout_and_trainer_agree_on_truncated_distributions() {
         assert!(metrics.get("grpo/logprob_diff_max").unwrap() > 1e-3, "{sampling}: {metrics:?}");
         assert!(metrics.get("grpo/entropy").unwrap() > entropy, "{sampling}: {metrics:?}");
     }
+}
+
+/// In bf16 a rollout, token by token, and the trainer, by chunks, round a delta net's inputs at the same points: 0.006 nats a
+/// token on average here, 0.07 where they do not.
+#[test]
+fn bf16_rollouts_of_delta_nets_agree() {
+    let phase = phase(
+        &json!({"lr": 1e-5, "kl_coef": 0.0, "sampling": {"group_size": 4, "max_new_tokens": 48, "min_new_tokens": 48}}),
+    );
+    let mut model = open_as("qwen3_5/model", Kind::BFloat16);
+    let groups = rollout(&model, &phase.sampling.params(Seed::new(2)));
+    let mut optimizer = GrpoOptimizer::new(&phase, &model, Seed::new(1)).unwrap();
+    let metrics = optimizer.update(&mut model, &groups).unwrap();
+    let apart = metrics.get("grpo/logprob_diff_mean").unwrap();
+    assert!(apart < 0.02, "{metrics:?}");
 }
 
 /// After an update the ratio, too, is of the restricted distribution: it is finite, and mostly near 1.

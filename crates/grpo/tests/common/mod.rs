@@ -9,13 +9,18 @@ use reft_core::{
 };
 use reft_vlm::{Vlm, VlmOptions};
 use serde_json::{Value, json};
+use tch::Kind;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
 }
 
 pub(crate) fn open(name: &str) -> Vlm {
-    let model = Vlm::open(&golden(name), VlmOptions::default()).unwrap();
+    open_as(name, Kind::Float)
+}
+
+pub(crate) fn open_as(name: &str, kind: Kind) -> Vlm {
+    let model = Vlm::open(&golden(name), VlmOptions { kind, ..VlmOptions::default() }).unwrap();
     model.set_trainable(|_| true);
     model
 }

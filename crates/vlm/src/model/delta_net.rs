@@ -99,7 +99,9 @@ impl DeltaMemory {
         let seen_rlc = Tensor::cat(&[before, inputs.mixed.unsqueeze(1)], 1);
         let _ = states.conv.index_copy_(0, &at, &seen_rlc.narrow(1, 1, reach));
         let weight_lc = self.conv.squeeze_dim(1).transpose(0, 1);
-        let mixed = (seen_rlc * weight_lc).sum_dim_intlist(1, true, None).silu();
+        // As `conv1d` of the chunked form adds up: in fp32, rounded once.
+        let products = seen_rlc.to_kind(Kind::Float) * weight_lc.to_kind(Kind::Float);
+        let mixed = products.sum_dim_intlist(1, true, None).to_kind(inputs.mixed.kind()).silu();
         let rule = self.rule_inputs(&mixed, &inputs.map(|x| x.unsqueeze(1)));
         step_in_place(&rule, &mut states.recurrent, sequences, &at).to_kind(mixed.kind())
     }
