@@ -26,7 +26,7 @@ use reft_vlm::Vlm;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Error, table};
+use crate::{Error, hub, table};
 
 /// The name of the benchmark that grades rows of any kind by the rewards of training.
 pub const GENERIC: &str = "generic";
@@ -202,7 +202,8 @@ impl AnyBenchmark {
         prompts: &PromptConfig,
         budget: Option<PixelBudget>,
     ) -> Result<Self, Error> {
-        let data = config.data();
+        let mut data = config.data();
+        data.path = hub::file_path(&data.path)?;
         if config.name.eq_ignore_ascii_case(GENERIC) {
             let stem = data.path.file_stem().map_or_else(|| GENERIC.into(), |stem| stem.to_string_lossy());
             let name = config.label.clone().unwrap_or_else(|| stem.into_owned());

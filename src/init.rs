@@ -85,7 +85,8 @@ struct Found {
 impl Found {
     fn look(path: &Path, task: Option<Task>) -> Result<Self, Error> {
         let prompts = PromptConfig::default();
-        let config = DataConfig::File(FileData { task: task.map(TaskName), ..FileData::new(path) });
+        let config =
+            DataConfig::File(FileData { task: task.map(TaskName), ..FileData::new(hub::file_path(path)?) });
         let open = OpenData::load(&config, &prompts)?;
         let samples: Vec<Arc<Sample>> = open.samples().cloned().collect();
         let ask = |form| open.in_forms(&[form], &prompts, Seed::new(0));

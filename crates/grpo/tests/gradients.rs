@@ -126,7 +126,9 @@ fn packed_groups_have_the_gradient_of_the_padded_computation() {
             pass.backward(Entropy::Value, |stats, range| {
                 (&stats.logprob_c * weight_c.narrow(0, range.start, range.end - range.start)).sum(Kind::Float)
             });
-            assert_same(&take_gradients(&mut model), &plain, 1e-5, 0.0, &format!("{name}, {keep:?}"));
+            // Sums in another order, in fp32: up to 3.4e-5 was seen in Qwen3.5, whose chunks are cut elsewhere, 1.4e-5 in the
+            // other families (on a CPU with AVX-512 and bf16; below 1e-5 on others).
+            assert_same(&take_gradients(&mut model), &plain, 5e-5, 0.0, &format!("{name}, {keep:?}"));
         }
     }
 }
