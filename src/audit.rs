@@ -11,7 +11,7 @@ use reft_vlm::{
 };
 use serde::Serialize;
 
-use crate::{Error, images::bad_images};
+use crate::{Error, hub, images::bad_images};
 
 /// What a data set of a run holds.
 #[derive(Clone, Debug, Serialize)]
@@ -112,7 +112,9 @@ pub struct InspectSettings<'a> {
 /// What a file holds: its rows as questions, with the default prompt. `file.max_prompt_tokens` is the limit of the report.
 pub fn inspect(file: &FileData, settings: &InspectSettings<'_>) -> Result<Report, Error> {
     let prompts = PromptConfig::default();
-    let open = |file: &FileData| OpenData::load(&DataConfig::File(file.clone()), &prompts);
+    let open = |file: &FileData| -> Result<OpenData, Error> {
+        Ok(OpenData::load(&DataConfig::File(hub::fetched_file(file)?), &prompts)?)
+    };
     let data = open(file)?;
     let samples: Vec<Arc<Sample>> = data.samples().cloned().collect();
     let contents = Contents::of(&samples);

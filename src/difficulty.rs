@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Error,
+    Error, hub,
     table::{self, Row},
 };
 
@@ -100,7 +100,7 @@ pub fn select(
         };
         rates.insert(SampleId::from(id), rate);
     }
-    let open = OpenData::load(&DataConfig::File(data.clone()), &PromptConfig::default())?;
+    let open = OpenData::load(&DataConfig::File(hub::fetched_file(data)?), &PromptConfig::default())?;
     let mut kept = Vec::new();
     for sample in open.samples() {
         let rate = rates.get(&sample.id).or_else(|| rates.get(sample.parent.as_ref()?));

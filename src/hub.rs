@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reft_config::{BenchmarkConfig, DataConfig, PhaseConfig, Recipe};
+use reft_config::{BenchmarkConfig, DataConfig, FileData, PhaseConfig, Recipe};
 #[cfg(feature = "hub")]
 use reft_hub::{Hub, HubId};
 
@@ -83,6 +83,11 @@ pub(crate) fn fetched(recipe: &Recipe) -> Result<Recipe, Error> {
     Ok(recipe)
 }
 
+/// The rows of a file of this machine.
+pub fn fetched_file(file: &FileData) -> Result<FileData, Error> {
+    Ok(FileData { path: file_path(&file.path)?, ..file.clone() })
+}
+
 /// Data sets of local paths alone.
 pub(crate) fn fetched_data(
     data: &BTreeMap<String, DataConfig>,
@@ -90,7 +95,7 @@ pub(crate) fn fetched_data(
     let mut data = data.clone();
     for set in data.values_mut() {
         if let DataConfig::File(file) = set {
-            file.path = file_path(&file.path)?;
+            *file = fetched_file(file)?;
         }
     }
     Ok(data)

@@ -404,6 +404,8 @@ fn from_the_hub_and_back() {
     let scenes: Vec<&str> = scenes.split(' ').chain([rows.to_str().unwrap()]).collect();
     succeeds(&mut reft(&scenes, &hub.url, home.path()));
     hub.add("datasets/me/scenes", "data/train.parquet", fs::read(&rows).unwrap());
+    let file = "hf://datasets/me/scenes/data/train.parquet";
+    assert!(succeeds(&mut reft(&["data", "inspect", file], &hub.url, home.path())).contains("24"));
     let recipe = dir.path().join("recipe.toml");
     let text = r#"
         run = { name = "pinned", threads = 1 }

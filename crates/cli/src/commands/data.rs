@@ -12,7 +12,7 @@ use curr_reft::{
         forms::{self, FormSettings},
         write,
     },
-    difficulty,
+    difficulty, hub,
 };
 use serde::Serialize;
 
@@ -101,7 +101,7 @@ fn scenes(args: &ScenesArgs, output: Output) -> Result<()> {
 
 /// The open samples of a file; its row format is detected.
 fn load(file: FileData) -> Result<Dataset> {
-    let config = DataConfig::File(file);
+    let config = DataConfig::File(hub::fetched_file(&file)?);
     Ok(Dataset::load(&config, &PromptConfig::default(), &[Form::Open], Seed::new(0))?)
 }
 
