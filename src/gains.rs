@@ -69,7 +69,7 @@ pub(crate) fn gains(run: &RunReader) -> Result<Vec<Gain>, Error> {
     Ok(gains)
 }
 
-/// A line for each evaluation that follows another, and what it says where a stage added nothing.
+/// A line for each evaluation that follows another, and what it says where a stage added nothing, or took away.
 pub(crate) fn table(gains: &[Gain]) -> String {
     let mut lines: Vec<(String, Vec<&Gain>)> = Vec::new();
     for gain in gains {
@@ -82,8 +82,13 @@ pub(crate) fn table(gains: &[Gain]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let line = |(name, gains): &(String, Vec<&Gain>)| {
         let cells: Vec<String> = gains.iter().map(ToString::to_string).collect();
-        let up = gains.iter().any(|gain| gain.is_beyond_chance() && gain.paired.gain > 0.0);
-        let verdict = if up { "" } else { "   this part added nothing that is beyond chance" };
+        let surely =
+            |is: fn(f64) -> bool| gains.iter().any(|gain| gain.is_beyond_chance() && is(gain.paired.gain));
+        let verdict = match (surely(|gain| gain > 0.0), surely(|gain| gain < 0.0)) {
+            (true, _) => "",
+            (false, true) => "   this part took away more than it added",
+            (false, false) => "   this part added nothing that is beyond chance",
+        };
         format!("{name:<width$}  {}{verdict}\n", cells.join("   "))
     };
     lines.iter().map(line).collect()
@@ -111,7 +116,7 @@ mod tests {
             table(&gains),
             "base -> binary  id +60.0 (p < 0.001)   ood +0.0 (p = 1.00, within chance)\n\
              base -> choice  id +10.0 (p = 0.62, within chance)   this part added nothing that is beyond chance\n\
-             base -> open    id -45.0 (p = 0.004)   this part added nothing that is beyond chance\n"
+             base -> open    id -45.0 (p = 0.004)   this part took away more than it added\n"
         );
     }
 }
