@@ -3,14 +3,13 @@
 //! `ORG/NAME`, `ORG/NAME@REVISION` or `hf://ORG/NAME@REVISION` is a model, `hf://datasets/ORG/NAME@REVISION/FILE` a file of
 //! a data set. What is not in the cache is fetched.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use reft_config::{BenchmarkConfig, DataConfig, FileData, PhaseConfig, Recipe};
 #[cfg(feature = "hub")]
-use reft_hub::{Hub, HubId};
+use reft_hub::Hub;
+#[cfg(feature = "hub")]
+pub use reft_hub::HubId;
 
 use crate::Error;
 
@@ -86,19 +85,6 @@ pub(crate) fn fetched(recipe: &Recipe) -> Result<Recipe, Error> {
 /// The rows of a file of this machine.
 pub fn fetched_file(file: &FileData) -> Result<FileData, Error> {
     Ok(FileData { path: file_path(&file.path)?, ..file.clone() })
-}
-
-/// Data sets of local paths alone.
-pub(crate) fn fetched_data(
-    data: &BTreeMap<String, DataConfig>,
-) -> Result<BTreeMap<String, DataConfig>, Error> {
-    let mut data = data.clone();
-    for set in data.values_mut() {
-        if let DataConfig::File(file) = set {
-            *file = fetched_file(file)?;
-        }
-    }
-    Ok(data)
 }
 
 /// The paths of a recipe that may be names of the hub, each with whether it is a model's.

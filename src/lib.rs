@@ -46,6 +46,7 @@ pub mod model;
 mod open;
 mod partial;
 pub mod phases;
+#[cfg(feature = "hub")]
 pub mod push;
 mod ranks;
 pub mod reject;

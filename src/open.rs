@@ -11,7 +11,7 @@ use reft_config::{DataConfig, PromptConfig, Recipe};
 use reft_core::SampleId;
 use reft_data::{DataError, OpenData};
 
-use crate::hub;
+use crate::{Error, hub};
 
 /// Data sets that were read. A clone shares them: what trains and what shows read nothing twice.
 #[derive(Clone, Debug)]
@@ -43,11 +43,18 @@ impl OpenSets {
 
     /// The data sets, those of the hub fetched.
     fn local(&self) -> Result<BTreeMap<String, DataConfig>, DataError> {
-        hub::fetched_data(&self.data).map_err(|error| DataError::Io {
-            action: "read",
-            path: "hf://".into(),
-            source: io::Error::other(error.to_string()),
-        })
+        let mut data = (*self.data).clone();
+        for set in data.values_mut() {
+            if let DataConfig::File(file) = set {
+                let failed = |error: Error| DataError::Io {
+                    action: "read",
+                    path: file.path.clone(),
+                    source: io::Error::other(error.to_string()),
+                };
+                *file = hub::fetched_file(file).map_err(failed)?;
+            }
+        }
+        Ok(data)
     }
 
     /// From now on the data set is without these samples.

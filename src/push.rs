@@ -4,6 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use reft_config::{DataConfig, PhaseConfig, Recipe, Resolved};
 use reft_eval::summary_table;
+use reft_hub::{Hub, HubId, Pushed};
 
 use crate::{
     Error, gains,
@@ -29,16 +30,15 @@ pub fn card(run: &Path, repo: &str) -> Result<String, Error> {
 }
 
 /// Pushes the model of a finished run with its card. `say` hears of each large file.
-#[cfg(feature = "hub")]
 pub fn push(
     run: &Path,
     repo: &str,
     private: bool,
     message: &str,
     say: &mut dyn FnMut(&str),
-) -> Result<reft_hub::Pushed, Error> {
+) -> Result<Pushed, Error> {
     let card = card(run, repo)?;
-    Ok(reft_hub::Hub::from_env().push(&run.join("final"), Some(&card), repo, private, message, say)?)
+    Ok(Hub::from_env().push(&run.join("final"), Some(&card), repo, private, message, say)?)
 }
 
 /// What the hub reads of a card: <https://huggingface.co/docs/hub/model-cards>.
@@ -139,10 +139,7 @@ fn body(recipe: &Recipe, look: &Inspection, repo: &str, is_adapter: bool, toml: 
 
 /// `ORG/NAME` of a path that names the hub.
 fn repo_of(path: &Path) -> Option<String> {
-    let rest = path.to_str()?.strip_prefix("hf://")?;
-    let mut parts = rest.strip_prefix("datasets/").unwrap_or(rest).split('/');
-    let (org, name) = (parts.next()?, parts.next()?);
-    Some(format!("{org}/{}", name.split('@').next().unwrap_or(name)))
+    HubId::parse(path).map(|id| id.repo().to_owned())
 }
 
 /// As YAML wants any text.

@@ -23,8 +23,8 @@ const SAME: f32 = 1e-3;
 /// The side of a square of the picture that no data set has.
 const SQUARE: u32 = 8;
 
-/// Asks each server that is there the same question in several ways. Servers that are not there are left for later; all of
-/// them missing is an error.
+/// Asks each server that is there the same question in several ways. One that comes later is not looked at, but for its
+/// log-probs; all of them missing is an error.
 pub(crate) fn check(
     engine: &ServerEngine,
     asked: Asked<'_>,

@@ -67,10 +67,9 @@ impl Endpoint {
 
     /// Asks a question of some weights, which are loaded first where they are not there.
     pub(crate) fn ask(&self, question: &Value, weights: Option<&Weights>) -> Result<Value, CallError> {
-        let Some(weights) = weights else { return self.chat.call(question) };
+        let Some(weights) = weights else { return self.answer(question) };
         self.ready(weights)?;
-        let answer = self.chat.call(question);
-        match answer {
+        match self.answer(question) {
             // vLLM and `reft serve` have status 404, SGLang 400 for an adapter that is not there: the server was started
             // again, or has dropped it.
             Err(CallError::Missing(reason)) => self.lost(reason),
@@ -80,11 +79,17 @@ impl Endpoint {
                 self.forget();
                 Err(error)
             }
-            Ok(answer) if was_aborted(&answer) => {
-                self.lost(format!("`{}`: the server gave the question up", self.url()))
-            }
             answer => answer,
         }
+    }
+
+    /// A whole answer: one that was given up half way is none.
+    fn answer(&self, question: &Value) -> Result<Value, CallError> {
+        let answer = self.chat.call(question)?;
+        if was_aborted(&answer) {
+            return Err(CallError::Failed(format!("`{}`: the server gave the question up", self.url())));
+        }
+        Ok(answer)
     }
 
     /// The weights are not there any more; asking again loads them.

@@ -156,7 +156,7 @@ fn a_dead_server_is_left_out_and_comes_back() {
 
 #[test]
 fn what_passes_is_asked_again_and_what_is_wrong_is_not() {
-    // Busy, then hangs up, then answers: as a server that starts.
+    // Busy, then hangs up, then is stopped half way, then answers: as a server that starts again and again.
     let n = Arc::new(Mutex::new(0));
     let (url, _) = serve(move |body| {
         let mut n = n.lock().unwrap();
@@ -164,6 +164,12 @@ fn what_passes_is_asked_again_and_what_is_wrong_is_not() {
         match *n {
             1 => Some((503, json!({"detail": "loading"}))),
             2 => None,
+            3 => {
+                let (status, mut answer) = echo(body)?;
+                answer["choices"][0]["finish_reason"] = "abort".into();
+                answer["choices"][0]["message"]["content"] = "hal".into();
+                Some((status, answer))
+            }
             _ => echo(body),
         }
     });

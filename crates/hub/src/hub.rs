@@ -53,17 +53,6 @@ impl Hub {
         }
     }
 
-    /// A hub at an address, with a cache folder and a token of one's own; without progress.
-    pub fn new(endpoint: impl Into<String>, cache: PathBuf, token: Option<String>) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            token,
-            cache: Cache::new(cache),
-            is_offline: false,
-            shows_progress: false,
-        }
-    }
-
     /// The same name at its commit of now. Without the hub that of the last time it was fetched.
     pub fn pinned(&self, id: &HubId) -> Result<HubId, HubError> {
         if id.is_pinned() {

@@ -15,7 +15,7 @@ The rows' layout and tasks, the forms that their answers allow, the pictures' si
 machine's memory are looked up; everything else is the paper's, with a comment.
 Rows without solutions give a recipe of supervised fine-tuning.")]
 pub(crate) struct InitArgs {
-    /// The model: a Hugging Face folder.
+    /// The model: a Hugging Face folder, or its name on the hub (`ORG/NAME`).
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The file to train on (.parquet, .jsonl, .json, .arrow, .tsv).

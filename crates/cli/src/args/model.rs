@@ -9,7 +9,7 @@ use super::BenchmarkArgs;
 /// Which model, and where it computes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
+    /// Hugging Face folder of the checkpoint, or its name on the hub (`ORG/NAME`); or an adapter folder that names its base.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
@@ -22,7 +22,7 @@ pub(crate) struct ModelArgs {
 /// Who answers: a model of this process, or servers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AnswererArgs {
-    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
+    /// Hugging Face folder of the checkpoint, or its name on the hub (`ORG/NAME`); or an adapter folder that names its base.
     #[arg(long, value_name = "DIR", required_unless_present = "server")]
     pub(crate) model: Option<PathBuf>,
     /// Apply this LoRA adapter, a folder as PEFT writes it, to the checkpoint.
@@ -62,7 +62,7 @@ pub(crate) struct ComputeArgs {
 /// What to look at.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Tell what this Hugging Face folder holds, what does not fit, and the memory it needs; loads nothing.
+    /// Tell what this Hugging Face folder, or this model of the hub (`ORG/NAME`), holds, what does not fit, and the memory it needs; loads nothing.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
     /// Tell the memory of each of so many ranks that divide the optimizer's state (`run.shard = "optimizer"`).
@@ -79,7 +79,7 @@ Examples:
 The output is a Hugging Face checkpoint of its own: weights W + alpha / rank * B A, config, tokenizer and processor.
 `reft generate --model DIR --adapter DIR` uses an adapter without merging it.")]
 pub(crate) struct MergeArgs {
-    /// Hugging Face folder of the base model.
+    /// Hugging Face folder of the base model, or its name on the hub (`ORG/NAME`).
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// The LoRA adapter, a folder as PEFT writes it.

@@ -1,8 +1,9 @@
 //! `push`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use curr_reft::hub::HubId;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -31,11 +32,6 @@ pub(crate) struct PushArgs {
 }
 
 fn repo(text: &str) -> Result<String, String> {
-    let is_name = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c))
-    };
-    match text.split_once('/') {
-        Some((org, name)) if is_name(org) && is_name(name) => Ok(text.to_owned()),
-        _ => Err("write ORG/NAME".to_owned()),
-    }
+    let id = HubId::parse(Path::new(&format!("hf://{text}")));
+    id.filter(|id| id.repo() == text).map(|_| text.to_owned()).ok_or_else(|| "write ORG/NAME".to_owned())
 }

@@ -18,7 +18,7 @@ Examples:
 Routes: /v1/chat/completions, /v1/completions, /v1/models, /v1/load_lora_adapter, /v1/unload_lora_adapter, /health, /metrics.
 Ctrl-C finishes what was asked; a second one stops at once. What is supported, and what differs from vLLM: docs/SERVING.md.")]
 pub(crate) struct ServeArgs {
-    /// Hugging Face folder of the checkpoint; or an adapter folder that names its base model.
+    /// Hugging Face folder of the checkpoint, or its name on the hub (`ORG/NAME`); or an adapter folder that names its base.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// A LoRA adapter, a folder as PEFT writes it, that requests choose by this name; may be given several times.

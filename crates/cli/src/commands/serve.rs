@@ -35,11 +35,11 @@ pub(super) fn run(args: ServeArgs, global: GlobalArgs) -> Result<()> {
     }
     let model = ModelConfig {
         kv_memory_mib: args.kv_memory_mib,
-        ..compute(&args.compute, ModelConfig::of_folder(args.model))
+        ..compute(&args.compute, ModelConfig::of_folder(args.model.clone()))
     };
     let settings = ServeSettings {
         address: SocketAddr::new(args.host, args.port),
-        model_name: args.served_model_name.or(folder).unwrap_or_else(|| "model".into()),
+        model_name: args.served_model_name.or(folder).unwrap_or_else(|| args.model.display().to_string()),
         adapters: args.adapter,
         api_key,
         files: args.files,
