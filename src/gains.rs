@@ -86,8 +86,8 @@ pub(crate) fn table(gains: &[Gain]) -> String {
             |is: fn(f64) -> bool| gains.iter().any(|gain| gain.is_beyond_chance() && is(gain.paired.gain));
         let verdict = match (surely(|gain| gain > 0.0), surely(|gain| gain < 0.0)) {
             (true, _) => "",
-            (false, true) => "   this part took away more than it added",
-            (false, false) => "   this part added nothing that is beyond chance",
+            (false, true) => "   took away more than it added",
+            (false, false) => "   added nothing beyond chance",
         };
         format!("{name:<width$}  {}{verdict}\n", cells.join("   "))
     };
@@ -115,8 +115,8 @@ mod tests {
         assert_eq!(
             table(&gains),
             "base -> binary  id +60.0 (p < 0.001)   ood +0.0 (p = 1.00, within chance)\n\
-             base -> choice  id +10.0 (p = 0.62, within chance)   this part added nothing that is beyond chance\n\
-             base -> open    id -45.0 (p = 0.004)   this part took away more than it added\n"
+             base -> choice  id +10.0 (p = 0.62, within chance)   added nothing beyond chance\n\
+             base -> open    id -45.0 (p = 0.004)   took away more than it added\n"
         );
     }
 }
