@@ -5,9 +5,9 @@ use std::sync::Arc;
 use reft_autograd::{Heads, Look, attach, attention, linear, rms_norm, set_grad, silu_gate, turned_heads};
 use tch::{Device, Kind, Tensor};
 
-fn random(shape: &[i64], place: f64) -> Tensor {
+fn random(shape: &[i64], offset: f64) -> Tensor {
     let n: i64 = shape.iter().product();
-    let x = Tensor::arange(n, (Kind::Double, Device::Cpu)) + place;
+    let x = Tensor::arange(n, (Kind::Double, Device::Cpu)) + offset;
     ((&x * 1.7).sin() * 1.3 + (x * 0.37).cos()).to_kind(Kind::Float).view(shape)
 }
 

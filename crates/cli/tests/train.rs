@@ -97,9 +97,9 @@ fn a_run_killed_in_every_phase_ends_as_the_uninterrupted_one() {
     let whole = dir.path().join("whole");
 
     let killed = dir.path().join("killed");
-    let places = [("base", 40), ("binary", 150), ("choice", 90), ("open", 250), ("self-improvement", 60)];
+    let kills = [("base", 40), ("binary", 150), ("choice", 90), ("open", 250), ("self-improvement", 60)];
     let mut child = train(dir.path(), "killed").spawn().unwrap();
-    for (phase, milliseconds) in places {
+    for (phase, milliseconds) in kills {
         kill_in(child, &killed, phase, Duration::from_millis(milliseconds));
         child = resume(&killed).spawn().unwrap();
     }

@@ -2,17 +2,33 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _},
     path::Path,
 };
 
-/// Opens a regular file. A pipe or a device is refused: it may keep its reader waiting for ever.
+/// How a pointer of Git LFS begins, of at most [`POINTER_BYTES`] bytes: what a clone without LFS has in place of a large
+/// file. Format: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+const POINTER_BYTES: u64 = 1024;
+
+/// Opens a regular file. A pipe or a device is refused: it may keep its reader waiting for ever. So is a pointer of Git LFS:
+/// it is text, whatever its name says.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    if fs::metadata(path)?.is_file() {
-        File::open(path)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"))
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"));
     }
+    let mut file = File::open(path)?;
+    if metadata.len() < POINTER_BYTES {
+        let mut begin = Vec::new();
+        (&file).take(POINTER.len() as u64).read_to_end(&mut begin)?;
+        if begin == POINTER {
+            let message = "is a pointer of Git LFS in place of the file; run `git lfs pull` in the clone, or download it";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        file.rewind()?;
+    }
+    Ok(file)
 }
 
 /// The bytes of a regular file.
@@ -48,5 +64,20 @@ mod tests {
         assert_eq!(read_text(&path).unwrap(), "x");
         fs::write(&path, [0xff]).unwrap();
         assert!(read_text(&path).is_err());
+    }
+
+    #[test]
+    fn pointers_of_lfs_are_not_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+            .unwrap();
+        let error = read_regular(&path).unwrap_err();
+        assert!(error.to_string().contains("git lfs pull"), "{error}");
+        // A file that is about them is none, and neither is one that begins as they do and is longer than they may be.
+        for text in ["version 1", &"version https://git-lfs.github.com/spec/v1\n".repeat(40)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(read_text(&path).unwrap(), text);
+        }
     }
 }

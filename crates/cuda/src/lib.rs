@@ -37,7 +37,7 @@ pub enum CudaError {
 /// Sizes of what a decode step attends to.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeShape {
-    /// Groups that the cache has places for.
+    /// Groups that the cache has room for.
     pub groups: usize,
     /// Completions of a group.
     pub group_size: usize,

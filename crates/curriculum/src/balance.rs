@@ -21,11 +21,11 @@ pub(crate) fn order<S: AsRef<Sample>>(pool: &[S], seed: Seed) -> Vec<usize> {
     let mut flip = seed.at("flip").uniform() < 0.5;
     let mut sequences = Vec::with_capacity(kinds.len());
     for ((form, task), answers) in kinds {
-        let place = seed.at(form.as_str()).at(task.as_str());
+        let seed = seed.at(form.as_str()).at(task.as_str());
         let mut leaves: Vec<Vec<usize>> = answers
             .into_iter()
             .map(|(answer, mut indices)| {
-                indices.shuffle(&mut place.at(answer as u64).rng());
+                indices.shuffle(&mut seed.at(answer as u64).rng());
                 indices
             })
             .collect();

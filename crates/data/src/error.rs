@@ -129,7 +129,7 @@ pub enum ImageProblem {
     #[error("cannot be read: {0}; image paths are relative to the data file")]
     Missing(std::io::Error),
     /// The bytes are no image.
-    #[error("is damaged or of an unknown kind: {0}")]
+    #[error("is damaged or of an unknown kind: {0}; PNG, JPEG, WebP, GIF, BMP and TIFF are read")]
     Damaged(Box<image::ImageError>),
     /// No model can take its shape.
     #[error("cannot be used: {0}")]

@@ -23,7 +23,7 @@ use parquet::{
     },
     file::metadata::{PageIndexPolicy, RowGroupMetaData},
 };
-use reft_core::ImageStore;
+use reft_core::{ImageStore, open_regular};
 
 use crate::{
     DataError,
@@ -59,7 +59,8 @@ impl ParquetImages {
         let parquet = |source| DataError::Parquet { path: path.to_owned(), source };
         let io = |source| DataError::Io { action: "read", path: path.to_owned(), source };
         let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load(&File::open(path).map_err(io)?, options).map_err(parquet)?;
+        let metadata =
+            ArrowReaderMetadata::load(&open_regular(path).map_err(io)?, options).map_err(parquet)?;
 
         let schema = metadata.parquet_schema();
         let is_image = |name: &str| COLUMNS.contains(&name);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reft_kernels::{Decode, Decoder, Heads, KvPlan, Layer, Linear, LowRank, Rows};
 
-/// Numbers in -1..1 that differ by place.
+/// Numbers in -1..1 that differ by seed.
 fn numbers(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5) - 1.0).collect()
 }
@@ -221,7 +221,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-/// A prompt for each place, then steps of those completions that are live, as `live` says. Returns the logits of each
+/// A prompt for each group, then steps of those completions that are live, as `live` says. Returns the logits of each
 /// step by slot.
 fn run(
     weights: &Weights,
@@ -233,11 +233,11 @@ fn run(
     let Shape { heads: Heads { kv, d, .. }, vocabulary, n_layers, .. } = weights.shape;
     let decoder = weights.decoder();
     Decode::with(&decoder, plan, threads, |decode| {
-        for (place, &length) in prompts.iter().enumerate() {
+        for (group, &length) in prompts.iter().enumerate() {
             for layer in 0..n_layers {
-                let [keys, values] = prompt(length, kv * d, place, layer);
+                let [keys, values] = prompt(length, kv * d, group, layer);
                 let rows = [&keys, &values].map(|numbers| Rows { numbers, stride: kv * d });
-                decode.fill(layer, place, length, rows);
+                decode.fill(layer, group, length, rows);
             }
         }
         let step = |step: usize| {
@@ -256,8 +256,8 @@ fn run(
 }
 
 /// Keys and values of a prompt, `[length, width]`.
-fn prompt(length: usize, width: usize, place: usize, layer: usize) -> [Vec<f32>; 2] {
-    [0, 1].map(|part| numbers(length * width, 40 * place + 2 * layer + part))
+fn prompt(length: usize, width: usize, group: usize, layer: usize) -> [Vec<f32>; 2] {
+    [0, 1].map(|part| numbers(length * width, 40 * group + 2 * layer + part))
 }
 
 proptest! {
@@ -277,9 +277,9 @@ proptest! {
         let live = |step: usize, slot: usize| slot == 0 || step < 1 + slot % ends;
         let got = run(&weights, plan, &prompts, threads, live);
         let width = shape.heads.kv * shape.heads.d;
-        let of_prompt = |place: usize| {
+        let of_prompt = |group: usize| {
             let wide = |numbers: Vec<f32>| numbers.into_iter().map(f64::from).collect();
-            Sequence((0..shape.n_layers).map(|layer| prompt(prompts[place], width, place, layer).map(wide)).collect())
+            Sequence((0..shape.n_layers).map(|layer| prompt(prompts[group], width, group, layer).map(wide)).collect())
         };
         let mut sequences: Vec<Sequence> = (0..prompts.len() * group_size).map(|slot| of_prompt(slot / group_size)).collect();
         for (step, rows) in got.into_iter().enumerate() {

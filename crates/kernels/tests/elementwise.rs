@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reft_kernels::{Rows, rms_norm, rotate, silu_gate};
 
-/// Numbers in -1..1 that differ by place.
+/// Numbers in -1..1 that differ by seed.
 fn numbers(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5) - 1.0).collect()
 }

@@ -106,9 +106,9 @@ fn angle(function: Function, arguments: &[Exact], budget: &mut Budget) -> Result
 /// The sine of so many times 15 degrees, where it is half a root.
 fn sine(twelfths: i64, budget: &mut Budget) -> Result<Option<Exact>, Refusal> {
     let turn = twelfths.rem_euclid(24);
-    let (place, negative) = if turn < 12 { (turn, false) } else { (turn - 12, true) };
+    let (steps, negative) = if turn < 12 { (turn, false) } else { (turn - 12, true) };
     // sin x = sqrt(n) / 2.
-    let n = match place.min(12 - place) {
+    let n = match steps.min(12 - steps) {
         0 => 0,
         2 => 1,
         3 => 2,

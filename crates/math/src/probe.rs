@@ -137,8 +137,8 @@ fn value(node: &Node, probe: u64) -> Option<Approx> {
         }
         Node::Symbol(name) if name == "∞" => return None,
         Node::Symbol(name) => {
-            let place = Seed::new(probe).at(name.as_str());
-            let part = |label: &str| 3.0 * place.at(label).uniform() - 1.5;
+            let seed = Seed::new(probe).at(name.as_str());
+            let part = |label: &str| 3.0 * seed.at(label).uniform() - 1.5;
             Approx { re: part("re"), im: part("im"), error: 0.0 }
         }
         Node::Pi => Approx::rounded(std::f64::consts::PI, 0.0, 0.0),

@@ -158,10 +158,10 @@ fn read_box<'a>(
 ) -> Option<([f64; 4], &'a str)> {
     let mut rest = text.strip_prefix('[')?;
     let mut numbers = [0.0; 4];
-    for (place, slot) in numbers.iter_mut().enumerate() {
+    for (i, slot) in numbers.iter_mut().enumerate() {
         let (value, after) = number(rest)?;
         *slot = value;
-        rest = after.strip_prefix(if place == 3 { ']' } else { ',' })?;
+        rest = after.strip_prefix(if i == 3 { ']' } else { ',' })?;
     }
     Some((numbers, rest))
 }

@@ -137,15 +137,15 @@ fn overlaps(right: &[Value], given: Vec<&Map<String, Value>>) -> Option<Vec<Hit>
     let mut hits = Vec::new();
     for at in order {
         let mut best = (0.0, None);
-        for (place, right) in right.iter().enumerate().filter(|&(place, _)| !used[place]) {
+        for (i, right) in right.iter().enumerate().filter(|&(i, _)| !used[i]) {
             let overlap = iou(&position(right.get("Position")?)?, &position(given[at].get("Position")?)?);
             if overlap > best.0 {
-                best = (overlap, Some(place));
+                best = (overlap, Some(i));
             }
         }
         let overlap = match best {
-            (overlap, Some(place)) if overlap > THRESHOLD => {
-                used[place] = true;
+            (overlap, Some(i)) if overlap > THRESHOLD => {
+                used[i] = true;
                 overlap
             }
             _ => 0.0,

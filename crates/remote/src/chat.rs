@@ -104,7 +104,7 @@ impl Chat {
     }
 
     /// The reply to messages. `attempt` counts from 0: a first attempt is greedy, a later one is drawn at a temperature of
-    /// half its number, and each has a place of its own on disk.
+    /// half its number, and each has a file of its own on disk.
     pub fn complete(&self, messages: &Value, attempt: usize) -> Result<String, CallError> {
         let mut request = json!({
             "model": self.spec.model,
@@ -114,8 +114,8 @@ impl Chat {
         if let Some(most) = self.spec.max_tokens {
             request["max_tokens"] = most.into();
         }
-        let place = self.spec.cache.as_ref().map(|folder| place(folder, &request, attempt));
-        if let Some(reply) = place.as_deref().and_then(kept) {
+        let file = self.spec.cache.as_ref().map(|folder| file_of(folder, &request, attempt));
+        if let Some(reply) = file.as_deref().and_then(kept) {
             self.cached.fetch_add(1, Ordering::Relaxed);
             return Ok(reply);
         }
@@ -134,9 +134,9 @@ impl Chat {
         {
             count.fetch_add(answer["usage"][name].as_u64().unwrap_or(0), Ordering::Relaxed);
         }
-        if let Some(place) = place {
-            keep(&place, &request, reply)
-                .map_err(|error| CallError::Failed(format!("cannot write `{}`: {error}", place.display())))?;
+        if let Some(file) = file {
+            keep(&file, &request, reply)
+                .map_err(|error| CallError::Failed(format!("cannot write `{}`: {error}", file.display())))?;
         }
         Ok(reply.to_owned())
     }
@@ -178,7 +178,7 @@ pub fn data_url(bytes: &[u8]) -> String {
 }
 
 /// The file of a request: everything that decides its reply is in the name.
-fn place(folder: &Path, request: &Value, attempt: usize) -> PathBuf {
+fn file_of(folder: &Path, request: &Value, attempt: usize) -> PathBuf {
     let digest = Sha256::digest(format!("{request}\n{attempt}"));
     let name = digest.iter().take(16).fold(String::new(), |mut name, byte| {
         // Writing to a string cannot fail.
@@ -189,18 +189,18 @@ fn place(folder: &Path, request: &Value, attempt: usize) -> PathBuf {
 }
 
 /// A reply on disk; a torn file counts as none.
-fn kept(place: &Path) -> Option<String> {
-    let value: Value = serde_json::from_slice(&fs::read(place).ok()?).ok()?;
+fn kept(path: &Path) -> Option<String> {
+    let value: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     Some(value["reply"].as_str()?.to_owned())
 }
 
 /// Written beside and renamed, so that a reply is whole or not there.
-fn keep(place: &Path, request: &Value, reply: &str) -> std::io::Result<()> {
+fn keep(path: &Path, request: &Value, reply: &str) -> std::io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    let beside = place.with_extension(format!("{}-{n}", std::process::id()));
+    let beside = path.with_extension(format!("{}-{n}", std::process::id()));
     let mut file = fs::File::create(&beside)?;
     file.write_all(json!({"request": request, "reply": reply}).to_string().as_bytes())?;
     file.sync_all()?;
-    fs::rename(&beside, place)
+    fs::rename(&beside, path)
 }

@@ -60,17 +60,17 @@ pub fn as_binary(open: &[Arc<Sample>]) -> Vec<Arc<Sample>> {
         .collect()
 }
 
-/// Each sample as a choice among four numbers; the place of the right one rotates.
+/// Each sample as a choice among four numbers; the right one takes each letter in turn.
 pub fn as_choice(open: &[Arc<Sample>]) -> Vec<Arc<Sample>> {
     open.iter()
         .enumerate()
         .map(|(i, sample)| {
             let options: Vec<String> = (0..4)
-                .map(|place| {
-                    if place == i % 4 {
+                .map(|letter| {
+                    if letter == i % 4 {
                         sample.solution.clone()
                     } else {
-                        format!("{}{place}", sample.solution)
+                        format!("{}{letter}", sample.solution)
                     }
                 })
                 .collect();

@@ -40,7 +40,7 @@ impl Student {
         guess + (1.0 - guess) * self.knows(sample)
     }
 
-    /// Answers with rewards 0 and 1 and advantages normalised within the group. Draws depend on their place alone.
+    /// Answers with rewards 0 and 1 and advantages normalised within the group. Draws depend on seed, sample and index alone.
     pub fn answer(&self, samples: &[Arc<Sample>], params: &SamplingParams) -> Vec<ScoredGroup> {
         samples.iter().map(|sample| self.group(sample, params)).collect()
     }
@@ -67,8 +67,8 @@ impl Student {
 
     fn group(&self, sample: &Arc<Sample>, params: &SamplingParams) -> ScoredGroup {
         let p = self.probability(sample);
-        let place = params.seed.at(&sample.id);
-        let right = (0..params.group_size).map(|index| place.at(index).uniform() < p);
+        let seed = params.seed.at(&sample.id);
+        let right = (0..params.group_size).map(|index| seed.at(index).uniform() < p);
         let right: Vec<bool> = right.collect();
         let rewards: Vec<f32> = right.iter().map(|&right| f32::from(right)).collect();
         ScoredGroup {

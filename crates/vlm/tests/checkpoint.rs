@@ -268,7 +268,13 @@ fn broken_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
     let missing = CheckpointFolder::open(dir.path()).unwrap_err().to_string();
-    assert!(missing.contains("model.safetensors"), "{missing}");
+    assert!(missing.contains("neither `model.safetensors` nor"), "{missing}");
+    fs::write(dir.path().join("pytorch_model.bin"), "x").unwrap();
+    let pickled = CheckpointFolder::open(dir.path()).unwrap_err().to_string();
+    assert!(pickled.contains("`pytorch_model.bin`") && pickled.contains("save_pretrained"), "{pickled}");
+    fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n").unwrap();
+    let pointer = CheckpointFolder::open(dir.path()).unwrap_err().to_string();
+    assert!(pointer.contains("model.safetensors") && pointer.contains("git lfs pull"), "{pointer}");
 
     let whole = fs::read(tiny().join("model.safetensors")).unwrap();
     let mut longer = whole.clone();
@@ -280,7 +286,6 @@ fn broken_files_are_named() {
         whole[..5].to_vec(),
         longer,
         Vec::new(),
-        b"version https://git-lfs.github.com/spec/v1".to_vec(),
         header("[1, 2]"),
         header(r#"{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}}"#),
         header(r#"{"a": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}}"#),

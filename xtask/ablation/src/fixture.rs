@@ -28,10 +28,10 @@ impl FakeRun<'_> {
     /// Writes it into a folder of runs.
     pub(crate) fn write(&self, runs: &Path) {
         let mut phases = Vec::new();
-        for place in 0..=self.training.len() {
-            let here = self.evaluations.iter().filter(|(_, after, _)| *after == place);
+        for n_trained in 0..=self.training.len() {
+            let here = self.evaluations.iter().filter(|(_, after, _)| *after == n_trained);
             phases.extend(here.map(|(name, ..)| (*name).to_owned()));
-            phases.extend(self.training.get(place).map(|(name, _)| (*name).to_owned()));
+            phases.extend(self.training.get(n_trained).map(|(name, _)| (*name).to_owned()));
         }
         let info = RunInfo::new(self.name, phases);
         let mut run = RunDir::create(&runs.join(self.name), &info, "# a recipe").unwrap();

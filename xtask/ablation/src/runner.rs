@@ -60,7 +60,7 @@ impl Runner {
         signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))
             .context("cannot listen for Ctrl-C")?;
 
-        for (place, job) in jobs.iter().enumerate() {
+        for (i, job) in jobs.iter().enumerate() {
             let state = self.state(job)?;
             if state != State::Missing {
                 self.check_recipe(job)?;
@@ -73,10 +73,10 @@ impl Runner {
             let word = if state == State::Missing { "starts" } else { "is resumed" };
             say(&format!(
                 "\n==> [{}/{}] {} {word}{}",
-                place + 1,
+                i + 1,
                 jobs.len(),
                 job.name(),
-                self.time_left(&jobs[place..])
+                self.time_left(&jobs[i..])
             ));
             let started = Instant::now();
             let status = self.command(job, state).status().with_context(|| self.cannot_start())?;
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::fixture::FakeRun;
 
-    /// A program in place of `reft`: notes its arguments, and copies a finished or an unfinished run directory.
+    /// A program in i of `reft`: notes its arguments, and copies a finished or an unfinished run directory.
     fn runner(folder: &Path, leaves: &str) -> Runner {
         for (name, finished) in [("unfinished", false), ("finished", true)] {
             if !folder.join(name).exists() {

@@ -80,10 +80,10 @@ fn accuracy_table(results: &Results, benchmark: &str, title: &str) -> String {
     for arm in &results.arms {
         let marks: Vec<&Vec<f64>> = arm.seeds.values().map(|run| &run.marks[benchmark]).collect();
         let of = |chosen: &dyn Fn(&str) -> bool| {
-            let places: Vec<usize> = (0..all.len()).filter(|&i| chosen(&all[i])).collect();
+            let indices: Vec<usize> = (0..all.len()).filter(|&i| chosen(&all[i])).collect();
             let rows: Vec<Vec<f64>> =
-                marks.iter().map(|row| places.iter().map(|&i| row[i]).collect()).collect();
-            let tasks: Vec<&str> = places.iter().map(|&i| all[i].as_str()).collect();
+                marks.iter().map(|row| indices.iter().map(|&i| row[i]).collect()).collect();
+            let tasks: Vec<&str> = indices.iter().map(|&i| all[i].as_str()).collect();
             estimate(&rows, &tasks)
         };
         let mut row = vec![arm.arm.label.to_owned()];

@@ -285,9 +285,9 @@ fn leaving_out_cut_groups_saves_the_tokens_of_rambling() {
 fn an_advantage_range_sees_through_graded_rewards() {
     // Every reward differs a little, as with IoU or lengths, so no group is without variance.
     let graded = |group: &mut ScoredGroup| {
-        let place = Seed::new(3).at(&group.group.sample.id);
+        let seed = Seed::new(3).at(&group.group.sample.id);
         for (i, reward) in group.rewards.iter_mut().enumerate() {
-            reward.total += 0.01 * place.at(i).uniform() as f32;
+            reward.total += 0.01 * seed.at(i).uniform() as f32;
         }
         let totals = group.totals();
         let mean = totals.iter().sum::<f32>() / totals.len() as f32;

@@ -28,8 +28,8 @@ pub(super) fn render(
 
     let mut canvas = RgbImage::from_pixel(params.canvas, params.canvas, paper);
     texture(&mut canvas, params, look.background, rng);
-    for (glyph, place) in glyphs.iter().zip(placed) {
-        stamp(&mut canvas, glyph, place, ink);
+    for (glyph, digit) in glyphs.iter().zip(placed) {
+        stamp(&mut canvas, glyph, digit, ink);
     }
     add_noise(&mut canvas, params.noise, rng);
     canvas
@@ -52,10 +52,10 @@ fn tinted(grey: u8, params: &SceneParams, rng: &mut impl Rng) -> Rgb<u8> {
 }
 
 /// Blends a glyph into its patch, its grey taken as the amount of ink.
-fn stamp(canvas: &mut RgbImage, glyph: &GrayImage, place: &Placed, ink: Rgb<u8>) {
-    let patch = imageops::resize(glyph, place.side, place.side, imageops::FilterType::CatmullRom);
+fn stamp(canvas: &mut RgbImage, glyph: &GrayImage, digit: &Placed, ink: Rgb<u8>) {
+    let patch = imageops::resize(glyph, digit.side, digit.side, imageops::FilterType::CatmullRom);
     for (dx, dy, &Luma([amount])) in patch.enumerate_pixels() {
-        let pixel = canvas.get_pixel_mut(place.x + dx, place.y + dy);
+        let pixel = canvas.get_pixel_mut(digit.x + dx, digit.y + dy);
         for (channel, ink) in pixel.0.iter_mut().zip(ink.0) {
             let (under, over, amount) = (u32::from(*channel), u32::from(ink), u32::from(amount));
             *channel = ((under * (255 - amount) + over * amount + 127) / 255) as u8;

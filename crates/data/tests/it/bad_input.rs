@@ -39,7 +39,7 @@ fn rows() {
     };
     let turns = |turns: Value, image: Value| json!({"task": "math", "conversations": turns, "image": image});
     let human = |text: &str| json!({"from": "human", "value": text});
-    let cases: [(&str, Value, &[&str]); 21] = [
+    let cases: [(&str, Value, &[&str]); 22] = [
         (
             "no solution",
             json!({"problem": "p", "task": "math"}),
@@ -72,6 +72,11 @@ fn rows() {
             "damaged image",
             question(json!({"image": "damaged.png"})),
             &["line 2", "`damaged.png`", "is damaged"],
+        ),
+        (
+            "a pointer of Git LFS",
+            question(json!({"image": "pointer.png"})),
+            &["line 2", "`pointer.png`", "git lfs pull"],
         ),
         ("text as image", question(json!({"image": "text.png"})), &["line 2", "`text.png`", "is damaged"]),
         ("ribbon", question(json!({"image": "ribbon.png"})), &["line 2", "1005x5", "aspect ratio above 200"]),
@@ -125,6 +130,8 @@ fn rows() {
         let (folder, path) = folder(&[first, row]);
         fs::write(folder.path().join("damaged.png"), &png(40, 30)[..20]).unwrap();
         fs::write(folder.path().join("text.png"), "no picture").unwrap();
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n";
+        fs::write(folder.path().join("pointer.png"), pointer).unwrap();
         fs::write(folder.path().join("ribbon.png"), png(1005, 5)).unwrap();
         // The header is in the first bytes: the sides, and their checksum.
         let mut bomb = png(40, 30);

@@ -80,9 +80,9 @@ fn similarity(a: &str, b: &str) -> f64 {
     let mut common = vec![0_usize; b.len() + 1];
     for x in &a {
         let mut diagonal = 0;
-        for (place, y) in b.iter().enumerate() {
-            let above = common[place + 1];
-            common[place + 1] = if x == y { diagonal + 1 } else { above.max(common[place]) };
+        for (i, y) in b.iter().enumerate() {
+            let above = common[i + 1];
+            common[i + 1] = if x == y { diagonal + 1 } else { above.max(common[i]) };
             diagonal = above;
         }
     }

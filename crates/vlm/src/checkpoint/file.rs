@@ -49,7 +49,7 @@ impl TensorFile {
         let broken = |what: &str| {
             error(format!("not a complete safetensors file ({what}); copy or download it again"))
         };
-        let mut file = File::open(path).map_err(|e| error(e.to_string()))?;
+        let mut file = reft_core::open_regular(path).map_err(|e| error(e.to_string()))?;
         let size = file.metadata().map_err(|e| error(e.to_string()))?.len();
 
         let mut length = [0; 8];

@@ -34,10 +34,12 @@ pub struct CheckpointFolder {
 impl CheckpointFolder {
     /// Opens the weights of a folder: the header of every file is read and checked, no tensor is.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
-        let index_path = dir.join(INDEX);
-        let is_sharded = !dir.join(SINGLE).exists() && index_path.exists();
-        let files =
-            if is_sharded { shards(&index_path)? } else { vec![TensorFile::open(&dir.join(SINGLE))?] };
+        let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
+        let files = match (single.exists(), index.exists()) {
+            (true, _) => vec![TensorFile::open(&single)?],
+            (false, true) => shards(&index)?,
+            (false, false) => return Err(CheckpointError::file(dir, no_weights(dir))),
+        };
         Self::of(dir, files, canonical_name)
     }
 
@@ -170,6 +172,18 @@ impl CheckpointFolder {
 
 fn is_finite(tensor: &Tensor) -> bool {
     tensor.isfinite().all().int64_value(&[]) != 0
+}
+
+/// What a folder without safetensors is told.
+fn no_weights(dir: &Path) -> String {
+    let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    match pickled.into_iter().find(|name| dir.join(name).exists()) {
+        Some(name) => format!(
+            "has its weights in `{name}`, and only safetensors are read; load it with `transformers` and save it again \
+             (`save_pretrained`)"
+        ),
+        None => format!("has no weights: neither `{SINGLE}` nor `{INDEX}`"),
+    }
 }
 
 /// The files that an index names, each with the tensors that the index says are in it.

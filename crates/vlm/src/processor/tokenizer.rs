@@ -1,10 +1,13 @@
 //! Text to token ids, with control tokens only where the template put them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use tokenizers::Tokenizer;
 
 use super::{ProcessorError, read_json, template::token};
+
+const NO_TOKENIZER: &str = "is missing, and no other file of a tokenizer is read; `AutoTokenizer.from_pretrained(MODEL)\
+     .save_pretrained(MODEL)` of `transformers` writes it from the others";
 
 /// The tokenizer of a checkpoint, in two modes: control tokens parsed, or taken as text.
 #[derive(Clone)]
@@ -22,7 +25,10 @@ impl TextTokenizer {
     /// Reads `tokenizer.json`, `tokenizer_config.json` and the end tokens of `generation_config.json`.
     pub fn open(dir: &Path) -> Result<Self, ProcessorError> {
         let path = dir.join("tokenizer.json");
-        let json = reft_core::read_regular(&path).map_err(|e| ProcessorError::file(&path, e))?;
+        let json = reft_core::read_regular(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ProcessorError::file(&path, NO_TOKENIZER),
+            _ => ProcessorError::file(&path, error),
+        })?;
         let mut parsing = Tokenizer::from_bytes(reft_core::without_bom(&json))
             .map_err(|e| ProcessorError::file(&path, e))?;
         // Left over from whatever saved the file last; `transformers` sets both anew at every call.

@@ -87,13 +87,13 @@ fn block(source: &mut dyn ParamSource, name: &str, config: &VisionConfig, eps: f
 }
 
 /// The learned position of each of `n` patches along a side, of `per_side`. By libtorch's own arithmetic: a patch whose
-/// place is a boundary but for rounding falls where the reference has it fall.
+/// position is a boundary but for rounding falls where the reference has it fall.
 fn buckets(n: usize, per_side: i64) -> Vec<i64> {
     let options = (Kind::Float, Device::Cpu);
     let step = 1.0 / per_side as f64;
     let boundaries = Tensor::arange_start_step(step, 1.0, step, options);
-    let places = Tensor::arange(n as i64, options) * Tensor::from(n as i64).reciprocal();
-    let ids = places.clamp_max(1.0 - 1e-6).bucketize(&boundaries, false, true);
+    let positions = Tensor::arange(n as i64, options) * Tensor::from(n as i64).reciprocal();
+    let ids = positions.clamp_max(1.0 - 1e-6).bucketize(&boundaries, false, true);
     (0..n as i64).map(|i| ids.int64_value(&[i])).collect()
 }
 
