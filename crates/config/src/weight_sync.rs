@@ -18,7 +18,8 @@ pub struct WeightSyncConfig {
     /// Whose requests load weights.
     #[serde(default)]
     pub api: ServerApi,
-    /// Updates that the servers' weights may be behind the policy's; 0 gives them the newest before each step.
+    /// Updates that the servers' weights may be behind the policy's. 0 gives them the newest before each step; from 1 on they
+    /// answer the next step's questions while this one trains.
     #[serde(default)]
     pub max_lag: u64,
 }

@@ -50,7 +50,7 @@ pub trait Checkpointed {
 }
 
 /// Decides which samples come next. Called once a step with `next_batch` (again while a [`Refill`] asks for more), then
-/// once with `observe`. Before the first step a preflight may draw a batch, call `adjust`, and restore the state of before.
+/// once with `observe`, before the update. Before the first step a preflight may draw a batch, call `adjust`, and restore the state of before.
 pub trait Curriculum: Stateful + Send {
     /// `n` samples for step `step` (counted from 0 within the phase). An empty first batch ends the phase.
     fn next_batch(&mut self, step: u64, n: usize) -> Result<Vec<Arc<Sample>>, StageError>;
@@ -86,6 +86,23 @@ pub trait RolloutEngine<P: ?Sized>: Send {
     /// How many updates of the policy its last answers are behind; 0 where the policy itself has answered.
     fn lag(&self) -> u64 {
         0
+    }
+
+    /// Whether it can answer while the policy learns. Then the loop draws the next step's questions before an update and gives
+    /// them to [`RolloutEngine::begin`].
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
+    /// Begins to answer, by the policy as it is now, what [`RolloutEngine::generate`] will be asked next: with equal samples
+    /// and parameters it gives these answers. Returns at once; a failure may also be told by `generate`.
+    fn begin(
+        &mut self,
+        _policy: &P,
+        _samples: &[Arc<Sample>],
+        _params: &SamplingParams,
+    ) -> Result<(), StageError> {
+        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How often progress is told while nothing comes.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// Servers that cannot be asked.
 #[derive(Debug, thiserror::Error)]

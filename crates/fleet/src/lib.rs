@@ -2,9 +2,11 @@
 //!
 //! [`ServerEngine`] is a [`RolloutEngine`](reft_core::RolloutEngine) for every policy, which it does not look at: evaluation,
 //! benchmarks and rejection sampling work with it as they do with ours. [`PolicyEngine`] answers for a policy that learns:
-//! before each step it puts the newest weights where the servers see them, and has them loaded.
+//! before each step it puts the newest weights where the servers see them, and has them loaded; where weights may be an update
+//! behind, servers answer while the policy learns.
 
 mod answer;
+mod begun;
 mod check;
 mod endpoint;
 mod engine;

@@ -12,6 +12,7 @@ use reft_core::{Checkpointed, Group, Progress, RolloutEngine, Sample, SamplingPa
 
 use crate::{
     FleetError,
+    begun::Begun,
     check::check,
     endpoint::Weights,
     engine::{Asked, ServerEngine},
@@ -36,7 +37,7 @@ pub struct PolicyEngineConfig<'a> {
 /// Weights are named after what they are, so that a process which goes on after a kill, or a second rank, finds its own
 /// where another has put them.
 pub struct PolicyEngine {
-    engine: ServerEngine,
+    engine: Arc<ServerEngine>,
     run: String,
     folder: PathBuf,
     /// The same folder as servers see it; none where they see it as it is here.
@@ -51,6 +52,8 @@ pub struct PolicyEngine {
     digest: Option<u64>,
     lag: u64,
     is_checked: bool,
+    /// What was asked before it was wanted.
+    begun: Option<Begun>,
 }
 
 struct Published {
@@ -63,7 +66,7 @@ impl PolicyEngine {
     pub fn new(config: PolicyEngineConfig<'_>) -> Result<Self, FleetError> {
         let PolicyEngineConfig { servers, sync, run, is_adapter, never } = config;
         Ok(Self {
-            engine: ServerEngine::with_api(servers, Some(sync.api))?,
+            engine: Arc::new(ServerEngine::with_api(servers, Some(sync.api))?),
             run: run.to_owned(),
             folder: sync.folder.join(run),
             server_folder: sync.server_folder.as_ref().map(|folder| folder.join(run)),
@@ -75,11 +78,12 @@ impl PolicyEngine {
             digest: None,
             lag: 0,
             is_checked: false,
+            begun: None,
         })
     }
 
-    /// Puts the policy's weights before the servers where theirs are too old.
-    fn publish<P: Checkpointed + ?Sized>(&mut self, policy: &P) -> Result<(), StageError> {
+    /// Counts an update of the policy.
+    fn look<P: Checkpointed + ?Sized>(&mut self, policy: &P) -> Result<u64, StageError> {
         let digest = policy.digest().ok_or_else(|| {
             StageError::other(
                 "servers",
@@ -89,12 +93,18 @@ impl PolicyEngine {
         if self.digest.replace(digest) != Some(digest) {
             self.lag += 1;
         }
-        if self.published.is_some() && self.lag <= self.max_lag {
+        Ok(digest)
+    }
+
+    /// Puts the policy's weights before the servers where theirs are more than `max_lag` updates behind.
+    fn publish<P: Checkpointed + ?Sized>(&mut self, policy: &P, max_lag: u64) -> Result<(), StageError> {
+        let digest = self.look(policy)?;
+        if self.published.is_some() && self.lag <= max_lag {
             return Ok(());
         }
         let name = format!("{}-{digest:016x}", self.run);
         if self.published.is_none() {
-            self.begin(&name).map_err(|error| failed(&self.folder, error))?;
+            self.clear(&name).map_err(|error| failed(&self.folder, error))?;
         }
         let dir = self.written(policy, &name)?;
         let path = self.server_folder.as_ref().map_or_else(|| dir.clone(), |folder| folder.join(&name));
@@ -132,7 +142,7 @@ impl PolicyEngine {
 
     /// Makes the folder, and removes what earlier processes of this run have left in it. Other ranks may have been faster
     /// with the weights called `name`.
-    fn begin(&mut self, name: &str) -> io::Result<()> {
+    fn clear(&mut self, name: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         self.folder = self.folder.canonicalize()?;
         for entry in fs::read_dir(&self.folder)? {
@@ -158,7 +168,13 @@ impl<P: Checkpointed + ?Sized> RolloutEngine<P> for PolicyEngine {
         params: &SamplingParams,
         progress: Progress<'_>,
     ) -> Result<Vec<Group>, StageError> {
-        self.publish(policy)?;
+        if let Some(begun) = self.begun.take().filter(|begun| begun.is_of(samples, params)) {
+            self.look(policy)?;
+            let groups = begun.wait(progress)?;
+            groups.iter().try_for_each(complete)?;
+            return Ok(groups);
+        }
+        self.publish(policy, self.max_lag)?;
         let Some(Published { weights, dir }) = &self.published else { return Ok(Vec::new()) };
         let model = self.engine.name_of(weights);
         let asked = Asked { model: &model, weights: Some(weights), never: &self.never };
@@ -173,6 +189,28 @@ impl<P: Checkpointed + ?Sized> RolloutEngine<P> for PolicyEngine {
 
     fn lag(&self) -> u64 {
         self.lag
+    }
+
+    fn runs_ahead(&self) -> bool {
+        self.max_lag > 0
+    }
+
+    fn begin(
+        &mut self,
+        policy: &P,
+        samples: &[Arc<Sample>],
+        params: &SamplingParams,
+    ) -> Result<(), StageError> {
+        // Servers that were not looked at yet are asked by `generate`.
+        if !self.is_checked || self.max_lag == 0 || samples.is_empty() {
+            return Ok(());
+        }
+        // The answers will be wanted one update later.
+        self.publish(policy, self.max_lag - 1)?;
+        self.begun = self.published.as_ref().map(|Published { weights, .. }| {
+            Begun::new(&self.engine, weights.clone(), self.never.clone(), samples, params)
+        });
+        Ok(())
     }
 }
 

@@ -267,6 +267,62 @@ fn weights_may_be_some_updates_behind() {
     assert_eq!(loads, 2);
 }
 
+/// Begins with the questions of the next step, by the adapter of this one.
+fn begin(engine: &mut PolicyEngine, adapter: f32, samples: &[Arc<Sample>]) {
+    let params = SamplingParams { group_size: 2, ..SamplingParams::plain(20) };
+    engine.begin(&Adapter(adapter), samples, &params).unwrap();
+}
+
+#[test]
+fn the_next_step_is_answered_while_this_one_trains() {
+    let (url, seen, _) = vllm(Faults::default());
+    let mut run = Run::new(&[&url], ServerApi::Vllm);
+    run.sync.max_lag = 1;
+    let mut engine = run.engine(true);
+    let lag = |engine: &PolicyEngine| reft_core::RolloutEngine::<Adapter>::lag(engine);
+    assert!(reft_core::RolloutEngine::<Adapter>::runs_ahead(&engine));
+    // Nobody has looked at the servers yet.
+    begin(&mut engine, 1.0, &samples());
+    assert!(seen.lock().unwrap().is_empty());
+
+    assert_eq!((answered(&ask(&mut engine, 1.0).unwrap()), lag(&engine)), (4.0, 0));
+    for step in [1.0, 2.0, 3.0] {
+        begin(&mut engine, step, &samples());
+        let asked = answered(&ask(&mut engine, step + 1.0).unwrap());
+        assert_eq!((asked, lag(&engine)), (4.0 * step, 1), "by the weights of before the update");
+    }
+    // A refill of that step has the same weights; an update that was left out is none.
+    assert_eq!((answered(&ask(&mut engine, 4.0).unwrap()), lag(&engine)), (12.0, 1));
+    begin(&mut engine, 4.0, &samples());
+    assert_eq!((answered(&ask(&mut engine, 4.0).unwrap()), lag(&engine)), (16.0, 0));
+
+    // Other questions than those that were begun with: they are asked for themselves.
+    begin(&mut engine, 4.0, &samples()[..1]);
+    let groups = ask(&mut engine, 5.0).unwrap();
+    assert_eq!((groups.len(), answered(&groups), lag(&engine)), (2, 16.0, 1));
+
+    // Whoever asks may stop to.
+    begin(&mut engine, 5.0, &samples());
+    let params = SamplingParams { group_size: 2, ..SamplingParams::plain(20) };
+    let stopped = engine.generate(&Adapter(6.0), &samples(), &params, &mut |_, _| false);
+    assert!(matches!(stopped, Ok(_) | Err(StageError::Interrupted)));
+}
+
+#[test]
+fn servers_that_die_while_nobody_waits_are_told_of_when_somebody_does() {
+    let (url, _, loaded) = vllm(Faults::default());
+    let mut run = Run::new(&[&url], ServerApi::Vllm);
+    run.sync.max_lag = 1;
+    let mut engine = run.engine(true);
+    ask(&mut engine, 1.0).unwrap();
+    // The server has lost its adapter, and the folder that it is loaded from is gone.
+    loaded.lock().unwrap().clear();
+    fs::remove_dir_all(run.dir.path()).unwrap();
+    begin(&mut engine, 1.0, &samples());
+    let error = ask(&mut engine, 2.0).unwrap_err().to_string();
+    assert!(error.contains("sample `"), "{error}");
+}
+
 #[test]
 fn sglang_has_routes_and_names_of_its_own() {
     let (url, seen, loaded) = sglang();

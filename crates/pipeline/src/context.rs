@@ -73,9 +73,12 @@ impl Context<'_> {
 
     /// Whether a checkpoint is due within the phase. The one at its end is written by the run.
     pub(crate) fn checkpoint_due(&self) -> bool {
-        self.checkpoint_every > 0
-            && self.cursor.step < self.total
-            && self.cursor.step.is_multiple_of(self.checkpoint_every)
+        self.cursor.step < self.total && self.is_checkpoint(self.cursor.step)
+    }
+
+    /// Whether a checkpoint follows the phase's step `step`, counted from 1.
+    pub(crate) fn is_checkpoint(&self, step: u64) -> bool {
+        self.checkpoint_every > 0 && step.is_multiple_of(self.checkpoint_every)
     }
 
     /// Saves a checkpoint, unless nothing was trained since the last one.
@@ -144,9 +147,9 @@ impl Context<'_> {
     }
 }
 
-/// The sampling parameters with their place set.
-pub(crate) fn at_place(params: &SamplingParams, place: Seed) -> SamplingParams {
-    SamplingParams { seed: place, ..params.clone() }
+/// The sampling parameters with their seed set.
+pub(crate) fn seeded(params: &SamplingParams, seed: Seed) -> SamplingParams {
+    SamplingParams { seed, ..params.clone() }
 }
 
 /// An error when a loss or a gradient norm is not a number.

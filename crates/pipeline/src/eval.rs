@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     EvalStages, Observer,
     chunk::{Ask, Marked, answer, answer_once},
-    context::{Context, at_place},
+    context::{Context, seeded},
     metrics,
     stopwatch::Stopwatch,
 };
@@ -56,7 +56,7 @@ impl Questions<'_> {
         mut seen: impl FnMut(&mut Context<'_>, &[GradedGroup]),
     ) -> Result<Vec<GradedGroup>, StageError> {
         let &Self { benchmark, prompts_per_step, sampling } = self;
-        let params = at_place(sampling, ctx.phase_seed());
+        let params = seeded(sampling, ctx.phase_seed());
         let mut graded = Vec::with_capacity(benchmark.samples().len());
         for (chunk, questions) in benchmark.samples().chunks(prompts_per_step.max(1)).enumerate() {
             ctx.check_stop()?;

@@ -9,30 +9,38 @@ use reft_core::{
 
 use crate::{
     RlStages,
-    context::{Context, at_place},
+    context::{Context, seeded},
     metrics, parallel,
     share::{Answers, share},
     stopwatch::Stopwatch,
 };
 
-/// Every group of the step, rejected ones too. Empty when the curriculum has no more samples.
+/// What is asked in one rollout call.
+pub(crate) struct Questions {
+    pub(crate) samples: Vec<Arc<Sample>>,
+    pub(crate) params: SamplingParams,
+}
+
+/// Every group of the step, rejected ones too. `first` are questions that were drawn before; without them the curriculum
+/// is asked. Empty when it has no more samples.
 pub(crate) fn fill<P: ?Sized>(
     ctx: &mut Context<'_>,
     policy: &P,
     stages: &mut RlStages<P>,
     clock: &mut Stopwatch,
+    mut first: Option<Questions>,
 ) -> Result<Vec<ScoredGroup>, StageError> {
     let mut scored = Vec::new();
     let mut filled = Filled { wanted: stages.prompts_per_step, ..Filled::default() };
     loop {
-        let questions = ask(stages, &filled);
-        if questions == 0 {
-            break;
-        }
-        let more = round(ctx, policy, stages, clock, filled.rounds, questions)?;
-        if more.is_empty() {
-            break;
-        }
+        let questions = match first.take() {
+            Some(questions) => questions,
+            None => match draw(stages, ctx.phase_seed(), ctx.cursor.step, &filled)? {
+                Some(questions) => questions,
+                None => break,
+            },
+        };
+        let more = round(ctx, policy, stages, clock, questions)?;
         filled.rounds += 1;
         filled.asked += more.len();
         filled.admitted += more.iter().filter(|group| group.is_admitted()).count();
@@ -43,6 +51,24 @@ pub(crate) fn fill<P: ?Sized>(
         reject_surplus(&mut scored, filled.wanted);
     }
     Ok(scored)
+}
+
+/// The next questions of a step; none where it has enough, or the curriculum has no more.
+pub(crate) fn draw<P: ?Sized>(
+    stages: &mut RlStages<P>,
+    phase: Seed,
+    step: u64,
+    filled: &Filled,
+) -> Result<Option<Questions>, StageError> {
+    let n = ask(stages, filled);
+    let samples = if n == 0 { Vec::new() } else { stages.curriculum.next_batch(step, n)? };
+    if samples.is_empty() {
+        return Ok(None);
+    }
+    let seed = phase.at(step);
+    // A question that comes twice in a step must not be answered by the same random numbers.
+    let seed = if filled.rounds == 0 { seed } else { seed.at("refill").at(filled.rounds) };
+    Ok(Some(Questions { samples, params: adjusted(stages, seed)? }))
 }
 
 /// How many questions come next: without a refill, one batch.
@@ -60,18 +86,8 @@ fn round<P: ?Sized>(
     policy: &P,
     stages: &mut RlStages<P>,
     clock: &mut Stopwatch,
-    number: u64,
-    questions: usize,
+    Questions { samples, params }: Questions,
 ) -> Result<Vec<ScoredGroup>, StageError> {
-    let step = ctx.cursor.step;
-    let samples = stages.curriculum.next_batch(step, questions)?;
-    if samples.is_empty() {
-        return Ok(Vec::new());
-    }
-    let place = ctx.phase_seed().at(step);
-    // A question that comes twice in a step must not be answered by the same random numbers.
-    let place = if number == 0 { place } else { place.at("refill").at(number) };
-    let params = adjusted(stages, place)?;
     let mut scored = answer(ctx, policy, stages, clock, samples, &params)?;
     for group in &mut scored {
         group.verdict = verdict(stages, group);
@@ -129,7 +145,7 @@ pub(crate) fn answer<P: ?Sized>(
 
 /// How the step's answers are drawn, once the curriculum has had its say.
 pub(crate) fn adjusted<P: ?Sized>(stages: &RlStages<P>, seed: Seed) -> Result<SamplingParams, StageError> {
-    let mut params = at_place(&stages.sampling, seed);
+    let mut params = seeded(&stages.sampling, seed);
     stages.curriculum.adjust(&mut params);
     match params.problems().first() {
         Some((field, message)) => Err(StageError::other(

@@ -6,7 +6,7 @@
 //!
 //! What the loops promise:
 //! - **A resumed run is the uninterrupted run.** All state is in the checkpoint, all randomness is derived from the
-//!   place (phase, step), and phases that only read the policy keep each chunk of answers. A kill at any instant costs
+//!   step, and phases that only read the policy keep each chunk of answers. A kill at any instant costs
 //!   time, never a different number.
 //! - **Nothing is printed.** An [`Observer`] sees the progress and can ask to stop.
 //! - **Nothing is trained on in silence.** Every answer goes to the store with its rewards, its advantage and the verdict
@@ -60,6 +60,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ahead;
 mod chunk;
 mod context;
 mod error;

@@ -34,7 +34,7 @@ pub(crate) fn try_map<T: Sync, R: Send>(
             });
         }
     });
-    // The scope passes a panic of `f` on, so every place is filled here.
+    // The scope passes a panic of `f` on, so every slot is filled here.
     results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 

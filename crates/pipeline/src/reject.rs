@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     RejectStages,
     chunk::{Ask, answer_once},
-    context::{Context, at_place},
+    context::{Context, seeded},
     fill::same_length,
     metrics,
     stopwatch::Stopwatch,
@@ -19,7 +19,7 @@ pub(crate) fn run<P>(
     stages: &mut RejectStages<P>,
 ) -> Result<(), StageError> {
     // Answers depend on the question alone, so the chunk size changes nothing but the records' grouping.
-    let params = at_place(&stages.sampling, ctx.phase_seed());
+    let params = seeded(&stages.sampling, ctx.phase_seed());
     let mut kept = Vec::new();
     for (index, questions) in stages.questions.chunks(stages.prompts_per_step.max(1)).enumerate() {
         ctx.check_stop()?;

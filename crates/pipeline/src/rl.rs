@@ -1,8 +1,8 @@
 //! The reinforcement learning loop.
 //!
 //! One step: the curriculum picks prompts, the rollout answers each G times, the reward scores, the advantage compares
-//! within each group, filters admit or reject groups (all of that in `fill.rs`), the optimizer moves the weights, the
-//! curriculum sees the outcome.
+//! within each group, filters admit or reject groups (all of that in `fill.rs`), the curriculum sees the outcome, the
+//! optimizer moves the weights. Servers may be asked the next step's questions before that (`ahead.rs`).
 
 use std::borrow::Cow;
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     RlStages,
+    ahead::{self, Ahead},
     context::Context,
     fill,
     guard::Watch,
@@ -37,22 +38,23 @@ pub(crate) fn run<P: Checkpointed>(
         preflight::check(ctx, policy, stages)?;
     }
     let mut course = validation::resume(ctx, stages.validation.as_ref(), resumed)?;
+    let mut ahead = None;
     loop {
         match validation::turn(ctx, policy, stages.validation.as_mut(), &mut course) {
             Ok(Verdict::GoOn) if ctx.cursor.step < stages.steps => {}
             Ok(_) => break,
             Err(error) => {
                 if matches!(error, StageError::Interrupted) {
-                    let states = save_states(ctx, stages, watch.as_ref(), &course)?;
+                    let states = save_states(ctx, stages, watch.as_ref(), &course, ahead.as_ref())?;
                     save(ctx, policy, stages, &states, &course)?;
                 }
                 return Err(error);
             }
         }
         // Taken before the step: an interrupted step must leave no trace in the checkpoint.
-        let states = save_states(ctx, stages, watch.as_ref(), &course)?;
+        let states = save_states(ctx, stages, watch.as_ref(), &course, ahead.as_ref())?;
         let expected = ctx.expected.clone();
-        match step(ctx, policy, stages, watch.as_mut()) {
+        match step(ctx, policy, stages, watch.as_mut(), &mut ahead) {
             Ok(true) => {}
             Ok(false) => break,
             Err(StageError::Interrupted) => {
@@ -63,24 +65,27 @@ pub(crate) fn run<P: Checkpointed>(
             Err(error) => return Err(error),
         }
         if ctx.checkpoint_due() {
-            let states = save_states(ctx, stages, watch.as_ref(), &course)?;
+            let states = save_states(ctx, stages, watch.as_ref(), &course, ahead.as_ref())?;
             save(ctx, policy, stages, &states, &course)?;
         }
     }
     validation::end(ctx, policy, stages.validation.as_ref(), &course)
 }
 
-/// One step. `false` when the curriculum has no more samples.
+/// One step. `false` when the curriculum has no more samples. `ahead` are its questions where they were asked during the
+/// step before, and then those of the next.
 fn step<P: Checkpointed>(
     ctx: &mut Context<'_>,
     policy: &mut P,
     stages: &mut RlStages<P>,
     watch: Option<&mut Watch>,
+    ahead: &mut Option<Ahead>,
 ) -> Result<bool, StageError> {
     ctx.check_stop()?;
     let mut clock = Stopwatch::start(ctx.peers);
     let done = ctx.cursor.step;
-    let scored = fill::fill(ctx, policy, stages, &mut clock)?;
+    let first = ahead.take().map(|ahead| ahead.questions);
+    let scored = fill::fill(ctx, policy, stages, &mut clock, first)?;
     if scored.is_empty() {
         return Ok(false);
     }
@@ -96,6 +101,9 @@ fn step<P: Checkpointed>(
     clock.lap("reward");
     // Before the update: an answer that makes it fail must not be lost with it.
     ctx.store.groups(&ctx.phase, done + 1, &scored)?;
+    stages.curriculum.observe(&scored);
+    step_metrics.merge(stages.curriculum.metrics());
+    *ahead = ahead::begin(ctx, policy, stages)?;
     clock.lap("record");
 
     let admitted = admitted(&scored);
@@ -108,8 +116,6 @@ fn step<P: Checkpointed>(
     }
     clock.lap("update");
 
-    stages.curriculum.observe(&scored);
-    step_metrics.merge(stages.curriculum.metrics());
     warn_without_signal(ctx, &step_metrics)?;
     clock.lap("record");
     ctx.trained(&step_metrics, &clock.stop(ctx.peers)?)?;
@@ -167,11 +173,16 @@ fn save_states<P: ?Sized>(
     stages: &RlStages<P>,
     watch: Option<&Watch>,
     course: &Course,
+    ahead: Option<&Ahead>,
 ) -> Result<Value, StageError> {
     let filters: Result<Vec<Value>, StageError> = stages.filters.iter().map(|filter| filter.save()).collect();
-    let mut states = json!({"curriculum": stages.curriculum.save()?, "filters": filters?});
+    let curriculum = ahead.map_or_else(|| stages.curriculum.save(), |ahead| Ok(ahead.curriculum.clone()))?;
+    let mut states = json!({"curriculum": curriculum, "filters": filters?});
     if let Some(refill) = &stages.refill {
-        states["refill"] = refill.save()?;
+        states["refill"] = match ahead.and_then(|ahead| ahead.refill.clone()) {
+            Some(state) => state,
+            None => refill.save()?,
+        };
     }
     if ctx.skipped > 0 {
         states["skipped"] = ctx.skipped.into();

@@ -60,7 +60,7 @@ pub(crate) fn share<T: Serialize + DeserializeOwned>(
     work: impl FnOnce(&[usize]) -> Result<Vec<T>, StageError>,
 ) -> Result<Vec<T>, StageError> {
     if peers.size() == 1 {
-        return work(&(0..costs.len()).collect::<Vec<_>>());
+        return work(&own_part(peers, costs));
     }
     let parts = parts(costs, peers.size());
     let own = &parts[peers.rank()];
@@ -77,6 +77,14 @@ pub(crate) fn share<T: Serialize + DeserializeOwned>(
         }
     }
     Ok(results.into_iter().flatten().collect())
+}
+
+/// The indices that [`share`] gives this rank.
+pub(crate) fn own_part(peers: &dyn Peers, costs: &[u64]) -> Vec<usize> {
+    if peers.size() == 1 {
+        return (0..costs.len()).collect();
+    }
+    parts(costs, peers.size()).swap_remove(peers.rank())
 }
 
 fn to_bytes(value: &impl Serialize) -> Result<Vec<u8>, String> {

@@ -1,6 +1,7 @@
 //! The loops on a toy policy and a real run directory.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+mod ahead;
 mod cut;
 mod failures;
 mod guard;
