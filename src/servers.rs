@@ -47,6 +47,19 @@ impl RolloutEngine<Vlm> for PolicyServers {
     fn lag(&self) -> u64 {
         RolloutEngine::<Vlm>::lag(&self.0)
     }
+
+    fn runs_ahead(&self) -> bool {
+        RolloutEngine::<Vlm>::runs_ahead(&self.0)
+    }
+
+    fn begin(
+        &mut self,
+        policy: &Vlm,
+        samples: &[Arc<Sample>],
+        params: &SamplingParams,
+    ) -> Result<(), StageError> {
+        self.0.begin(policy, samples, params)
+    }
 }
 
 /// Takes the answers as tokens, of which `allowed` has 0 for those that the policy may write, and which the policy decodes itself: a server may leave thinking or stop strings out of the text.

@@ -560,6 +560,10 @@ fn fleet(dir: &Path, urls: &[&str]) -> PathBuf {
     recipe
 }
 
+fn rows_of(metrics: &Path) -> Vec<Value> {
+    fs::read_to_string(metrics).unwrap().lines().map(|row| serde_json::from_str(row).unwrap()).collect()
+}
+
 /// Rollouts of a policy that learns, from two servers, one of which is killed and started again meanwhile.
 #[test]
 fn a_policy_learns_from_a_fleet() {
@@ -600,14 +604,24 @@ fn a_policy_learns_from_a_fleet() {
         "the server that came back was never asked: {back}"
     );
 
-    let rows: Vec<Value> =
-        fs::read_to_string(&metrics).unwrap().lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let rows = rows_of(&metrics);
     // Another adapter than the newest would differ by more.
     let apart = rows.iter().map(|row| row["grpo/logprob_diff_max"].as_f64().unwrap());
     assert!(apart.clone().all(|apart| apart < 1e-3), "{:?}", apart.collect::<Vec<_>>());
     assert!(rows.iter().all(|row| row["grpo/importance_bounded"] == 0.0));
     let moved = rows.iter().any(|row| row["grpo/kl"].as_f64().unwrap() > 1e-4);
     assert!(moved, "a policy that does not change shows nothing");
+
+    // While it learns they answer the next step, but for those behind the start and the checkpoint.
+    let ahead =
+        ["phase.open.steps=13", "phase.open.weight_sync.max_lag=1", "phase.open.correction.max_mismatch=1"];
+    let ahead = ahead.iter().flat_map(|setting| ["--set", setting]);
+    let output = reft(&train).args(["--name", "ahead"]).args(ahead).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows = rows_of(&dir.path().join("ahead/metrics.jsonl"));
+    let fresh: Vec<u64> =
+        rows.iter().filter(|row| row["rollout/lag"] != 1.0).filter_map(|row| row["step"].as_u64()).collect();
+    assert_eq!((rows.len(), fresh), (13, vec![1, 11]));
 
     // A server of another base than the trainer's.
     let other = Server::start(&[

@@ -1,6 +1,9 @@
 //! Recipes as users write them: merging, overrides, and what is said about each fault.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use reft_config::{
     ConfigError, LoraConfig, LoraLayers, LossScale, PhaseConfig, Recipe, Resolved, difference,
@@ -606,6 +609,26 @@ fn files_that_do_not_exist_are_all_named() {
         "`data.train.glyphs`: `digits.parquet`",
     ] {
         assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_misspelt_folder_is_no_name_of_the_hub() {
+    let check = |path: &str| {
+        let set = [format!("model.path=\"{path}\"")];
+        let resolved = Resolved::from_text(RECIPE, "recipe.toml", &set).unwrap();
+        resolved.check_files(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_err().to_string()
+    };
+    let error = check("tests/pico-vml");
+    assert!(
+        error.contains("`tests/pico-vml` does not exist") && error.contains("`hf://tests/pico-vml`"),
+        "{error}"
+    );
+    for name in ["Qwen/Qwen3-VL-2B", "Qwen/Qwen3-VL-2B@main", "hf://tests/pico-vml"] {
+        assert!(!check(name).contains("model.path"), "{name}");
+    }
+    for path in ["Qwen/", "/Qwen", "./Qwen/x", "~/x", "a/b/c", "model"] {
+        assert!(check(path).contains("`model.path`"), "{path}");
     }
 }
 

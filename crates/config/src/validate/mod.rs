@@ -53,15 +53,17 @@ impl Recipe {
         }
         paths
             .into_iter()
-            .filter(|(key, path)| !base.join(path).exists() && !is_of_hub(path, key.starts_with("model.")))
-            .map(|(key, path)| {
-                Problem::new(
-                    key,
-                    format!(
-                        "`{}` does not exist; relative paths start at the working directory",
-                        path.display()
-                    ),
-                )
+            .filter(|(_, path)| !base.join(path).exists())
+            .filter_map(|(key, path)| {
+                let hint = match hub_name(base, path, key.starts_with("model.")) {
+                    HubName::Yes => return None,
+                    HubName::Perhaps => format!("; for a model of the hub, write `hf://{}`", path.display()),
+                    HubName::No => String::new(),
+                };
+                let path = path.display();
+                let message =
+                    format!("`{path}` does not exist; relative paths start at the working directory{hint}");
+                Some(Problem::new(key, message))
             })
             .collect()
     }
@@ -116,11 +118,27 @@ impl Recipe {
     }
 }
 
-/// Whether a path that does not exist is a name of the Hugging Face hub: `hf://...`, and `ORG/NAME` for a model.
-fn is_of_hub(path: &Path, is_model: bool) -> bool {
-    let Some(text) = path.to_str() else { return false };
-    let is_pair = text.split('/').count() == 2 && !text.starts_with(['.', '/', '~']);
-    text.starts_with("hf://") || (is_model && is_pair)
+/// Whether something is a name of the Hugging Face hub.
+enum HubName {
+    Yes,
+    /// As likely a path in a folder that is here, misspelt.
+    Perhaps,
+    No,
+}
+
+/// What a path that does not exist is: `hf://...` is of the hub, and `ORG/NAME` for a model, unless there is a folder `ORG`.
+fn hub_name(base: &Path, path: &Path, is_model: bool) -> HubName {
+    let text = path.to_str().unwrap_or_default();
+    if text.starts_with("hf://") {
+        return HubName::Yes;
+    }
+    let Some((org, name)) = text.split_once('/') else { return HubName::No };
+    let is_pair = !org.is_empty() && !org.starts_with(['.', '~']) && !name.is_empty() && !name.contains('/');
+    match (is_model && is_pair, base.join(org).is_dir()) {
+        (false, _) => HubName::No,
+        (true, false) => HubName::Yes,
+        (true, true) => HubName::Perhaps,
+    }
 }
 
 /// Where problems are noted, and the key that they are below.
