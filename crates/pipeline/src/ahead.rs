@@ -37,9 +37,10 @@ pub(crate) fn begin<P: ?Sized>(
     let curriculum = stages.curriculum.save()?;
     let refill = stages.refill.as_ref().map(|refill| refill.save()).transpose()?;
     let filled = Filled { wanted: stages.prompts_per_step, ..Filled::default() };
-    let Some(questions) = fill::draw(stages, ctx.phase_seed(), next, &filled)? else { return Ok(None) };
+    let Some(mut questions) = fill::draw(stages, ctx.phase_seed(), next, &filled)? else { return Ok(None) };
 
-    let Questions { samples, params } = &questions;
+    questions.has_begun = true;
+    let Questions { samples, params, .. } = &questions;
     let costs = ctx.expected.tokens(samples.iter().map(AsRef::as_ref), params.group_size);
     let own: Vec<_> = own_part(ctx.peers, &costs).into_iter().map(|i| Arc::clone(&samples[i])).collect();
     tell(ctx.peers, stages.rollout.begin(policy, &own, params))?;

@@ -111,7 +111,7 @@ pub(crate) fn answer<P: ?Sized, T: Send>(
         observer.progress(done, total);
         !observer.should_stop()
     })?;
-    clock.lap_rollout(metrics::tokens(&groups));
+    clock.lap_rollout(metrics::tokens(&groups), false);
     let marks = parallel::try_map(&groups, |group| {
         let completions = group.completions.iter();
         completions.map(|completion| mark(&group.sample, completion)).collect::<Result<Vec<T>, StageError>>()

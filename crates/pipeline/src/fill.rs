@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Questions {
     pub(crate) samples: Vec<Arc<Sample>>,
     pub(crate) params: SamplingParams,
+    /// Whether the engine was told before, so that its answers take no time that could be measured.
+    pub(crate) has_begun: bool,
 }
 
 /// Every group of the step, rejected ones too. `first` are questions that were drawn before; without them the curriculum
@@ -68,7 +70,7 @@ pub(crate) fn draw<P: ?Sized>(
     let seed = phase.at(step);
     // A question that comes twice in a step must not be answered by the same random numbers.
     let seed = if filled.rounds == 0 { seed } else { seed.at("refill").at(filled.rounds) };
-    Ok(Some(Questions { samples, params: adjusted(stages, seed)? }))
+    Ok(Some(Questions { samples, params: adjusted(stages, seed)?, has_begun: false }))
 }
 
 /// How many questions come next: without a refill, one batch.
@@ -86,9 +88,9 @@ fn round<P: ?Sized>(
     policy: &P,
     stages: &mut RlStages<P>,
     clock: &mut Stopwatch,
-    Questions { samples, params }: Questions,
+    questions: Questions,
 ) -> Result<Vec<ScoredGroup>, StageError> {
-    let mut scored = answer(ctx, policy, stages, clock, samples, &params)?;
+    let mut scored = answer(ctx, policy, stages, clock, questions)?;
     for group in &mut scored {
         group.verdict = verdict(stages, group);
     }
@@ -103,18 +105,17 @@ pub(crate) fn answer<P: ?Sized>(
     policy: &P,
     stages: &mut RlStages<P>,
     clock: &mut Stopwatch,
-    samples: Vec<Arc<Sample>>,
-    params: &SamplingParams,
+    Questions { samples, params, has_begun }: Questions,
 ) -> Result<Vec<ScoredGroup>, StageError> {
     let costs = ctx.expected.tokens(samples.iter().map(AsRef::as_ref), params.group_size);
     let (peers, observer) = (ctx.peers, &mut *ctx.observer);
     let answered = share(peers, &costs, |own| {
         let questions: Vec<_> = own.iter().map(|&i| Arc::clone(&samples[i])).collect();
-        let groups = stages.rollout.generate(policy, &questions, params, &mut |done, total| {
+        let groups = stages.rollout.generate(policy, &questions, &params, &mut |done, total| {
             observer.progress(done, total);
             !observer.should_stop()
         })?;
-        clock.lap_rollout(metrics::tokens(&groups));
+        clock.lap_rollout(metrics::tokens(&groups), has_begun);
         let rewards = rewards(stages, &groups)?;
         clock.lap("reward");
         let answers = |(group, marks): (Group, Vec<RewardParts>)| Answers {

@@ -103,8 +103,9 @@ fn step<P: Checkpointed>(
     ctx.store.groups(&ctx.phase, done + 1, &scored)?;
     stages.curriculum.observe(&scored);
     step_metrics.merge(stages.curriculum.metrics());
-    *ahead = ahead::begin(ctx, policy, stages)?;
     clock.lap("record");
+    *ahead = ahead::begin(ctx, policy, stages)?;
+    clock.lap("rollout");
 
     let admitted = admitted(&scored);
     if admitted.is_empty() {

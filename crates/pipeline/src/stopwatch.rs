@@ -36,11 +36,11 @@ impl Stopwatch {
         seconds
     }
 
-    /// Ends a rollout and notes its tokens and its speed.
-    pub(crate) fn lap_rollout(&mut self, tokens: usize) {
+    /// Ends a rollout and notes its tokens and its speed; one that had begun before has none.
+    pub(crate) fn lap_rollout(&mut self, tokens: usize, had_begun: bool) {
         let seconds = self.lap("rollout");
         self.timings.add("rollout/tokens", tokens as f64);
-        if seconds > 0.0 {
+        if seconds > 0.0 && !had_begun {
             self.timings.set("time/rollout_tokens_per_s", tokens as f64 / seconds);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use reft_core::{Completion, FinishReason, Sample, ScoredGroup, StageError};
+use reft_core::{Completion, FinishReason, Sample, SamplingParams, ScoredGroup, StageError};
 use serde::Serialize;
 
 use super::{Miss, PreflightError, error::nearest};
@@ -65,18 +65,20 @@ pub(super) fn probe<P: ?Sized>(
     stages.curriculum.load(&state)?;
     // Nobody asks how long it takes.
     let mut clock = Stopwatch::start(ctx.peers);
-    let scored = fill::answer(ctx, policy, stages, &mut clock, questions.to_vec(), &params)?;
+    let SamplingParams { group_size, max_new_tokens, .. } = params;
+    let questions = fill::Questions { samples: questions.to_vec(), params, has_begun: false };
+    let scored = fill::answer(ctx, policy, stages, &mut clock, questions)?;
 
     let numbers = metrics::rl(&scored);
     let share = |name: &str| numbers.get(name).unwrap_or(0.0);
     let groups_of = |share: f64| (share * scored.len() as f64).round() as usize;
     let probe = Probe {
         questions: scored.len(),
-        group_size: params.group_size,
+        group_size,
         passed: scored.iter().filter(|group| passes(group)).count(),
         pass_at_g: pass_at_g(&scored),
         useless: share("reward/zero_std"),
-        max_new_tokens: params.max_new_tokens,
+        max_new_tokens,
         truncated: share("completion/truncated"),
         cut_thinking: cut_thinking(&scored),
     };
