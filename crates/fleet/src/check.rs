@@ -1,5 +1,5 @@
-//! What is asked of servers before a policy learns from their answers: do they use its adapter, do they show it pictures,
-//! do they give tokens.
+//! What is asked of servers before a policy learns from their answers, and of those that come later: do they use its adapter,
+//! do they show it pictures, do they give tokens.
 
 use std::{fs, io::Cursor, path::Path, process, sync::Arc};
 
@@ -23,31 +23,43 @@ const SAME: f32 = 1e-3;
 /// The side of a square of the picture that no data set has.
 const SQUARE: u32 = 8;
 
-/// Asks each server that is there the same question in several ways. One that comes later is not looked at, but for its
-/// log-probs; all of them missing is an error.
-pub(crate) fn check(
+/// Asks each server that is there the same question in several ways; all of them missing is an error.
+pub(crate) fn check_all(
     engine: &ServerEngine,
     asked: Asked<'_>,
     dir: &Path,
     samples: &[Arc<Sample>],
 ) -> Result<(), StageError> {
-    let Some(sample) = samples.iter().find(|sample| sample.images().next().is_some()).or(samples.first())
-    else {
-        return Ok(());
-    };
+    let servers = 0..engine.pool().servers().len();
+    let missing = check(engine, asked, dir, samples, servers.clone())?;
+    match missing.first() {
+        Some(first) if missing.len() == servers.len() => {
+            Err(StageError::other("servers", format!("none answers: {first}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks some servers; why those that are not there are not. They are asked once they have come.
+pub(crate) fn check(
+    engine: &ServerEngine,
+    asked: Asked<'_>,
+    dir: &Path,
+    samples: &[Arc<Sample>],
+    servers: impl IntoIterator<Item = usize>,
+) -> Result<Vec<CallError>, StageError> {
+    let with_images = samples.iter().find(|sample| sample.images().next().is_some());
+    let Some(sample) = with_images.or(samples.first()) else { return Ok(Vec::new()) };
     let mut missing = Vec::new();
-    let mut checked = 0;
-    for server in engine.servers() {
+    for index in servers {
+        let server = &engine.pool().servers()[index];
         match (Checked { engine, server, asked, sample }).check(dir) {
-            Ok(()) => checked += 1,
-            Err(Fault::NotThere(error)) => missing.push(error.to_string()),
+            Ok(()) => engine.pool().know(index),
+            Err(Fault::NotThere(error)) => missing.push(error),
             Err(Fault::Stage(error)) => return Err(error),
         }
     }
-    match missing.first() {
-        Some(first) if checked == 0 => Err(StageError::other("servers", format!("none answers: {first}"))),
-        _ => Ok(()),
-    }
+    Ok(missing)
 }
 
 enum Fault {

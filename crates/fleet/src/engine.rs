@@ -97,8 +97,8 @@ impl ServerEngine {
     }
 
     /// The servers.
-    pub(crate) fn servers(&self) -> &[Endpoint] {
-        self.pool.servers()
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// What requests call some weights.

@@ -13,7 +13,7 @@ use reft_core::{Checkpointed, Group, Progress, RolloutEngine, Sample, SamplingPa
 use crate::{
     FleetError,
     begun::Begun,
-    check::check,
+    check::{check, check_all},
     endpoint::Weights,
     engine::{Asked, ServerEngine},
 };
@@ -152,7 +152,7 @@ impl PolicyEngine {
                 continue;
             }
             if self.is_adapter {
-                self.engine.servers().iter().for_each(|server| server.unload(&old));
+                self.engine.pool().servers().iter().for_each(|server| server.unload(&old));
             }
             fs::remove_dir_all(entry.path())?;
         }
@@ -168,22 +168,25 @@ impl<P: Checkpointed + ?Sized> RolloutEngine<P> for PolicyEngine {
         params: &SamplingParams,
         progress: Progress<'_>,
     ) -> Result<Vec<Group>, StageError> {
-        if let Some(begun) = self.begun.take().filter(|begun| begun.is_of(samples, params)) {
+        let begun = self.begun.take().filter(|begun| begun.is_of(samples, params));
+        if begun.is_some() {
             self.look(policy)?;
-            let groups = begun.wait(progress)?;
-            groups.iter().try_for_each(complete)?;
-            return Ok(groups);
+        } else {
+            self.publish(policy, self.max_lag)?;
         }
-        self.publish(policy, self.max_lag)?;
         let Some(Published { weights, dir }) = &self.published else { return Ok(Vec::new()) };
         let model = self.engine.name_of(weights);
         let asked = Asked { model: &model, weights: Some(weights), never: &self.never };
         if !self.is_checked {
-            check(&self.engine, asked, dir, samples)?;
+            check_all(&self.engine, asked, dir, samples)?;
             self.is_checked = true;
         }
-        let groups = self.engine.answer(asked, samples, params, progress)?;
+        let groups = match begun {
+            Some(begun) => begun.wait(progress)?,
+            None => self.engine.answer(asked, samples, params, progress)?,
+        };
         groups.iter().try_for_each(complete)?;
+        check(&self.engine, asked, dir, samples, self.engine.pool().strangers())?;
         Ok(groups)
     }
 

@@ -38,6 +38,9 @@ struct Counts {
     /// Failures since it last answered, and until when it is left alone for them.
     failures: u32,
     rests_until: Option<Instant>,
+    /// Whether it has answered since it last failed, and was looked at since.
+    answers: bool,
+    is_known: bool,
 }
 
 impl Pool {
@@ -54,6 +57,17 @@ impl Pool {
     /// The servers.
     pub(crate) fn servers(&self) -> &[Endpoint] {
         &self.servers
+    }
+
+    /// Servers that have answered, and were not looked at since they came or came back.
+    pub(crate) fn strangers(&self) -> Vec<usize> {
+        let state = self.state();
+        (0..state.len()).filter(|&i| state[i].answers && !state[i].is_known).collect()
+    }
+
+    /// A server was looked at.
+    pub(crate) fn know(&self, index: usize) {
+        self.state()[index].is_known = true;
     }
 
     /// Asks until a server answers; an error is the last one's. A refusal is final: another server would say the same.
@@ -106,6 +120,8 @@ impl Pool {
     fn give_back(&self, index: usize, has_answered: bool) {
         let counts = &mut self.state()[index];
         counts.busy -= 1;
+        counts.answers = has_answered;
+        counts.is_known &= has_answered;
         if has_answered {
             (counts.failures, counts.rests_until) = (0, None);
         } else if counts.rests_until.is_none_or(|until| until <= Instant::now()) {

@@ -8,7 +8,10 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use image::{ImageFormat, RgbImage};
@@ -90,9 +93,17 @@ fn answer(body: &Value, strength: f32, faults: Faults) -> Option<(u16, String)> 
 
 /// As vLLM with `--enable-lora`: plain text where it went well, 404 for a model that it has not.
 fn vllm(faults: Faults) -> (String, Seen, Loaded) {
+    vllm_while(Arc::new(AtomicBool::new(true)), faults)
+}
+
+/// It hangs up while it is not there.
+fn vllm_while(is_there: Arc<AtomicBool>, faults: Faults) -> (String, Seen, Loaded) {
     let loaded = Loaded::default();
     let own = Arc::clone(&loaded);
     let (url, seen) = serve_routes(move |route, body| {
+        if !is_there.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut loaded = own.lock().unwrap();
         let name = body["lora_name"].as_str().unwrap_or_default().to_owned();
         match route {
@@ -371,4 +382,37 @@ fn one_server_of_two_is_enough() {
     let (url, _, _) = vllm(Faults::default());
     let run = Run::new(&["http://127.0.0.1:9/v1", &url], ServerApi::Vllm);
     assert_eq!(answered(&ask(&mut run.engine(true), 1.0).unwrap()), 4.0);
+}
+
+/// Asks until the second of two servers has answered, which is there from the third time on.
+fn with_a_late_server(faults: Faults) -> Result<(), StageError> {
+    let is_there = Arc::new(AtomicBool::new(false));
+    let ((first, ..), (late, seen, _)) = (vllm(Faults::default()), vllm_while(Arc::clone(&is_there), faults));
+    let run = Run::new(&[&first, &late], ServerApi::Vllm);
+    let mut engine = run.engine(true);
+    for step in 0..50 {
+        is_there.store(step >= 2, Ordering::Relaxed);
+        let before = seen.lock().unwrap().len();
+        ask(&mut engine, 1.0)?;
+        let asked =
+            seen.lock().unwrap()[before..].iter().filter(|(route, _)| route.ends_with("completions")).count();
+        // More than the two questions of the step: it was looked at.
+        if step >= 2 && asked > 2 {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the second server was never looked at")
+}
+
+#[test]
+fn a_server_that_comes_late_is_looked_at_once_it_answers() {
+    with_a_late_server(Faults::default()).unwrap();
+    for (faults, words) in [
+        (Faults { ignores_adapters: true, ..Faults::default() }, "the same with an adapter as without"),
+        (Faults { is_blind: true, ..Faults::default() }, "does not show pictures"),
+    ] {
+        let error = with_a_late_server(faults).unwrap_err().to_string();
+        assert!(error.contains(words), "{faults:?} {error}");
+    }
 }
