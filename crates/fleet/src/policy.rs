@@ -205,7 +205,7 @@ impl<P: Checkpointed + ?Sized> RolloutEngine<P> for PolicyEngine {
         params: &SamplingParams,
     ) -> Result<(), StageError> {
         // Servers that were not looked at yet are asked by `generate`.
-        if !self.is_checked || self.max_lag == 0 || samples.is_empty() {
+        if !self.is_checked || self.max_lag == 0 {
             return Ok(());
         }
         // The answers will be wanted one update later.

@@ -43,6 +43,8 @@ pub(crate) fn begin<P: ?Sized>(
     let Questions { samples, params, .. } = &questions;
     let costs = ctx.expected.tokens(samples.iter().map(AsRef::as_ref), params.group_size);
     let own: Vec<_> = own_part(ctx.peers, &costs).into_iter().map(|i| Arc::clone(&samples[i])).collect();
-    tell(ctx.peers, stages.rollout.begin(policy, &own, params))?;
+    // With more ranks than questions this one may have none.
+    let begun = if own.is_empty() { Ok(()) } else { stages.rollout.begin(policy, &own, params) };
+    tell(ctx.peers, begun)?;
     Ok(Some(Ahead { questions, curriculum, refill }))
 }

@@ -61,7 +61,7 @@ impl RolloutEngine<TablePolicy> for EarlyEngine {
 }
 
 /// Twenty steps that ask again where groups are missing; a checkpoint every five.
-fn phases() -> Phases {
+pub(crate) fn phases() -> Phases {
     vec![Phase::new("open", |_, _| {
         let mut stages = rl_stages("open", 20);
         stages.rollout = Box::new(EarlyEngine::default());

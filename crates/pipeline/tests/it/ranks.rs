@@ -6,7 +6,7 @@ use reft_core::{StageError, Task};
 use reft_pipeline::{Observer, Outcome, Phase, RunError, Stages, StepReport};
 use reft_testkit::{TablePolicy, ThreadPeers};
 
-use crate::toy;
+use crate::{ahead, toy};
 
 type Ended = (Result<Outcome, RunError>, TablePolicy);
 
@@ -41,6 +41,22 @@ fn several_ranks_leave_what_one_leaves() {
         let shared = dir.path().join(size.to_string());
         for (outcome, policy) in ranks(&shared, size, |_| toy::phases(), watched_by_nobody) {
             assert_eq!(outcome.unwrap(), Outcome::Finished { global_step: 100 });
+            assert_eq!(policy, expected, "{size} ranks");
+        }
+        toy::assert_same_results(&alone, &shared);
+    }
+}
+
+/// With five there are more ranks than questions of a step.
+#[test]
+fn several_ranks_ask_ahead_as_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let alone = dir.path().join("alone");
+    let (_, expected) = toy::run(&alone, ahead::phases(), &mut ());
+    for size in [2, 5] {
+        let shared = dir.path().join(size.to_string());
+        for (outcome, policy) in ranks(&shared, size, |_| ahead::phases(), watched_by_nobody) {
+            assert_eq!(outcome.unwrap(), Outcome::Finished { global_step: 20 });
             assert_eq!(policy, expected, "{size} ranks");
         }
         toy::assert_same_results(&alone, &shared);
