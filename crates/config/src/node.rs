@@ -23,6 +23,9 @@ pub(crate) enum Node {
 /// Tables that say which variant they are: another variant replaces the table instead of mixing with it.
 const TAGS: [&str; 2] = ["type", "kind"];
 
+/// Keys that say the same in two ways: one that is laid over takes the other's place.
+const EITHER: [[&str; 2]; 1] = [["steps", "epochs"]];
+
 impl Node {
     /// A tree whose values all come from one place.
     pub(crate) fn new(value: Value, origin: &Origin) -> Self {
@@ -46,6 +49,11 @@ impl Node {
     pub(crate) fn merge(&mut self, over: Self) {
         match (self, over) {
             (Self::Table(base), Self::Table(over)) if !another_variant(base, &over) => {
+                for other in over.keys().filter_map(|key| other_way(key)) {
+                    if !over.contains_key(other) {
+                        base.remove(other);
+                    }
+                }
                 for (key, value) in over {
                     match base.get_mut(&key) {
                         Some(old) => old.merge(value),
@@ -98,6 +106,9 @@ impl Node {
         let Self::Table(entries) = node else {
             return Err(tables.join("."));
         };
+        if let Some(other) = other_way(last) {
+            entries.remove(other);
+        }
         entries.insert((*last).to_owned(), value);
         Ok(())
     }
@@ -153,6 +164,15 @@ impl Node {
     }
 }
 
+/// The key that says the same in another way.
+fn other_way(key: &str) -> Option<&'static str> {
+    EITHER.iter().find_map(|&[one, other]| match key {
+        key if key == one => Some(other),
+        key if key == other => Some(one),
+        _ => None,
+    })
+}
+
 /// `key.name`, or `name` at the top.
 pub(crate) fn join(key: &str, name: &str) -> String {
     if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
@@ -185,12 +205,23 @@ mod tests {
             ("[t]\ntype = 'x'\na = 1", "[t]\ntype = 'x'\nb = 2", "[t]\ntype = 'x'\na = 1\nb = 2"),
             ("[t]\ntype = 'x'\na = 1", "[t]\ntype = 'y'\nb = 2", "[t]\ntype = 'y'\nb = 2"),
             ("t = 1", "[t]\na = 2", "[t]\na = 2"),
+            // One length replaces the other; both in one file are that file's.
+            ("epochs = 1.0\na = 1", "steps = 3", "steps = 3\na = 1"),
+            ("steps = 3", "epochs = 0.5", "epochs = 0.5"),
+            ("steps = 3", "steps = 0\nepochs = 0.5", "steps = 0\nepochs = 0.5"),
         ];
         for (below, above, merged) in cases {
             let mut base = node(below, "below");
             base.merge(node(above, "above"));
             assert_eq!(base.value(), node(merged, "").value(), "{below} + {above}");
         }
+    }
+
+    #[test]
+    fn setting_one_length_takes_the_other_away() {
+        let mut tree = node("[p]\nepochs = 1.0", "file");
+        tree.set(&["p", "steps"], Node::Leaf(Value::Integer(3), Origin::from("--set"))).expect("a table");
+        assert_eq!(tree.value(), node("[p]\nsteps = 3", "").value());
     }
 
     #[test]

@@ -18,6 +18,7 @@ and `reft config check RECIPE.toml` names every problem of one.
 A recipe is `[run]`, `[model]`, `[prompt]`, data sets `[data.NAME]`, and `[[phase]]` in the order in which they run.
 `[sft]`, `[grpo]`, `[reject]` and `[eval]` hold defaults of the phases of their kind, with the same keys.
 `--set grpo.lr=1e-6` changes a key of all phases of a kind, `--set phase.NAME.lr=1e-6` of one.
+A file that is given later, a phase over its kind and `--set` win, key by key; `steps` that win take the place of `epochs`, and the other way round.
 A default `required` means that the key has to be given, `none` that it may be left out.
 ";
 

@@ -194,7 +194,7 @@ fn check_length(steps: u64, epochs: Option<f64>, at: &mut At<'_>) {
         Some(epochs) => {
             at.in_range(epochs, f64::MIN_POSITIVE.., "epochs", "above 0");
             at.require(steps == 0, "epochs", || {
-                format!("says how long the phase is, and `steps = {steps}` does too; leave one of them out (`steps = 0` here)")
+                format!("says how long the phase is, and `steps = {steps}` does too; leave one of them out")
             });
         }
         None => at.require(steps >= 1, "steps", || "must be at least 1; or set `epochs`".to_owned()),
