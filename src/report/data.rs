@@ -15,7 +15,7 @@ use super::browse::{Browse, Changed, Group};
 use crate::{Error, inspect::inspect};
 
 /// Events that a person should know of.
-const NOTICES: [&str; 15] = [
+const NOTICES: [&str; 16] = [
     "bad_images",
     "best_kept",
     "checkpoint_damaged",
@@ -25,6 +25,7 @@ const NOTICES: [&str; 15] = [
     "inputs_accepted",
     "interrupted",
     "no_signal",
+    "nothing_to_imitate",
     "non_finite",
     "panic",
     "record_shorter",

@@ -23,11 +23,8 @@ pub(crate) fn run<P: Checkpointed>(
     stages: &mut SftStages<P>,
     resumed: Option<&Checkpoint>,
 ) -> Result<(), StageError> {
-    if stages.demonstrations.is_empty() && stages.steps > 0 {
-        return Err(StageError::other(
-            "data",
-            "there is nothing to imitate; if a rejection phase should have provided it, lower its threshold or sample more",
-        ));
+    if stages.demonstrations.is_empty() {
+        return pass_over(ctx);
     }
     stages.trainer.begin_phase(policy)?;
     if let Some(checkpoint) = resumed {
@@ -69,6 +66,17 @@ pub(crate) fn run<P: Checkpointed>(
         }
     }
     validation::end(ctx, policy, stages.validation.as_ref(), &course)
+}
+
+/// A rejection phase may keep nothing after hours of training, which are not to end without a model and its evaluation.
+fn pass_over(ctx: &mut Context<'_>) -> Result<(), StageError> {
+    ctx.store.event("nothing_to_imitate", json!({"phase": ctx.phase}))?;
+    ctx.observer.message(&format!(
+        "phase `{}` is passed over: there is nothing to imitate; a rejection phase that keeps nothing wants a lower threshold \
+         or more samples",
+        ctx.phase
+    ));
+    Ok(())
 }
 
 fn save<P: Checkpointed>(

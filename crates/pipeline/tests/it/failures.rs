@@ -9,7 +9,7 @@ use reft_core::{
     AdvantageEstimator, Checkpointed, Completion, CutAnswers, Judge, Judgement, Metrics, PolicyOptimizer,
     Reward, RewardOutcome, RewardParts, RunStore, Sample, ScoredGroup, StageError,
 };
-use reft_pipeline::{Phase, RunError, Stages};
+use reft_pipeline::{Outcome, Phase, RunError, Stages};
 use reft_store::{KeptBatch, MetricRow, RunReader};
 use reft_testkit::{BestAbove, ScriptedEngine, TablePolicy, ToyEngine, ToyGrpo};
 
@@ -357,15 +357,18 @@ fn an_error_in_a_chunk_names_the_chunk() {
     assert_eq!(error.unwrap_err().to_string(), "phase `reject`, step 2: sample `sum-1-1`: too hard to judge");
 }
 
+/// What a run has said.
+#[derive(Default)]
+struct Messages(Vec<String>);
+
+impl reft_pipeline::Observer for Messages {
+    fn message(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+}
+
 #[test]
 fn a_phase_without_signal_is_reported_and_moves_nothing() {
-    #[derive(Default)]
-    struct Messages(Vec<String>);
-    impl reft_pipeline::Observer for Messages {
-        fn message(&mut self, text: &str) {
-            self.0.push(text.to_owned());
-        }
-    }
     let dir = tempfile::tempdir().unwrap();
     let mute = Phase::new("open", |_, _| {
         let mut stages = rl_stages("open", 2);
@@ -381,18 +384,32 @@ fn a_phase_without_signal_is_reported_and_moves_nothing() {
 }
 
 #[test]
-fn nothing_kept_and_names_taken_twice_are_errors_that_say_what_to_do() {
+fn where_nothing_was_kept_nothing_is_imitated_and_the_run_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let strict = Phase::new("reject", |_, _| {
         let mut stages = toy::reject_stages();
         stages.selector = Box::new(BestAbove(101.0));
         Ok(Stages::Reject(stages))
     });
-    let phases = vec![strict, toy::sft("sft", 3, "reject")];
-    let error = toy::run(&dir.path().join("a"), phases, &mut ()).0;
-    let message = error.unwrap_err().to_string();
-    assert!(message.starts_with("phase `sft`, step 1: data: there is nothing to imitate"), "{message}");
+    let phases = vec![strict, toy::sft("sft", 3, "reject"), toy::eval("final")];
+    let mut messages = Messages::default();
+    let (outcome, policy) = toy::run(&dir.path().join("run"), phases, &mut messages);
+    assert_eq!(outcome.unwrap(), Outcome::Finished { global_step: 0 });
+    assert_eq!(policy, TablePolicy::new());
+    assert!(dir.path().join("run/final").is_dir() && dir.path().join("run/eval/final").is_dir());
+    assert!(
+        messages
+            .0
+            .iter()
+            .any(|text| text.starts_with("phase `sft` is passed over") && text.contains("threshold")),
+        "{:?}",
+        messages.0
+    );
+}
 
+#[test]
+fn names_taken_twice_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
     let twice = vec![toy::eval("same"), toy::eval("same")];
     let error = toy::run(&dir.path().join("b"), twice, &mut ()).0;
     assert!(matches!(error.unwrap_err(), RunError::DuplicatePhase(name) if name == "same"));
