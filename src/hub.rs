@@ -18,8 +18,16 @@ use crate::Error;
 pub fn model_path(path: &Path) -> Result<PathBuf, Error> {
     match HubId::of_model(path) {
         Some(id) => Ok(Hub::from_env().fetch(&id)?),
-        None => Ok(path.to_owned()),
+        None => there(path, "; a model of the Hugging Face hub is `ORG/NAME` or `hf://ORG/NAME`"),
     }
+}
+
+/// A path that has to be there.
+fn there(path: &Path, otherwise: &str) -> Result<PathBuf, Error> {
+    if path.exists() {
+        return Ok(path.to_owned());
+    }
+    Err(Error::File { path: path.to_owned(), message: format!("there is no such folder{otherwise}") })
 }
 
 /// A file.
@@ -34,7 +42,7 @@ pub fn file_path(path: &Path) -> Result<PathBuf, Error> {
 /// The folder of a model.
 #[cfg(not(feature = "hub"))]
 pub fn model_path(path: &Path) -> Result<PathBuf, Error> {
-    file_path(path)
+    there(&file_path(path)?, "")
 }
 
 /// A file.
