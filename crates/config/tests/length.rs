@@ -80,13 +80,22 @@ fn a_phase_has_one_length() {
         "150 demonstrations, 32 a step"
     );
     assert_eq!(recipe.phase[0].steps(), Some(20));
-    for (set, message) in [
-        ("phase.polish.epochs=2", "`steps = 5` does too; leave one of them out"),
-        ("phase.polish.steps=0", "must be at least 1; or set `epochs`"),
-    ] {
-        let error = resolve(&[set]).unwrap_err().to_string();
-        assert!(error.contains(message), "{error}");
-    }
+    // What is said later counts, in whichever way it is said.
+    let recipe = resolve(&["phase.polish.epochs=2"]).unwrap();
+    let PhaseConfig::Sft(polish) = &recipe.phase[3] else { panic!() };
+    assert_eq!((polish.steps, polish.epochs), (0, Some(2.0)));
+    let over_kind = RECIPE.replace("lr = 2e-5", "epochs = 0.5");
+    let recipe = Resolved::from_text(&over_kind, "recipe.toml", &["grpo.steps=7".to_owned()]).unwrap().recipe;
+    assert_eq!(recipe.phase[1].steps(), Some(7));
+    let recipe = Resolved::from_text(&over_kind, "recipe.toml", &[]).unwrap().recipe;
+    assert_eq!((recipe.phase[0].steps(), recipe.phase[1].steps()), (Some(20), None));
+
+    // One file cannot mean both.
+    let both = RECIPE.replace("steps = 5", "steps = 5\n    epochs = 2");
+    let error = Resolved::from_text(&both, "recipe.toml", &[]).unwrap_err().to_string();
+    assert!(error.contains("`steps = 5` does too; leave one of them out"), "{error}");
+    let error = resolve(&["phase.polish.steps=0"]).unwrap_err().to_string();
+    assert!(error.contains("must be at least 1; or set `epochs`"), "{error}");
     let error = resolve(&["phase.polish.steps=0", "phase.polish.epochs=0"]).unwrap_err().to_string();
     assert!(error.contains("above 0"), "{error}");
 }
