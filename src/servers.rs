@@ -62,7 +62,8 @@ impl RolloutEngine<Vlm> for PolicyServers {
     }
 }
 
-/// Takes the answers as tokens, of which `allowed` has 0 for those that the policy may write, and which the policy decodes itself: a server may leave thinking or stop strings out of the text.
+/// Takes the answers as tokens, of which `allowed` has 0 for those that the policy may write, and which the policy decodes
+/// itself: a server may leave thinking or stop strings out of the text.
 fn read(policy: &Vlm, allowed: &[f32], params: &SamplingParams, group: &mut Group) -> Result<(), StageError> {
     let processor = policy.processor();
     let failed = |message: String| StageError::sample(&group.sample.id, message);

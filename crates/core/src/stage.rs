@@ -50,7 +50,8 @@ pub trait Checkpointed {
 }
 
 /// Decides which samples come next. Called once a step with `next_batch` (again while a [`Refill`] asks for more), then
-/// once with `observe`, before the update. Before the first step a preflight may draw a batch, call `adjust`, and restore the state of before.
+/// once with `observe`, before the update. Before the first step a preflight may draw a batch, call `adjust`, and restore the
+/// state of before.
 pub trait Curriculum: Stateful + Send {
     /// `n` samples for step `step` (counted from 0 within the phase). An empty first batch ends the phase.
     fn next_batch(&mut self, step: u64, n: usize) -> Result<Vec<Arc<Sample>>, StageError>;

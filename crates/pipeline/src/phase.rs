@@ -92,9 +92,10 @@ impl<P: ?Sized> Stages<P> {
         };
         match self {
             Self::Rl(stages) => asked(stages.prompts_per_step, &stages.sampling),
+            Self::Sft(stages) if stages.demonstrations.is_empty() => "0 demonstrations".to_owned(),
             Self::Sft(stages) => {
                 let (size, n) = (stages.batch_size, stages.demonstrations.len());
-                let passes = (stages.steps as f64 * size as f64) / n.max(1) as f64;
+                let passes = (stages.steps as f64 * size as f64) / n as f64;
                 format!("{size} demonstrations, {passes:.1} passes over {n}")
             }
             Self::Reject(stages) => asked(stages.prompts_per_step, &stages.sampling),
@@ -106,6 +107,8 @@ impl<P: ?Sized> Stages<P> {
     pub fn total(&self) -> u64 {
         match self {
             Self::Rl(stages) => stages.steps,
+            // Without demonstrations the phase is passed over.
+            Self::Sft(stages) if stages.demonstrations.is_empty() => 0,
             Self::Sft(stages) => stages.steps,
             Self::Reject(stages) => chunks(stages.questions.len(), stages.prompts_per_step),
             Self::Eval(stages) => stages
